@@ -1,0 +1,114 @@
+"""The arrays of one call, checked against an interface: names, element types, shapes, and the sizes of symbolic dimensions.
+
+Shared by everything that runs a compiled model. A symbolic dimension has the size the arrays say; an input whose dimension is
+an expression ("2 * n") must agree with it, and settles it when no input has the bare symbol.
+
+    >>> bind(interface, {"x": numpy.zeros((3, 8), numpy.float32)}).dims
+    (3,)
+"""
+import ast
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from edgec.backends.interface import Interface, Port
+from edgec.errors import TypeMismatch
+from edgec.types import DTYPES
+
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv, ast.FloorDiv: operator.floordiv,
+              ast.Mod: operator.mod}
+FUNCTIONS = {"EDGEC_MIN": min, "EDGEC_MAX": max}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Dense input arrays in the interface's order, the value of each dimension, and the outputs' shapes and bytes that follow."""
+    inputs: tuple[np.ndarray, ...]
+    dims: tuple[int, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    output_bytes: tuple[int, ...]
+
+
+def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
+    """Check `arrays` against the inputs; `TypeMismatch` says which input is wrong and how."""
+    names = [port.name for port in interface.inputs]
+    if set(arrays) != set(names):
+        raise TypeMismatch(f"expected the inputs {', '.join(names) or 'none'}", notes=[f"given: {', '.join(arrays) or 'none'}"])
+    inputs = tuple(_dense(port, arrays[port.name]) for port in interface.inputs)
+    dims = _solve(interface, inputs)
+    for port, array in zip(interface.inputs, inputs):
+        expected = shape_of(port, dims)
+        if array.shape != expected:
+            raise TypeMismatch(f"input {port.name!r} has shape {list(array.shape)}, expected {list(expected)}", notes=_meaning(port, dims))
+    shapes = tuple(shape_of(port, dims) for port in interface.outputs)
+    return Bound(inputs, tuple(dims.values()), shapes, tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes)))
+
+
+def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:
+    """The port's shape with every symbol replaced by its value."""
+    return tuple(evaluate(extent, dims) for extent in port.shape)
+
+
+def evaluate(extent: int | str, dims: Mapping[str, int]) -> int:
+    """A dimension as a number: a C expression of + - * / %, EDGEC_MIN, EDGEC_MAX over symbols that are never negative."""
+    return extent if isinstance(extent, int) else _value(ast.parse(extent, mode="eval").body, dims)
+
+
+def _value(node: ast.expr, dims: Mapping[str, int]) -> int:
+    match node:
+        case ast.Constant(value=int(value)):
+            return value
+        case ast.Name(id=name):
+            return dims[name]
+        case ast.BinOp(left=left, op=op, right=right):
+            return OPERATIONS[type(op)](_value(left, dims), _value(right, dims))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, dims)
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return FUNCTIONS[name](*(_value(argument, dims) for argument in args))
+    raise TypeMismatch(f"a dimension may be made of + - * / % and EDGEC_MIN, EDGEC_MAX, not of {ast.unparse(node)!r}")
+
+
+def _dense(port: Port, array: np.ndarray) -> np.ndarray:
+    array, dtype = np.asarray(array), DTYPES[port.dtype].numpy
+    if array.dtype != dtype:
+        raise TypeMismatch(f"input {port.name!r} has element type {array.dtype}, expected {dtype}")
+    if array.ndim != len(port.shape):
+        raise TypeMismatch(f"input {port.name!r} has {array.ndim} dimensions, expected {len(port.shape)}: {_shape_text(port)}")
+    return array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C")     # ascontiguousarray turns () into (1,)
+
+
+def _solve(interface: Interface, inputs: tuple[np.ndarray, ...]) -> dict[str, int]:
+    """The value of each dimension: from a bare symbol first, else the one value in its range that makes an expression come out right."""
+    extents = [pair for port, array in zip(interface.inputs, inputs) for pair in zip(port.shape, array.shape)]
+    known: dict[str, int] = {}
+    for name, low, high in interface.dims:
+        found = next((actual for extent, actual in extents if extent == name), None)
+        if found is None:
+            found = _search(name, low, high, extents, known)
+        if not low <= found <= high:
+            raise TypeMismatch(f"dimension {name} is {found}, expected {low} to {high}")
+        known[name] = found
+    return known
+
+
+def _search(name: str, low: int, high: int, extents: list[tuple[int | str, int]], known: dict[str, int]) -> int:
+    for extent, actual in extents:
+        if isinstance(extent, str) and set(re.findall(r"\b[A-Za-z_]\w*", extent)) - FUNCTIONS.keys() - known.keys() == {name}:
+            fitting = [value for value in range(low, high + 1) if evaluate(extent, known | {name: value}) == actual]
+            if not fitting:
+                raise TypeMismatch(f"no {name} from {low} to {high} makes {extent} equal to {actual}")
+            return fitting[0]
+    raise TypeMismatch(f"the shapes of the inputs do not determine dimension {name}")
+
+
+def _shape_text(port: Port) -> str:
+    return f"[{', '.join(map(str, port.shape))}]"
+
+
+def _meaning(port: Port, dims: Mapping[str, int]) -> list[str]:
+    return [f"declared as {_shape_text(port)} with {', '.join(f'{name} = {value}' for name, value in dims.items())}"] if dims else []

@@ -1,0 +1,137 @@
+"""The C header of a compiled model: C99 and C++11, nothing included but <stdint.h>.
+
+One context struct that can grow (its `size` member says how much of it the caller knows), one function, and everything a
+program needs to know at compile time as constants. Sizes of the structs are asserted, so a compiler that lays them out in
+another way than `interface.layout` refuses to compile.
+
+    header(interface)  ->  #ifndef NET_H ... int32_t net_run(const net_context *context); ... #endif
+"""
+from collections.abc import Iterator
+from itertools import product
+
+from edgec.backends.binding import evaluate
+from edgec.backends.interface import C_TYPES, Interface, Port, layout
+
+EXECUTOR = """\
+#ifndef EDGEC_EXECUTOR
+#define EDGEC_EXECUTOR
+/* Threads, lent by the caller: parallel_for calls body(argument, index, slot) for every index below count and returns when all calls have
+   returned; calls that overlap in time get different slots below `slots`. */
+typedef struct edgec_executor {
+    uint32_t size;                      /* sizeof(edgec_executor) */
+    void *context;                      /* handed to parallel_for, otherwise untouched */
+    uint32_t slots;
+    void (*parallel_for)(void *context, void (*body)(void *argument, uint32_t index, uint32_t slot), void *argument, uint32_t count);
+} edgec_executor;
+#endif
+"""
+
+CONTEXT = """\
+/* One call. Members after `arena` may be zero; a caller that does not know them at all sets `size` accordingly. */
+typedef struct {prefix}_context {{
+    uint32_t size;                      /* sizeof({prefix}_context) */
+    {prefix}_inputs in;
+    {prefix}_outputs out;
+    void *arena;                        /* {macro}_ARENA_BYTES(slots) bytes at a multiple of {macro}_ARENA_ALIGN; contents need not survive */
+    const void *weights;                /* NULL: the weights in the object file */
+    void *state;                        /* NULL: the model keeps nothing between calls */
+    const edgec_executor *executor;     /* NULL: everything runs in the calling thread */
+    uint32_t isa;                       /* 0: the instruction set the object was compiled for */
+}} {prefix}_context;
+
+/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned.
+   Reentrant: calls may overlap in time when each has its own arena and outputs. */
+int32_t {prefix}_run(const {prefix}_context *context);
+
+static inline int32_t {prefix}(const {prefix}_inputs *in, const {prefix}_outputs *out, void *arena) {{
+    {prefix}_context context;
+    context.size = (uint32_t)sizeof context;
+    context.in = *in;
+    context.out = *out;
+    context.arena = arena;
+    context.weights = 0;
+    context.state = 0;
+    context.executor = 0;
+    context.isa = 0;
+    return {prefix}_run(&context);
+}}
+"""
+
+
+def header(interface: Interface) -> str:
+    """The whole header as text; the same interface gives the same text."""
+    guard = f"{interface.prefix.upper()}_H"
+    sections = [f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n",
+                EXECUTOR, _memory(interface), _ports(interface), _structs(interface),
+                CONTEXT.format(prefix=interface.prefix, macro=interface.prefix.upper()), _asserts(interface),
+                "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"]
+    return "\n".join(section for section in sections if section)
+
+
+def largest_shape(port: Port, interface: Interface) -> tuple[int, ...]:
+    """The port's extents at the largest values they take over all corners of the dimensions' ranges."""
+    corners = [dict(zip((name for name, _, _ in interface.dims), values)) for values in product(*((low, high) for _, low, high in interface.dims))]
+    return tuple(max(evaluate(extent, corner) for corner in corners) for extent in port.shape)
+
+
+def _memory(interface: Interface) -> str:
+    name = interface.prefix.upper()
+    per_slot = f" + (slots) * {_unsigned(interface.slot_bytes)}" if interface.slot_bytes else " + 0 * (slots)"
+    lines = [f"#define {name}_ARENA_BYTES(slots) ({_unsigned(max(interface.arena_bytes, 1))}{per_slot})     /* slots: 1, or the executor's */",
+             f"#define {name}_ARENA_ALIGN {interface.arena_align}",
+             f"#define {name}_STACK_BYTES {_unsigned(interface.stack_bytes)}",
+             f"#define {name}_FLASH_BYTES {_unsigned(interface.flash_bytes)}"]
+    for dim, low, high in interface.dims:
+        lines += [f"#define {name}_{dim.upper()}_MIN {low}", f"#define {name}_{dim.upper()}_MAX {high}"]
+    minmax = "#ifndef EDGEC_MIN\n#define EDGEC_MIN(a, b) ((a) < (b) ? (a) : (b))\n#define EDGEC_MAX(a, b) ((a) > (b) ? (a) : (b))\n#endif\n"
+    return "\n".join(lines) + "\n" + (minmax if interface.dims else "")
+
+
+def _ports(interface: Interface) -> str:
+    """Constants of each port. SIZE counts elements, at the most; SHAPE is an initialiser."""
+    both = [("IN", port) for port in interface.inputs] + [("OUT", port) for port in interface.outputs]
+    return "\n".join(line for side, port in both for line in _port(interface, side, port)) + "\n" if both else ""
+
+
+def _port(interface: Interface, side: str, port: Port) -> Iterator[str]:
+    name, size = f"{interface.prefix.upper()}_{side}_{port.c_name.upper()}", 1
+    for extent in largest_shape(port, interface):
+        size *= extent
+    symbolic = any(isinstance(extent, str) for extent in port.shape)
+    parameters = f"({', '.join(dim for dim, _, _ in interface.dims)})" if symbolic else ""
+    yield f"/* {_comment(port.name)}: {port.dtype}[{', '.join(map(str, port.shape))}] */"
+    yield f"#define {name}_SIZE {_unsigned(size)}"
+    yield f"#define {name}_RANK {len(port.shape)}"
+    if port.shape:
+        yield f"#define {name}_SHAPE{parameters} {{{', '.join(map(str, port.shape))}}}"
+    yield f"#define {name}_DTYPE \"{port.dtype}\""
+    yield from (f"#define {name}_{key} {_constant(value)}" for key, value in port.extra)
+
+
+def _structs(interface: Interface) -> str:
+    dims = [f"    int32_t {name};" for name, _, _ in interface.dims]
+    parts = []
+    for side, ports, const, more in (("inputs", interface.inputs, "const ", dims), ("outputs", interface.outputs, "", [])):
+        members = [f"    {const}{C_TYPES[port.dtype][0]} *{port.c_name};" for port in ports] or [f"    {const}void *nothing;"]
+        name = f"{interface.prefix}_{side}"
+        parts.append("\n".join([f"typedef struct {name} {{", *members, *more, f"}} {name};\n"]))
+    return "/* Dense arrays in row-major order, aligned for their element type. Inputs and outputs must not overlap. */\n" + "\n".join(parts)
+
+
+def _asserts(interface: Interface) -> str:
+    narrow, wide = layout(interface, 32).size, layout(interface, 64).size
+    return (f"typedef char {interface.prefix}_assert_context_size[sizeof({interface.prefix}_context) == (sizeof(void *) == 8 ? {wide}u : {narrow}u)"
+            " ? 1 : -1];\n")
+
+
+def _unsigned(value: int) -> str:
+    return f"{value}u" if value < 1 << 32 else f"{value}ull"
+
+
+def _constant(value: int | float | str) -> str:
+    return value if isinstance(value, str) else f"{value!r}f" if isinstance(value, float) else str(value)
+
+
+def _comment(text: str) -> str:
+    """Any text, safe inside a C comment."""
+    return text.encode("ascii", "backslashreplace").decode().replace("*/", "* /").replace("/*", "/ *").replace("\n", "\\n")

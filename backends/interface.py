@@ -1,0 +1,88 @@
+"""What the outside sees of a compiled model: its ports, its dimensions and the memory it wants; and where C puts all that.
+
+`header.py` prints an interface as C, `entry.py` reads the caller's struct at the offsets of `layout`, `native.py` fills it.
+
+    >>> layout(Interface("net", inputs=(x,), outputs=(y,)), 64).arena
+    24
+"""
+from dataclasses import dataclass
+
+OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA = 0, -1, -2, -3       # what PREFIX_run returns
+
+# The C type and the bytes of one element, by dtype name; half floats travel as their bits.
+C_TYPES = {
+    "f64": ("double", 8), "f32": ("float", 4), "f16": ("uint16_t", 2), "bf16": ("uint16_t", 2), "bool": ("uint8_t", 1),
+    "i8": ("int8_t", 1), "i16": ("int16_t", 2), "i32": ("int32_t", 4), "i64": ("int64_t", 8),
+    "u8": ("uint8_t", 1), "u16": ("uint16_t", 2), "u32": ("uint32_t", 4), "u64": ("uint64_t", 8),
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output: a dense row-major array. A dimension is a number or a C expression over the interface's `dims`."""
+    name: str                               # as the model says
+    c_name: str                             # as the struct member says
+    dtype: str                              # a key of C_TYPES
+    shape: tuple[int | str, ...]
+    extra: tuple[tuple[str, int | float | str], ...] = ()       # further constants for the header: ("SCALE", 0.05), ("ZERO_POINT", 3)
+
+    @property
+    def item_bytes(self) -> int:
+        return C_TYPES[self.dtype][1]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """All of a model's ports, and its memory in bytes. `dims` are (C identifier, smallest, largest), both ends included."""
+    prefix: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    dims: tuple[tuple[str, int, int], ...] = ()
+    arena_bytes: int = 0
+    slot_bytes: int = 0                     # further arena bytes for each slot of an executor
+    arena_align: int = 64
+    stack_bytes: int = 0
+    flash_bytes: int = 0
+    weights_symbol: str = ""                # the data section that holds the weights, "" without weights
+
+    @property
+    def run_symbol(self) -> str:
+        """The one public function."""
+        return self.prefix + "_run"
+
+
+@dataclass(frozen=True)
+class ContextLayout:
+    """Byte offsets of the members of PREFIX_context, and its size; `inputs`, `dims` and `outputs` in the interface's order."""
+    size: int
+    inputs: tuple[int, ...]
+    dims: tuple[int, ...]
+    outputs: tuple[int, ...]
+    arena: int
+    weights: int
+    state: int
+    executor: int
+    isa: int
+
+
+def layout(interface: Interface, pointer_bits: int) -> ContextLayout:
+    """Where a C compiler puts the members of PREFIX_context: in order, each at a multiple of its size, structs at a pointer's.
+
+    The first member is the uint32_t `size`. A struct without members is not C, so one without ports has a pointer nobody reads.
+    """
+    word = pointer_bits // 8
+    inputs, dims, end = _members(word, word, len(interface.inputs), len(interface.dims))
+    outputs, _, end = _members(end, word, len(interface.outputs), 0)
+    arena, weights, state, executor, isa = (end + word * index for index in range(5))
+    return ContextLayout(_aligned(isa + 4, word), inputs, dims, outputs, arena, weights, state, executor, isa)
+
+
+def _members(start: int, word: int, pointers: int, integers: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Offsets of the pointers and the int32_t of a struct at `start`, and the end of the struct."""
+    after = start + word * max(pointers, 1)
+    end = after + 4 * integers
+    return tuple(range(start, start + word * pointers, word)), tuple(range(after, end, 4)), _aligned(end, word)
+
+
+def _aligned(offset: int, align: int) -> int:
+    return -(-offset // align) * align

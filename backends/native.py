@@ -1,0 +1,149 @@
+"""Run a finished object file in this process, without a linker: LLVM's in-memory loader places it, ctypes calls it.
+
+The context struct, the arena and the output buffers are made once; a call writes a few pointers and jumps.
+
+    >>> with Loaded(artifact.object, artifact.interface) as model:
+    ...     model.run({"x": x})["y"]
+"""
+import ctypes
+import struct
+from collections.abc import Mapping
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from edgec.backends.binding import Bound, bind
+from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, Interface, layout
+from edgec.backends.machine import initialise
+from edgec.backends.target import Target
+from edgec.errors import Internal
+from edgec.types import DTYPES
+
+COPIED_BYTES = 1 << 16      # smaller inputs are copied into an aligned buffer, which is quicker than asking numpy for an address
+STATUS = {BAD_CONTEXT: "the context is too small", BAD_DIMENSION: "a dimension is out of range", BAD_ARENA: "the arena is missing or not aligned"}
+
+
+def same_architecture(target: Target) -> bool:
+    """Whether `target` has the instruction set family of this process."""
+    return target.triple.split("-")[0] == llvm.get_process_triple().split("-")[0]
+
+
+def runs_here(target: Target) -> bool:
+    """Whether this process can execute code for `target`: same architecture, every feature present."""
+    if not same_architecture(target):
+        return False
+    host = llvm.get_host_cpu_features()
+    return all(host.get(feature, False) for feature in target.features if not feature.startswith("-"))
+
+
+def aligned_buffer(size: int, align: int = 64) -> np.ndarray:
+    """`size` bytes starting at a multiple of `align`."""
+    block = np.empty(size + align, np.uint8)
+    start = -block.ctypes.data % align
+    return block[start:start + size]
+
+
+class Loaded:
+    """A model in this process's memory. One call at a time: it owns one arena. Close it, or use it in a `with`, to free the memory."""
+
+    def __init__(self, obj: bytes, interface: Interface):
+        """Place `obj` in memory; `Internal` when it does not define the interface's run function."""
+        self.interface = interface
+        self._engine, self._address = _place(obj, interface.run_symbol)
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._address)
+        self._layout = layout(interface, ctypes.sizeof(ctypes.c_void_p) * 8)
+        self._context = bytearray(self._layout.size)
+        self._context_address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
+        self._arena = aligned_buffer(interface.arena_bytes + interface.slot_bytes, interface.arena_align)
+        self._pointer, self._dims = struct.Struct("P").pack_into, None
+        self._inputs: list[np.ndarray] = []
+        self._dtypes = [DTYPES[port.dtype].numpy for port in interface.inputs]
+        struct.pack_into("I", self._context, 0, self._layout.size)
+        self._pointer(self._context, self._layout.arena, self._arena.ctypes.data)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name, as arrays of their own, for inputs by name. `TypeMismatch` for inputs that do not fit the interface."""
+        self.set_inputs(inputs)
+        status = self._function(self._context_address)
+        if status:
+            raise Internal(f"{self.interface.run_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
+        return {name: view.copy() for name, view in self._outputs}
+
+    def call(self) -> int:
+        """Run again on the inputs of the last `run` or `set_inputs` and return the status; for timing."""
+        return self._function(self._context_address)
+
+    def set_inputs(self, inputs: Mapping[str, np.ndarray]):
+        """Everything before the call itself: check the inputs and put their addresses, or copies, where the model finds them."""
+        if self._dims is None or not self._refill(inputs):
+            self._rebind(bind(self.interface, inputs))
+
+    def _refill(self, inputs: Mapping[str, np.ndarray]) -> bool:
+        """The quick way, for inputs just like the last ones; False when anything differs."""
+        if len(inputs) != len(self._inputs):
+            return False
+        for index, port in enumerate(self.interface.inputs):
+            new, old = inputs.get(port.name), self._inputs[index]
+            if new is old:
+                continue
+            if type(new) is not np.ndarray or new.dtype is not old.dtype and new.dtype != old.dtype or new.shape != old.shape:
+                return False
+            if old.nbytes <= COPIED_BYTES:
+                old[...] = new
+            elif new.flags.c_contiguous and new.flags.aligned:
+                self._point(index, new)
+            else:
+                return False
+        return True
+
+    def _rebind(self, bound: Bound):
+        """The thorough way: fresh buffers, all pointers, all dimensions."""
+        self._inputs = [None] * len(bound.inputs)
+        for index, array in enumerate(bound.inputs):
+            if array.nbytes <= COPIED_BYTES:
+                copy = _aligned_array(array.shape, array.dtype)
+                copy[...] = array
+                array = copy
+            self._point(index, array)
+        for offset, value in zip(self._layout.dims, bound.dims):
+            struct.pack_into("i", self._context, offset, value)
+        if bound.dims != self._dims:
+            self._outputs = [(port.name, _aligned_array(shape, DTYPES[port.dtype].numpy))
+                             for port, shape in zip(self.interface.outputs, bound.output_shapes)]
+            for offset, (_, view) in zip(self._layout.outputs, self._outputs):
+                self._pointer(self._context, offset, view.ctypes.data)
+            self._dims = bound.dims
+
+    def _point(self, index: int, array: np.ndarray):
+        self._inputs[index] = array
+        self._pointer(self._context, self._layout.inputs[index], array.ctypes.data)
+
+    def close(self):
+        """Free the code and the weights; the model cannot run any more."""
+        self._function = None
+        self._engine.close()
+
+    def __enter__(self) -> "Loaded":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _place(obj: bytes, symbol: str) -> tuple[llvm.ExecutionEngine, int]:
+    """An engine that holds the object in memory, and the address of `symbol`. One reservation for all of it keeps 32-bit distances in reach."""
+    initialise()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
+    image = llvm.ObjectFileRef.from_data(obj)
+    engine.add_object_file(image)
+    engine.finalize_object()
+    address = engine.get_function_address(symbol)
+    if not address:
+        raise Internal(f"the object does not define {symbol}")
+    return engine, address
+
+
+def _aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return aligned_buffer(size).view(dtype).reshape(shape)

@@ -1,0 +1,52 @@
+"""64-bit Arm with NEON: the common denominator, and four cores by name.
+
+The multiply-add takes one lane of a vector register as its scalar (FMLA by element), so four scalars cost one register.
+Latency is the accumulator-forwarding path, from Arm's software optimisation guides of the cores.
+"""
+from edgec.backends.target import Emulator, Instruction, Target, available
+
+PACKAGES = ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
+V8 = ("neon", "fp-armv8")
+V8_2 = V8 + ("crc", "lse", "rdm", "ras", "rcpc", "fullfp16", "dotprod")
+
+
+def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
+    return Instruction(name, frozenset(needs.split()), llvm, meaning)
+
+
+INSTRUCTIONS = (
+    row("usdot", "i8mm", "llvm.aarch64.neon.usdot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:i8[16], group=4)"),
+    row("sdot", "dotprod", "llvm.aarch64.neon.sdot.v4i32.v16i8", "acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)"),
+    row("udot", "dotprod", "llvm.aarch64.neon.udot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:u8[16], group=4)"),
+    row("bfdot", "bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "acc:f32[4] += dot(a:bf16[8], b:bf16[8], group=2)"),
+    row("fmla", "neon", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
+    row("fmla", "neon", "llvm.fma", "r:f64[*] = fma(a:f64[*], b:f64[*], c:f64[*])"),
+    row("fmla", "fullfp16", "llvm.fma", "r:f16[*] = fma(a:f16[*], b:f16[*], c:f16[*])"),
+    row("frintn", "neon", "llvm.roundeven", "r:f32[*] = round_half_even(a:f32[*])"),
+    row("frintn", "neon", "llvm.roundeven", "r:f64[*] = round_half_even(a:f64[*])"),
+    row("frintm", "neon", "llvm.floor", "r:f32[*] = floor(a:f32[*])"),
+    row("frintm", "neon", "llvm.floor", "r:f64[*] = floor(a:f64[*])"),
+    row("frintp", "neon", "llvm.ceil", "r:f32[*] = ceil(a:f32[*])"),
+    row("frintp", "neon", "llvm.ceil", "r:f64[*] = ceil(a:f64[*])"),
+    row("frintz", "neon", "llvm.trunc", "r:f32[*] = trunc(a:f32[*])"),
+    row("frintz", "neon", "llvm.trunc", "r:f64[*] = trunc(a:f64[*])"),
+    row("fsqrt", "neon", "llvm.sqrt", "r:f32[*] = sqrt(a:f32[*])"),
+    row("fsqrt", "neon", "llvm.sqrt", "r:f64[*] = sqrt(a:f64[*])"),
+    row("fcvtl", "neon", "fpext", "r:f32[*] = cast(a:f16[*])"),
+    row("fcvtn", "neon", "fptrunc", "r:f16[*] = cast(a:f32[*])"),
+)
+
+
+def core(name: str, cpu: str, features: tuple[str, ...], emulated_cpu: str, **facts) -> Target:
+    emulator = Emulator("aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64", ("-cpu", emulated_cpu), packages=PACKAGES)
+    return Target(name=name, triple="aarch64-unknown-linux-gnu", cpu=cpu, features=features, vector_bits=128, registers=32, fma=True,
+                  scalar_operand="lane", instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
+
+
+TARGETS = (
+    core("aarch64", "generic", V8, "cortex-a72", fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=512 << 10),
+    core("cortex-a53", "cortex-a53", V8 + ("crc",), "cortex-a53", fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=512 << 10),
+    core("cortex-a55", "cortex-a55", V8_2, "max,sve=off", fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=128 << 10, l3_bytes=1 << 20),
+    core("cortex-a72", "cortex-a72", V8 + ("crc",), "cortex-a72", fma_latency=3, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=1 << 20),
+    core("cortex-a76", "cortex-a76", V8_2, "cortex-a76", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=256 << 10, l3_bytes=2 << 20),
+)

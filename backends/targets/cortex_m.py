@@ -1,0 +1,52 @@
+"""Microcontroller cores: scalar floats on M4 and M7, vectors (MVE, "Helium") on M55.
+
+Flash is what such a chip has least of, so packing and padding may not grow the weights (`max_flash_growth`).
+Each runs on one of Arm's own evaluation boards in qemu, without an operating system.
+"""
+from edgec.backends.target import Emulator, Instruction, Target, available
+
+PACKAGES = ("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm")
+
+
+def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
+    return Instruction(name, frozenset(needs.split()), llvm, meaning)
+
+
+# vmlava sums all its products into one scalar; its three leading constants say signed, not subtracting, not exchanging pairs.
+# smlad takes its pairs of i16 as one 32-bit register each.
+INSTRUCTIONS = (
+    row("vmlava.s8", "mve", "llvm.arm.mve.vmldava.v16i8(0, 0, 0, acc, a, b)", "acc:i32[1] += dot(a:i8[16], b:i8[16], group=16)"),
+    row("vmlava.s16", "mve", "llvm.arm.mve.vmldava.v8i16(0, 0, 0, acc, a, b)", "acc:i32[1] += dot(a:i16[8], b:i16[8], group=8)"),
+    row("smlad", "dsp", "llvm.arm.smlad(a:i32, b:i32, acc)", "acc:i32[1] += dot(a:i16[2], b:i16[2], group=2)"),
+    row("vfma.f32", "mve.fp", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
+    row("vfma.f32", "vfp4d16sp", "llvm.fma", "r:f32[1] = fma(a:f32[1], b:f32[1], c:f32[1])"),
+    row("vrintn.f32", "mve.fp", "llvm.roundeven", "r:f32[*] = round_half_even(a:f32[*])"),
+    row("vrintn.f32", "fp-armv8d16sp", "llvm.roundeven", "r:f32[1] = round_half_even(a:f32[1])"),
+    row("vrintm.f32", "mve.fp", "llvm.floor", "r:f32[*] = floor(a:f32[*])"),
+    row("vrintm.f32", "fp-armv8d16sp", "llvm.floor", "r:f32[1] = floor(a:f32[1])"),
+    row("vrintp.f32", "mve.fp", "llvm.ceil", "r:f32[*] = ceil(a:f32[*])"),
+    row("vrintp.f32", "fp-armv8d16sp", "llvm.ceil", "r:f32[1] = ceil(a:f32[1])"),
+    row("vrintz.f32", "mve.fp", "llvm.trunc", "r:f32[*] = trunc(a:f32[*])"),
+    row("vrintz.f32", "fp-armv8d16sp", "llvm.trunc", "r:f32[1] = trunc(a:f32[1])"),
+    row("vsqrt.f32", "vfp4d16sp", "llvm.sqrt", "r:f32[1] = sqrt(a:f32[1])"),
+    row("vcvtb", "vfp4d16sp", "fpext", "r:f32[1] = cast(a:f16[1])"),
+    row("vcvtb", "vfp4d16sp", "fptrunc", "r:f16[1] = cast(a:f32[1])"),
+)
+
+
+def core(name: str, architecture: str, features: tuple[str, ...], board: str, **facts) -> Target:
+    flags = (f"-mcpu={name}", "-mthumb", "-mfloat-abi=hard")
+    return Target(name=name, triple=f"{architecture}-unknown-none-eabihf", cpu=name, features=features, float_abi="hard", pointer_bits=32,
+                  relocation="static", max_flash_growth=1.0, scalar_operand="register", instructions=available(INSTRUCTIONS, features),
+                  emulator=Emulator("arm-none-eabi-gcc", flags, "qemu-system-arm", board=board, packages=PACKAGES), **facts)
+
+
+# Tightly coupled memories and flash accelerators stand for an L1 cache on cores that have none.
+TARGETS = (
+    core("cortex-m4", "thumbv7em", ("dsp", "vfp4d16sp"), "mps2-an386", vector_bits=0, registers=32, fma=True, fma_latency=3, fma_per_cycle=1,
+         l1_bytes=16 << 10),
+    core("cortex-m7", "thumbv7em", ("dsp", "vfp4d16sp", "fp-armv8d16sp"), "mps2-an500", vector_bits=0, registers=32, fma=True, fma_latency=5,
+         fma_per_cycle=1, l1_bytes=16 << 10),
+    core("cortex-m55", "thumbv8.1m.main", ("dsp", "vfp4d16sp", "fp-armv8d16sp", "fullfp16", "mve", "mve.fp", "lob"), "mps3-an547", vector_bits=128,
+         registers=8, fma=True, fma_latency=4, fma_per_cycle=1, masks=True, l1_bytes=32 << 10),
+)

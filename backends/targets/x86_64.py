@@ -1,0 +1,56 @@
+"""x86-64 by micro-architecture level (System V psABI, section 3.1.1): v2 = SSE4.2, v3 = AVX2 + FMA, v4 = AVX-512.
+
+A scalar reaches a multiply-add as a broadcast from memory, which costs no register. The dot-product rows need extensions
+beyond the levels; they serve the target that describes this computer.
+"""
+from edgec.backends.target import Emulator, Instruction, Target, available
+
+V2 = ("cmov", "cx8", "cx16", "fxsr", "mmx", "popcnt", "sahf", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2")
+V3 = V2 + ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
+V4 = V3 + ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+
+
+def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
+    return Instruction(name, frozenset(needs.split()), llvm, meaning)
+
+
+# Widest first. vpdpbusd multiplies unsigned by signed bytes and does not saturate; vpmaddwd is exact except for -32768 four times.
+INSTRUCTIONS = (
+    row("vpdpbusd", "avx512vnni", "llvm.x86.avx512.vpdpbusd.512", "acc:i32[16] += dot(a:u8[64], b:i8[64], group=4)"),
+    row("vpdpbusd", "avx512vnni avx512vl", "llvm.x86.avx512.vpdpbusd.256", "acc:i32[8] += dot(a:u8[32], b:i8[32], group=4)"),
+    row("vpdpbusd", "avxvnni", "llvm.x86.avx512.vpdpbusd.256", "acc:i32[8] += dot(a:u8[32], b:i8[32], group=4)"),
+    row("vpdpwssd", "avx512vnni", "llvm.x86.avx512.vpdpwssd.512", "acc:i32[16] += dot(a:i16[32], b:i16[32], group=2)"),
+    row("vpdpwssd", "avxvnni", "llvm.x86.avx512.vpdpwssd.256", "acc:i32[8] += dot(a:i16[16], b:i16[16], group=2)"),
+    row("vpmaddwd", "avx512bw", "llvm.x86.avx512.pmaddw.d.512", "r:i32[16] = dot(a:i16[32], b:i16[32], group=2)"),
+    row("vpmaddwd", "avx2", "llvm.x86.avx2.pmadd.wd", "r:i32[8] = dot(a:i16[16], b:i16[16], group=2)"),
+    row("pmaddwd", "sse2", "llvm.x86.sse2.pmadd.wd", "r:i32[4] = dot(a:i16[8], b:i16[8], group=2)"),
+    row("vdpbf16ps", "avx512bf16", "llvm.x86.avx512bf16.dpbf16ps.512", "acc:f32[16] += dot(a:bf16[32], b:bf16[32], group=2)"),
+    row("vfmadd", "fma", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
+    row("vfmadd", "fma", "llvm.fma", "r:f64[*] = fma(a:f64[*], b:f64[*], c:f64[*])"),
+    row("roundps/vrndscaleps", "sse4.1", "llvm.roundeven", "r:f32[*] = round_half_even(a:f32[*])"),
+    row("roundpd/vrndscalepd", "sse4.1", "llvm.roundeven", "r:f64[*] = round_half_even(a:f64[*])"),
+    row("roundps/vrndscaleps", "sse4.1", "llvm.floor", "r:f32[*] = floor(a:f32[*])"),
+    row("roundpd/vrndscalepd", "sse4.1", "llvm.floor", "r:f64[*] = floor(a:f64[*])"),
+    row("roundps/vrndscaleps", "sse4.1", "llvm.ceil", "r:f32[*] = ceil(a:f32[*])"),
+    row("roundpd/vrndscalepd", "sse4.1", "llvm.ceil", "r:f64[*] = ceil(a:f64[*])"),
+    row("roundps/vrndscaleps", "sse4.1", "llvm.trunc", "r:f32[*] = trunc(a:f32[*])"),
+    row("roundpd/vrndscalepd", "sse4.1", "llvm.trunc", "r:f64[*] = trunc(a:f64[*])"),
+    row("sqrtps", "sse2", "llvm.sqrt", "r:f32[*] = sqrt(a:f32[*])"),
+    row("sqrtpd", "sse2", "llvm.sqrt", "r:f64[*] = sqrt(a:f64[*])"),
+    row("vcvtph2ps", "f16c", "fpext", "r:f32[*] = cast(a:f16[*])"),
+    row("vcvtps2ph", "f16c", "fptrunc", "r:f16[*] = cast(a:f32[*])"),
+)
+
+
+def level(name: str, features: tuple[str, ...], qemu: str, **facts) -> Target:
+    emulator = Emulator("gcc", ("-static",), qemu, ("-cpu", "max") if qemu else (), packages=("gcc", "libc6-dev", "qemu-user"))
+    return Target(name=name, triple="x86_64-unknown-linux-gnu", cpu=name, features=features, scalar_operand="memory", fma_latency=4, fma_per_cycle=2,
+                  l1_bytes=32 << 10, l3_bytes=8 << 20, instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
+
+
+# qemu emulates no AVX-512: code for v4 runs on a host that has it.
+TARGETS = (
+    level("x86-64-v2", V2, "qemu-x86_64", vector_bits=128, registers=16, fma=False, l2_bytes=256 << 10),
+    level("x86-64-v3", V3, "qemu-x86_64", vector_bits=256, registers=16, fma=True, l2_bytes=512 << 10),
+    level("x86-64-v4", V4, "", vector_bits=512, registers=32, fma=True, masks=True, l2_bytes=1 << 20),
+)

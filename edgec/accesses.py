@@ -1,0 +1,47 @@
+"""Which buffers a kernel touches, and how: the facts that memory planning, printing and interpretation of programs share.
+
+    [node.data.name for node in buffer_reads(kernel)]        # ['x', 'w']
+"""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from edgec.expr import Expr, as_expr, walk
+from edgec.kernel import Buffer, Kernel, Program, Stage
+from edgec.types import index
+
+
+def stage_roots(stage: Stage) -> tuple[Expr, ...]:
+    """Every expression a stage evaluates: its axes' extents, its value, where it stores."""
+    return (*(as_expr(a.extent, index) for a in stage.axes), stage.value, *stage.indices)
+
+
+def kernel_roots(kernel: Kernel) -> tuple[Expr, ...]:
+    """Every expression a kernel evaluates."""
+    return (*(as_expr(a.extent, index) for a in kernel.axes), *(root for stage in kernel.stages for root in stage_roots(stage)))
+
+
+def buffer_reads(kernel: Kernel) -> list[Expr]:
+    """The distinct read nodes of a kernel whose source is a buffer, in a stable order."""
+    return [node for node in walk(*kernel_roots(kernel)) if node.op == "read" and isinstance(node.data, Buffer)]
+
+
+def kernel_buffers(kernel: Kernel) -> list[Buffer]:
+    """The buffers a kernel reads or stores into, each once, targets last."""
+    return list(dict.fromkeys([*(node.data for node in buffer_reads(kernel)), *kernel.targets]))
+
+
+def program_buffers(program: Program) -> list[Buffer]:
+    """Every buffer of a program in order of appearance: inputs, outputs, then by kernel; a view follows its parent."""
+    found: dict[Buffer, None] = {}
+    for buffer in (*program.inputs, *program.outputs, *(b for kernel in program.steps for b in kernel_buffers(kernel))):
+        for each in reversed(list(_with_parents(buffer))):
+            found.setdefault(each)
+    return list(found)
+
+
+def _with_parents(buffer: Buffer) -> Iterator[Buffer]:
+    while buffer is not None:
+        yield buffer
+        buffer = buffer.parent

@@ -1,0 +1,151 @@
+"""The kernel language: what each element is. A Program lists kernels over buffers.
+
+    Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*
+    Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
+    Kernel   ::= name axes: Axis* stages: Stage*
+    Axis     ::= var extent                      -- the outer axes, shared by all stages
+    Stage    ::= name axes: Axis* value: Expr target: Buffer|None indices: Expr*
+                                                 -- inner axes; target None is scratch that lives inside one outer point
+
+A stage's value reads buffers and earlier stages of its kernel (`expr.read`), and holds reductions (`expr.reduce`). The last stage(s)
+store to buffers: target[indices] = value at every point of outer x inner axes. A stage in scratch is read by its inner indices.
+
+    softmax over rows: axes (n < 4); m[] = max_over(c; x[n,c]); e[c] = exp(x[n,c] - m[]); s[] = sum_over(c; e[c]); y[n,c] = e[c] / s[]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edgec.expr import Expr, const, dim
+from edgec.types import DType, index
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Memory for one tensor. Identity is equality.
+
+    `order` lists the axes outermost first (dense row-major over that order; () is ONNX's order). With a `parent` the buffer is a view:
+    element i lies at offset + sum(i_a * view_strides_a) of the parent's elements.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[Any, ...]
+    kind: str
+    data: np.ndarray | None = None
+    order: tuple[int, ...] = ()
+    parent: "Buffer | None" = None
+    offset: int = 0
+    view_strides: tuple[Any, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def max_shape(self) -> tuple[int, ...]:
+        return tuple(d if isinstance(d, int) else d.hi for d in self.shape)
+
+    @property
+    def max_size(self) -> int:
+        """Elements at the upper bound of symbolic dimensions."""
+        return int(np.prod(self.max_shape, dtype=np.int64)) if self.shape else 1
+
+    @property
+    def bytes(self) -> int:
+        return self.max_size * self.dtype.bytes
+
+    @property
+    def root(self) -> "Buffer":
+        """The buffer whose memory this is."""
+        found = self
+        while found.parent is not None:
+            found = found.parent
+        return found
+
+    @property
+    def strides(self) -> tuple[Any, ...]:
+        """Elements of the root between neighbours along each axis (ints, or index expressions over the symbols)."""
+        if self.parent is not None:
+            return self.view_strides
+        found: list[Any] = [1] * self.rank
+        step: Any = 1
+        for axis in reversed(self.order or range(self.rank)):
+            found[axis] = step
+            step = dim(step * self.shape[axis])
+        return tuple(found)
+
+    def flat(self, indices: tuple[Expr, ...]) -> Expr:
+        """The element offset of an index in the root's memory."""
+        total = const(self.offset, index)
+        for i, stride in zip(indices, self.strides):
+            total = total + i * stride
+        return total
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    var: Expr
+    extent: Any  # int or index expression
+
+    @property
+    def max_extent(self) -> int:
+        return self.extent if isinstance(self.extent, int) else self.extent.hi
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One named intermediate of a kernel (target None) or a store to a buffer."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    value: Expr
+    target: Buffer | None = None
+    indices: tuple[Expr, ...] = ()
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.dtype
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return tuple(a.extent for a in self.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One loop nest over shared outer axes."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    stages: tuple[Stage, ...]
+    schedule: Any = None
+    loc: Any = None
+
+    @property
+    def targets(self) -> tuple[Buffer, ...]:
+        return tuple(s.target for s in self.stages if s.target is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Kernels over buffers, in execution order."""
+
+    name: str
+    inputs: tuple[Buffer, ...]
+    outputs: tuple[Buffer, ...]
+    steps: tuple[Kernel, ...]
+    symbols: tuple[Expr, ...] = ()
+    arena: dict[Buffer, int] = field(default_factory=dict)  # byte offset of every temporary, after liveness
+    arena_bytes: int = 0
+    live_bytes: int = 0  # the largest live set: what no arena can be smaller than
+
+    def with_steps(self, steps: Any) -> "Program":
+        return replace(self, steps=tuple(steps))

@@ -1,0 +1,178 @@
+"""The canonical form of index arithmetic: constant + sum of coefficient * atom, with interval analysis.
+
+A `linear` node's operands are its atoms (anything that is not itself a sum: variables, floordiv, min, max, products, reads), sorted by
+age; its payload is (constant, coefficients). Sums, scalings and divisions below keep that form, which is what cancels
+reshape-of-reshape and recognises strides.
+
+    split(i * 56 + j + 3)       # (3, {i: 56, j: 1})
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Sequence
+
+from edgec.expr import UNBOUNDED, Expr, const, make
+from edgec.types import index
+
+
+def split(e: Expr) -> tuple[int, dict[Expr, int]]:
+    """(constant, {atom: coefficient}) of an index expression."""
+    if e.op == "const":
+        return e.data, {}
+    if e.op == "linear":
+        return e.data[0], dict(zip(e.args, e.data[1]))
+    return 0, {e: 1}
+
+
+def join(constant: int, terms: dict[Expr, int]) -> Expr:
+    """The expression of a (constant, terms) pair; the inverse of `split`."""
+    kept = sorted(((a, c) for a, c in terms.items() if c), key=lambda item: item[0].serial)
+    if not kept:
+        return const(constant, index)
+    if constant == 0 and len(kept) == 1 and kept[0][1] == 1:
+        return kept[0][0]
+    atoms, coefficients = tuple(a for a, _ in kept), tuple(c for _, c in kept)
+    return make("linear", atoms, index, (constant, coefficients), bounds=interval(constant, dict(kept)))
+
+
+def interval(constant: int, terms: dict[Expr, int]) -> tuple[int, int]:
+    """Bounds of the sum. c*y - c*d*(y//d) counts as c*[0, d-1], which is how remainders keep their range."""
+    for atom, coefficient in terms.items():
+        if atom.op == "floordiv" and atom.args[1].op == "const":
+            rest = _without_remainder(constant, terms, atom, coefficient)
+            if rest is not None:
+                scale, (rest_constant, rest_terms) = rest
+                low, high = interval(rest_constant, rest_terms)
+                reach = scale * (atom.args[1].data - 1)
+                return low + min(0, reach), high + max(0, reach)
+    low = high = constant
+    for atom, coefficient in terms.items():
+        ends = (coefficient * atom.lo, coefficient * atom.hi)
+        low, high = low + min(ends), high + max(ends)
+    return max(low, -UNBOUNDED), min(high, UNBOUNDED)
+
+
+def _without_remainder(constant: int, terms: dict[Expr, int], atom: Expr, coefficient: int):
+    """(c, the sum less c*(y - d*(y//d))) when `atom` = y//d stands in the sum as part of such a remainder."""
+    divisor = atom.args[1].data
+    if coefficient % divisor:
+        return None
+    scale = -coefficient // divisor
+    inner_constant, inner = split(atom.args[0])
+    if any(terms.get(a, 0) != scale * c for a, c in inner.items()):
+        return None
+    rest = {a: c for a, c in terms.items() if a is not atom and a not in inner}
+    return scale, (constant - scale * inner_constant, rest)
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    (ca, ta), (cb, tb) = split(a), split(b)
+    for atom, coefficient in tb.items():
+        ta[atom] = ta.get(atom, 0) + coefficient
+    return join(ca + cb, ta)
+
+
+def scale(a: Expr, factor: int) -> Expr:
+    constant, terms = split(a)
+    return join(constant * factor, {atom: c * factor for atom, c in terms.items()})
+
+
+def multiply(a: Expr, b: Expr) -> Expr:
+    """A product: a scaling when one side is a number, else distributed over the sums with `mul` atoms."""
+    if a.op == "const":
+        return scale(b, a.data)
+    if b.op == "const":
+        return scale(a, b.data)
+    (ca, ta), (cb, tb) = split(a), split(b)
+    result = add(scale(join(0, tb), ca), scale(a, cb))
+    for x, cx in ta.items():
+        for y, cy in tb.items():
+            result = add(result, scale(_product(x, y), cx * cy))
+    return result
+
+
+def _product(x: Expr, y: Expr) -> Expr:
+    factors = sorted((*(x.args if x.op == "mul" else (x,)), *(y.args if y.op == "mul" else (y,))), key=lambda f: f.serial)
+    low, high = factors[0].lo, factors[0].hi
+    for f in factors[1:]:
+        ends = [low * f.lo, low * f.hi, high * f.lo, high * f.hi]
+        low, high = min(ends), max(ends)
+    return make("mul", factors, index, bounds=(low, high))
+
+
+def floordiv(a: Expr, b: Expr) -> Expr:
+    """floor(a / b): multiples of b leave the division, a rest within [0, b) vanishes, common factors cancel."""
+    if a.op == "const" and b.op == "const" and b.data > 0:
+        return const(a.data // b.data, index)
+    if b.op != "const" or b.data <= 0:
+        return _symbolic_floordiv(a, b)
+    d = b.data
+    constant, terms = split(a)
+    whole = {atom: c // d for atom, c in terms.items() if c % d == 0}
+    rest = {atom: c for atom, c in terms.items() if c % d}
+    quotient = join(constant // d, whole)
+    low, high = interval(constant % d, rest)
+    if low // d == high // d:
+        return add(quotient, const(low // d, index))
+    return add(quotient, _reduced_floordiv(constant % d, rest, d))
+
+
+def _reduced_floordiv(constant: int, terms: dict[Expr, int], d: int) -> Expr:
+    common = gcd(d, *terms.values())
+    if common > 1:
+        reduced = join(constant // common, {a: c // common for a, c in terms.items()})
+        return floordiv(reduced, const(d // common, index))
+    dividend = join(constant, terms)
+    if dividend.op == "floordiv" and dividend.args[1].op == "const":
+        return floordiv(dividend.args[0], const(dividend.args[1].data * d, index))
+    return make("floordiv", (dividend, const(d, index)), index, bounds=(dividend.lo // d, dividend.hi // d))
+
+
+def _symbolic_floordiv(a: Expr, b: Expr) -> Expr:
+    """a // b for a symbolic b >= 1: exact multiples divide out, a rest known within [0, b) vanishes."""
+    if a is b:
+        return const(1, index)
+    constant, terms = split(a)
+    whole, rest = {}, {}
+    for atom, c in terms.items():
+        if atom is b:
+            whole[const(1, index)] = c
+        elif atom.op == "mul" and b in atom.args:
+            others = list(atom.args)
+            others.remove(b)
+            left = others[0]
+            for other in others[1:]:
+                left = _product(left, other)
+            whole[left] = whole.get(left, 0) + c
+        else:
+            rest[atom] = c
+    quotient = const(0, index)
+    for atom, c in whole.items():
+        quotient = add(quotient, scale(atom, c))
+    remainder = join(constant, rest)
+    if remainder.lo >= 0 and remainder.hi < max(b.lo, 1):
+        return quotient
+    low = max(b.lo, 1)
+    ends = [remainder.lo // low, remainder.hi // low, remainder.lo // max(b.hi, 1), remainder.hi // max(b.hi, 1)]
+    return add(quotient, make("floordiv", (remainder, b), index, bounds=(min(ends), max(ends))))
+
+
+def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
+    """A linear node over other atoms (which may be sums themselves now)."""
+    total: dict[Expr, int] = {}
+    constant = node.data[0]
+    for atom, coefficient in zip(args, node.data[1]):
+        more, terms = split(atom)
+        constant += coefficient * more
+        for a, c in terms.items():
+            total[a] = total.get(a, 0) + c * coefficient
+    return join(constant, total)
+
+
+def coefficient(e: Expr, variable: Expr) -> int | None:
+    """The coefficient of a variable, or None where the expression is not affine in it."""
+    constant, terms = split(e)
+    if any(variable in atom.free for atom in terms if atom is not variable):
+        return None
+    return terms.get(variable, 0)

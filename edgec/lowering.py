@@ -1,0 +1,75 @@
+"""What an operator's `lower` is given: readable operands. Reading an operand is calling it, so fusion is function composition.
+
+    class Relu(Op):
+        x: Value
+        def lower(self, at, x):
+            return maximum(x(*at), 0.0)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+from edgec.expr import Expr, as_expr, const, inside
+from edgec.graph import Op, Value, fields_of
+from edgec.types import DType, TensorType, index
+
+Resolve = Callable[[Value, tuple[Expr, ...]], Expr]
+
+
+class Reader:
+    """One operand of an operator being lowered."""
+
+    __slots__ = ("value", "_resolve")
+
+    def __init__(self, value: Value, resolve: Resolve):
+        self.value, self._resolve = value, resolve
+
+    @property
+    def type(self) -> TensorType:
+        return self.value.type
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.type.dtype
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.value.type.shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.value.type.shape)
+
+    def __call__(self, *at: Any, fill: Any = None) -> Expr:
+        """The element at an index; with `fill`, the index may lie outside the tensor and then the result is fill."""
+        if len(at) != self.rank:
+            raise TypeError(f"{self.value} read with {len(at)} indices")
+        at = tuple(as_expr(i, index) for i in at)
+        value = self._resolve(self.value, at)
+        return value if fill is None else inside(zip(at, self.shape), value, fill)
+
+    def broadcast(self, at: Sequence[Expr]) -> Expr:
+        """The element that numpy broadcasting pairs with index `at` of a result of equal or higher rank."""
+        tail = at[len(at) - self.rank:] if self.rank else ()
+        return self(*(0 if size == 1 else i for i, size in zip(tail, self.shape)))
+
+
+def lower_op(op: Op, at: Sequence[Expr], resolve: Resolve) -> tuple[Expr, ...]:
+    """The results of an op at one index, operands read through `resolve`."""
+    arguments: list[Any] = []
+    for f in fields_of(type(op)):
+        value = getattr(op, f.name)
+        if f.kind == "variadic":
+            arguments.append(tuple(None if v is None else Reader(v, resolve) for v in value))
+        elif f.kind != "attribute":
+            arguments.append(None if value is None else Reader(value, resolve))
+    result = op.lower(tuple(at), *arguments)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def scalar(value: Value) -> Expr | None:
+    """The literal a one-element constant stands for."""
+    if value.is_constant and value.array.size == 1:
+        return const(value.array.ravel()[0].item(), value.type.dtype)
+    return None

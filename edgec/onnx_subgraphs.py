@@ -1,0 +1,98 @@
+"""Nodes that hold graphs: If, Loop and Scan. Their subgraphs become closed Graphs.
+
+What a subgraph takes from outside becomes further inputs of it, and the operator gets the outer values as its last, variadic operand
+`captured`; so a Graph attribute reads nothing but its inputs. An If whose condition is known is replaced by the branch taken, and the other
+is never read (exporters leave branches there that do not even type-check).
+
+    y = If(condition, captured=(a, b), then_branch=Graph((a', b') -> ...), else_branch=Graph((a', b') -> ...))
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Sequence
+
+import numpy as np
+from onnx import GraphProto
+
+from edgec.errors import Loc, ModelError, Unsupported
+from edgec.expr import Expr
+from edgec.graph import Graph, Value, run_reference
+from edgec.onnx_node import Node, build
+from edgec.ops import OPERATORS
+from edgec.types import TensorType, bool_, i64
+
+KNOWN_SIZE = 64
+KNOWN_DEPTH = 32
+
+
+def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]:
+    """The results of a node with graph attributes, built in the reader's scope."""
+    if node.op == "If":
+        condition = known_array(node.inputs[0]) if node.input(0) is not None else None
+        if condition is not None and condition.size == 1:
+            return _taken_branch(reader, node, scope, "then_branch" if condition.item() else "else_branch")
+    if (node.domain, node.op) not in OPERATORS:
+        raise Unsupported(f"operator {node.op} is not supported here", loc=node.loc)
+    captures: dict[Value, Value] = {}
+    types = _body_types(node)
+    bodies = {n: _read_body(reader, g, scope, types, captures, node, n) for n, g in node.attributes.items() if isinstance(g, GraphProto)}
+    inner = tuple(captures.values())
+    graphs = {n: Graph((*formal, *inner), tuple(outputs), names, f"{node.op}.{n}") for n, (formal, outputs, names) in bodies.items()}
+    return build(replace(node, attributes={**node.attributes, **graphs}), captured=tuple(captures))
+
+
+def _taken_branch(reader: Any, node: Node, scope: Any, branch: str) -> list[Value]:
+    graph = node.attributes[branch]
+    inner = scope.inner(prefix=f"{node.loc.node}/")
+    inner.public = {o.name: label for o, label in zip(graph.output, node.outputs) if label}
+    reader.declare_tensors(graph, inner, node.loc)
+    return reader.body(graph.node, inner, [o.name for o in graph.output], node.loc)
+
+
+def _read_body(reader: Any, graph: GraphProto, scope: Any, types: Sequence[TensorType], captures: dict[Value, Value], node: Node, name: str):
+    """(formal inputs, outputs, output names) of a subgraph; the outer values it reads are added to `captures`."""
+    inner = scope.inner(prefix=f"{node.loc.node}/")
+    inner.captures = captures
+    reader.declare_tensors(graph, inner, node.loc)
+    if len(graph.input) != len(types):
+        raise ModelError(f"{name} of {node.op} has {len(graph.input)} inputs, it is given {len(types)}", loc=node.loc)
+    formal = [reader.subgraph_input(i.name, t, node.loc) for i, t in zip(graph.input, types)]
+    inner.values.update((i.name, v) for i, v in zip(graph.input, formal))
+    outputs = reader.body(graph.node, inner, [o.name for o in graph.output], node.loc)
+    return formal, outputs, tuple(o.name for o in graph.output)
+
+
+def _body_types(node: Node) -> list[TensorType]:
+    """The types of a subgraph's formal inputs, from the operands: Loop gives counter, condition and state; Scan state and slices."""
+    given = [v.type for v in node.inputs if v is not None]
+    if node.op == "Loop":
+        return [TensorType(i64, ()), TensorType(bool_, ()), *(v.type for v in node.inputs[2:] if v is not None)]
+    if node.op == "Scan":
+        count = node.attributes.get("num_scan_inputs", 0)
+        axes = node.attributes.get("scan_input_axes", (0,) * count)
+        if not 0 < count <= len(given) or len(axes) != count:
+            raise ModelError(f"Scan with num_scan_inputs={count} and {len(given)} operands", loc=node.loc)
+        return given[:-count] + [_slice_type(t, a, node.loc) for t, a in zip(given[-count:], axes)]
+    return []
+
+
+def _slice_type(type_: TensorType, axis: int, loc: Loc) -> TensorType:
+    if not -type_.rank <= axis < type_.rank:
+        raise ModelError(f"Scan along axis {axis} of {type_}", loc=loc)
+    return type_.with_shape(tuple(d for n, d in enumerate(type_.shape) if n != axis % type_.rank))
+
+
+def known_array(value: Value, depth: int = KNOWN_DEPTH) -> np.ndarray | None:
+    """The elements of a small value that depends on nothing but constants and known shapes."""
+    if value.is_constant:
+        return value.array
+    if depth == 0 or not value.type.is_static or value.type.max_size > KNOWN_SIZE:
+        return None
+    elements = value.elements if value.dtype.is_integer else None
+    if elements is not None and not any(isinstance(e, Expr) for e in elements):
+        return np.array(elements, value.dtype.numpy).reshape(value.shape)
+    if not value.op.operands or not hasattr(value.op, "reference"):
+        return None
+    operands = [known_array(v, depth - 1) for v in value.op.operands]
+    return None if any(a is None for a in operands) else np.asarray(run_reference(value.op, operands)[value.number])

@@ -1,0 +1,84 @@
+"""Which operators of a model edgec cannot read, found before anything is built and reported together.
+
+    problems = unsupported_operators(model.graph, {"": 17}, functions, "model.onnx")      # [Unsupported, ModelError ...]
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Sequence
+
+from onnx import FunctionProto, GraphProto, NodeProto
+
+from edgec.errors import CompileError, Loc, ModelError, Unsupported
+from edgec.onnx_functions import Key, domain_of, opsets_of
+from edgec.onnx_node import NEWEST, schema_of
+from edgec.onnx_order import live_nodes, subgraphs
+from edgec.onnx_upgrade import can_upgrade
+from edgec.ops import OPERATORS
+
+
+def unsupported_operators(graph: GraphProto, opsets: dict[str, int], functions: dict[Key, FunctionProto], file: str) -> list[CompileError]:
+    """One problem for each operator (of a domain and opset) that has neither a class nor a body, at the first node that uses it.
+
+    Nodes that no output depends on do not count; the branches of an If are looked at when they are read, since one may never be taken.
+    """
+    found: dict[Any, CompileError] = {}
+    entered: set[Key] = set()
+    work: list[tuple[Sequence[NodeProto], Sequence[str], dict[str, int], str]] = [(graph.node, [o.name for o in graph.output], opsets, "")]
+    while work:
+        nodes, wanted, versions, prefix = work.pop()
+        for n in live_nodes(nodes, wanted):
+            node = nodes[n]
+            key = (domain_of(node.domain), node.op_type, getattr(node, "overload", ""))
+            loc = Loc(file, prefix + (node.name or next(filter(None, node.output), "")), node.op_type, n)
+            if key not in functions:
+                problem = operator_problem(key[0], node.op_type, versions, loc)
+                if problem is not None:
+                    found.setdefault((key, versions.get(key[0])), problem)
+            elif key not in entered:
+                entered.add(key)
+                function = functions[key]
+                work.append((function.node, function.output, opsets_of(function.opset_import), f"{loc.node}/"))
+            if node.op_type != "If":
+                work.extend((g.node, [o.name for o in g.output], versions, f"{loc.node}/") for g in subgraphs(node))
+    return list(found.values())
+
+
+def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc) -> CompileError | None:
+    """Why an operator cannot be read, None where it can (as far as can be told without its operands)."""
+    if domain not in opsets:
+        return ModelError(f"operator {op} is of domain '{domain or 'ai.onnx'}', which the model does not import", loc=loc)
+    if (domain, op) in OPERATORS or (domain == "" and (op == "Constant" or can_upgrade(op, opsets[""]))):
+        return None
+    schema = schema_of(domain, op, opsets[domain])
+    if schema is None:
+        return _unknown(domain, op, opsets[domain], loc)
+    if not (schema.has_function or schema.has_context_dependent_function):
+        return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported", loc=loc, hint="see docs/operators.md for the list")
+    missing = _missing_in_body(schema) if schema.has_function else []
+    return Unsupported(f"operator {op} is not supported: its ONNX body needs {', '.join(missing)}", loc=loc) if missing else None
+
+
+def _missing_in_body(schema: Any) -> list[str]:
+    """The operators of a schema's body that edgec lacks (a body of a body counts as there: reading it tells)."""
+    return sorted({name for name in _names(schema.function_body.node) if ("", name) not in OPERATORS and name != "Constant"
+                   and not _has_body(name)})
+
+
+def _names(nodes: Sequence[NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield node.op_type
+        for graph in subgraphs(node):
+            yield from _names(graph.node)
+
+
+def _has_body(name: str) -> bool:
+    schema = schema_of("", name, NEWEST)
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def _unknown(domain: str, op: str, version: int, loc: Loc) -> CompileError:
+    if domain == "":
+        return ModelError(f"ONNX opset {version} has no operator {op}", loc=loc)
+    return Unsupported(f"operator {op} of domain '{domain}' is not known", loc=loc,
+                       hint="export the model with standard ONNX operators, or as a model that brings the function along")

@@ -1,0 +1,174 @@
+"""Reads the text of `edgec.program_text` back into a Program whose text is the same.
+
+    parse_program(print_program(program), constants(program))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+import numpy as np
+
+from edgec.expr import Expr, dim, fresh
+from edgec.expr_parser import ExprParser, Tokens, parse_declarations
+from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+
+KINDS = ("input", "output", "constant", "temporary", "scratch")
+
+
+class Verbatim(str):
+    """Text that is its own repr: a schedule as it was printed."""
+
+    __repr__ = str.__str__
+
+
+@dataclass
+class _Reader:
+    """What has been read so far."""
+
+    data: Mapping[str, np.ndarray]
+    name: str = ""
+    ports: tuple[list[str], list[str]] = ((), ())
+    symbols: dict[str, Expr] = field(default_factory=dict)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    arena: dict[Buffer, int] = field(default_factory=dict)
+    sizes: tuple[int, int] = (0, 0)
+    kernels: list["_KernelReader"] = field(default_factory=list)
+
+    def line(self, tokens: Tokens, text: str) -> None:
+        word = tokens.take()
+        if word == "program":
+            self.name = tokens.name()
+            self.ports = (_names(tokens), tokens.expect("->") or _names(tokens))
+        elif word == "symbols":
+            self.symbols = parse_declarations(tokens)
+        elif word == "arena":
+            self.sizes = (tokens.integer(), tokens.expect("live") or tokens.integer())
+        elif word == "kernel":
+            self.kernels.append(_KernelReader(self, tokens))
+        elif word in KINDS:
+            self.buffer(word, tokens)
+        elif self.kernels:
+            self.kernels[-1].line(word, tokens, text)
+        else:
+            tokens.at -= 1
+            raise tokens.error("expected program, symbols, a kind of buffer, arena or kernel")
+        tokens.end()
+
+    def buffer(self, kind: str, tokens: Tokens) -> None:
+        name = tokens.name()
+        tokens.expect(":")
+        dtype = tokens.dtype()
+        parser = ExprParser(tokens, self.symbols, {})
+        tokens.expect("[")
+        shape = tuple(dim(e) for e in parser.list_until("]"))
+        order = _integers(tokens) if tokens.accept("order") else ()
+        parent, offset, strides = self.view(tokens, parser) if tokens.accept("view") else (None, 0, ())
+        data = None
+        if tokens.accept("="):
+            tokens.expect("@")
+            key = tokens.name()
+            if key not in self.data:
+                raise tokens.error(f"no data given for @{key}")
+            data = self.data[key]
+        self.buffers[name] = Buffer(name, dtype, shape, kind, data, order, parent, offset, strides)
+        if tokens.accept("at"):
+            self.arena[self.buffers[name]] = tokens.integer()
+
+    def view(self, tokens: Tokens, parser: ExprParser) -> tuple[Buffer, int, tuple[Any, ...]]:
+        tokens.expect("of")
+        parent = self.find(tokens)
+        tokens.expect("offset")
+        offset = tokens.integer()
+        tokens.expect("strides")
+        tokens.expect("[")
+        return parent, offset, tuple(dim(e) for e in parser.list_until("]"))
+
+    def find(self, tokens: Tokens) -> Buffer:
+        name = tokens.name()
+        if name not in self.buffers:
+            raise tokens.error(f"unknown buffer {name}")
+        return self.buffers[name]
+
+    def program(self) -> Program:
+        inputs, outputs = (tuple(self.buffers[name] for name in names) for names in self.ports)
+        steps = tuple(kernel.kernel() for kernel in self.kernels)
+        return Program(self.name, inputs, outputs, steps, tuple(self.symbols.values()), self.arena, *self.sizes)
+
+
+class _KernelReader:
+    """One kernel being read; its axes and reduction variables are new ones."""
+
+    def __init__(self, reader: _Reader, tokens: Tokens):
+        self.name, self.schedule, self.stages = tokens.name(), None, []
+        self.reader, self.sources = reader, dict(reader.buffers)
+        self.parser = ExprParser(tokens, dict(reader.symbols), self.sources, make_variable=_new_variable)
+        self.axes = self.read_axes()
+
+    def line(self, word: str, tokens: Tokens, text: str) -> None:
+        self.parser.on(tokens)
+        if word == "schedule":
+            self.schedule = Verbatim(text.strip().removeprefix("schedule").strip())
+            tokens.at = len(tokens.items)
+        elif word == "vars":
+            self.parser.names.update(parse_declarations(tokens, _new_variable))
+        elif word.startswith("%"):
+            tokens.expect("=")
+            self.parser.shared[word] = self.parser.expr()
+        elif word in ("stage", "store"):
+            self.stage(word, tokens)
+        else:
+            tokens.at -= 1
+            raise tokens.error("expected schedule, vars, stage, store or a shared expression")
+
+    def stage(self, word: str, tokens: Tokens) -> None:
+        name, axes = tokens.name(), self.read_axes()
+        target, indices = None, ()
+        if word == "store":
+            target = self.reader.find(tokens)
+            tokens.expect("[")
+            indices = tuple(self.parser.list_until("]"))
+        tokens.expect("=")
+        self.stages.append(Stage(name, axes, self.parser.expr(), target, indices))
+        if target is None:
+            self.sources[name] = self.stages[-1]
+
+    def read_axes(self) -> tuple[Axis, ...]:
+        self.parser.tokens.expect("(")
+        variables, extents = self.parser.axes(")")
+        return tuple(Axis(v, dim(e)) for v, e in zip(variables, extents))
+
+    def kernel(self) -> Kernel:
+        return Kernel(self.name, self.axes, tuple(self.stages), self.schedule)
+
+
+def parse_program(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Program:
+    """The program of a text; `constants` holds the data of its @names. ModelError names the line and points at the mistake."""
+    reader = _Reader(constants or {})
+    for number, line in enumerate(text.splitlines(), 1):
+        tokens = Tokens("schedule" if line.strip().startswith("schedule ") else line, number)
+        if tokens.kind:
+            reader.line(tokens, line)
+    return reader.program()
+
+
+def _names(tokens: Tokens) -> list[str]:
+    tokens.expect("(")
+    found: list[str] = []
+    while not tokens.accept(")"):
+        if found:
+            tokens.expect(",")
+        found.append(tokens.name())
+    return found
+
+
+def _integers(tokens: Tokens) -> tuple[int, ...]:
+    found = [tokens.integer()]
+    while tokens.accept(","):
+        found.append(tokens.integer())
+    return tuple(found)
+
+
+def _new_variable(name: str, low: int, high: int) -> Expr:
+    return fresh(name, low, high)

@@ -1,0 +1,130 @@
+"""The text of Programs: printed in one canonical way, so that a kernel's text is also its key in the compile cache; and read back.
+
+    program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   buffer*   arena BYTES live BYTES   kernel*
+    buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
+    kernel  ::= kernel NAME(axis < extent, ...)   schedule ...   vars r0<3, ...   statement*
+    statement ::= %number = expr                                          -- a part that several expressions share
+                | stage NAME(axis < extent, ...) = expr                   -- an intermediate inside one outer point
+                | store NAME(axis < extent, ...) TARGET[index, ...] = expr
+
+Axes are named i0, i1, ... and reduction variables r0, r1, ... in order of appearance; `vars` declares those that a shared part uses
+before their reduction is seen. Data of constants stands beside the text, see `constants`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable
+
+import numpy as np
+
+from edgec.accesses import kernel_buffers, kernel_roots, program_buffers, stage_roots
+from edgec.expr import Expr, walk
+from edgec.expr_text import Printer, bound_variable, declaration, identifier
+from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+
+Names = dict[Any, str]
+
+
+def print_program(program: Program) -> str:
+    """The whole program as text; `edgec.program_parser.parse_program(text, constants(program))` reads it back."""
+    buffers = program_buffers(program)
+    names = unique_names(buffers)
+    ports = [", ".join(identifier(names[b]) for b in side) for side in (program.inputs, program.outputs)]
+    lines = [f"program {identifier(program.name)}({ports[0]}) -> ({ports[1]})"]
+    if program.symbols:
+        lines.append("symbols " + ", ".join(declaration(s, identifier(s.data)) for s in program.symbols))
+    lines += [_buffer(b, names) + (f" at {program.arena[b]}" if b in program.arena else "") for b in buffers]
+    if program.arena:
+        lines.append(f"arena {program.arena_bytes} live {program.live_bytes}")
+    return "\n".join(lines) + "\n" + "".join("\n" + print_kernel(kernel, names) for kernel in program.steps)
+
+
+def constants(program: Program) -> dict[str, np.ndarray]:
+    """The data of the constants by the names they have in the text."""
+    buffers = program_buffers(program)
+    names = unique_names(buffers)
+    return {names[b]: b.data for b in buffers if b.data is not None}
+
+
+def kernel_key(kernel: Kernel) -> str:
+    """Everything that determines the code of a kernel, and no name: equal for equal kernels of different layers and models."""
+    buffers = program_buffers(Program("", (), (), (kernel,)))
+    names = {b: f"b{n}" for n, b in enumerate(buffers)}
+    stages = {s: f"s{n}" for n, s in enumerate(kernel.stages)}
+    symbols = sorted({v for root in kernel_roots(kernel) for v in root.free} - set(_variables(kernel)), key=lambda v: v.data)
+    lines = ["symbols " + ", ".join(declaration(s, identifier(s.data)) for s in symbols)] if symbols else []
+    lines += [_buffer(b, names, data=False) for b in buffers]
+    return "\n".join(lines) + "\n" + print_kernel(kernel, names | stages, "kernel")
+
+
+def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") -> str:
+    """One kernel as text; `names` are those of its buffers (and stages), by default their own, made unique."""
+    given = {**unique_names(kernel_buffers(kernel)), **unique_names(kernel.stages), **(names or {})}
+    variables = _variables(kernel)
+    printer = Printer(kernel_roots(kernel), variables, lambda source: identifier(given[source]))
+    axes = _axes(kernel.axes, printer)
+    body = [line for stage in kernel.stages for line in _stage(stage, printer, given)]
+    header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes})"]
+    if kernel.schedule is not None:
+        header.append("  schedule " + _schedule(kernel.schedule, variables))
+    axis_variables = {a.var for a in (*kernel.axes, *(a for s in kernel.stages for a in s.axes))}
+    early = {v for node in printer.shared for v in node.free if v in variables and v not in axis_variables}
+    if early:
+        header.append("  vars " + ", ".join(declaration(v, variables[v]) for v in variables if v in early))
+    return "\n".join(header + ["  " + line for line in body]) + "\n"
+
+
+def unique_names(objects: Iterable[Any]) -> Names:
+    """The objects' own names, a number added where two have the same."""
+    found: Names = {}
+    taken: set[str] = set()
+    for each in objects:
+        name, n = each.name, 1
+        while name in taken:
+            n += 1
+            name = f"{each.name}.{n}"
+        taken.add(name)
+        found[each] = name
+    return found
+
+
+def _buffer(buffer: Buffer, names: Names, data: bool = True) -> str:
+    text = f"{buffer.kind} {identifier(names[buffer])}: {buffer.dtype}[{', '.join(map(str, buffer.shape))}]"
+    if buffer.order:
+        text += f" order {', '.join(map(str, buffer.order))}"
+    if buffer.parent is not None:
+        strides = ", ".join(map(str, buffer.view_strides))
+        text += f" view of {identifier(names[buffer.parent])} offset {buffer.offset} strides [{strides}]"
+    return text + (f" = @{identifier(names[buffer])}" if data and buffer.data is not None else "")
+
+
+def _variables(kernel: Kernel) -> dict[Expr, str]:
+    """Names of the kernel's axes and of the variables of its reductions, in order of appearance."""
+    axes = [a.var for a in (*kernel.axes, *(a for stage in kernel.stages for a in stage.axes))]
+    found = {v: f"i{n}" for n, v in enumerate(dict.fromkeys(axes))}
+    reductions = [node for node in walk(*kernel_roots(kernel)) if node.op == "var" and node not in found]
+    bound = {v for node in walk(*kernel_roots(kernel)) if node.op == "reduce" for v in node.args[:node.data[1]]}
+    found.update((v, f"r{n}") for n, v in enumerate(v for v in reductions if v in bound))
+    return found
+
+
+def _axes(axes: tuple[Axis, ...], printer: Printer) -> str:
+    extents = [a.extent if isinstance(a.extent, int) else printer.inline(a.extent) for a in axes]
+    return ", ".join(f"{bound_variable(a.var, printer.names[a.var], a.extent)} < {extent}" for a, extent in zip(axes, extents))
+
+
+def _stage(stage: Stage, printer: Printer, names: Names) -> list[str]:
+    lines = printer.prepare(*stage_roots(stage))
+    head = f"{identifier(names[stage])}({_axes(stage.axes, printer)})"
+    if stage.target is None:
+        return [*lines, f"stage {head} = {printer.text(stage.value)}"]
+    indices = ", ".join(map(printer.text, stage.indices))
+    return [*lines, f"store {head} {identifier(names[stage.target])}[{indices}] = {printer.text(stage.value)}"]
+
+
+def _schedule(schedule: Any, variables: dict[Expr, str]) -> str:
+    """The schedule's repr in one line, variables by their printed names."""
+    text = " ".join(repr(schedule).split())
+    for variable in sorted(variables, key=lambda v: -len(v.data)):
+        text = text.replace(variable.data, variables[variable]) if "." in variable.data else text
+    return text

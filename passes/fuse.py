@@ -1,0 +1,305 @@
+"""Graph -> Program: decides which values get memory; everything else becomes part of the kernel that reads it.
+
+Reading an operand is calling it, so fusing is substituting a producer's expression into its reader's. This pass only decides what is
+*worth* it, by counting: a value is inlined when that never evaluates one of its elements twice, or when it is a pure view (no arithmetic).
+
+    relu(conv(x, w) + b)   ->   one kernel  y[o,i,j] = max(sum_over(...) + b[o], 0)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from edgec.errors import Unsupported
+from edgec.expr import Expr, ReduceParts, fresh, read, substitute, transform, walk
+from edgec.graph import Constant, Graph, Input, Op, Value
+from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.lowering import lower_op, scalar
+from edgec.passes.normalize import normalize
+
+AXIS_NAMES = "abcdefghijklm"
+
+
+@dataclass(eq=False)
+class Local:
+    """One value's own definition, reading its operands as Values."""
+
+    value: Value
+    axes: tuple[Expr, ...]
+    expr: Expr
+    is_view: bool
+    is_piecewise: bool
+    has_reduce: bool
+    sites: dict[Value, list["Site"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One read of an operand: how often it is evaluated, and whether inside a reduction."""
+
+    evaluations: int
+    in_reduce: bool
+    is_identity: bool
+
+
+@dataclass(eq=False)
+class Group:
+    """What is known of a value's kernel while fusing: its root, and how its own elements are evaluated there."""
+
+    root: Value
+    in_reduce: bool = False
+
+
+@dataclass(eq=False)
+class _State:
+    graph: Graph
+    max_ops: int
+    locals: dict[Value, Local] = field(default_factory=dict)
+    groups: dict[Value, Group] = field(default_factory=dict)
+    has_anchor: dict[Value, bool] = field(default_factory=dict)
+    size: dict[Value, int] = field(default_factory=dict)
+    users: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
+
+
+def fuse(graph: Graph, target: Any = None, *, max_ops: int = 64) -> Program:
+    """The program of a graph: one kernel per value that needs memory. `max_ops` bounds the operators of one kernel."""
+    state = _State(graph, max_ops)
+    _lower_all(state)
+    _group_all(state)
+    return _emit(state)
+
+
+# ---------------------------------------------------------------------------------------------------------------- lowering
+
+def _lower_all(state: _State) -> None:
+    for op in state.graph.ops:
+        if not isinstance(op, (Input, Constant)):
+            for result in _used_results(state.graph, op):
+                state.locals[result] = _lower_one(op, result)
+    for local in state.locals.values():
+        for operand in local.sites:
+            state.users[operand] = (*state.users.get(operand, ()), local.value)
+
+
+def _used_results(graph: Graph, op: Op) -> list[Value]:
+    used = set(graph.outputs)
+    return [r for r in op.results if r in graph.users or r in used]
+
+
+def _lower_one(op: Op, result: Value) -> Local:
+    if not hasattr(op, "lower"):
+        raise Unsupported(f"{type(op).__name__} cannot be compiled to native code yet", loc=op.loc,
+                          hint="the interpreter runs it; `edgec check` lists every such node")
+    axes = tuple(fresh("i", 0, _high(d) - 1) for d in result.type.shape)
+    expr = lower_op(op, axes, _resolve_plain)[result.number]
+    nodes = walk(expr)
+    view = all(n.op in ("read", "inside", "const", "var", "linear", "floordiv", "mul", "min", "max", "select", "cast", "and", "or",
+                        "lt", "le", "eq", "ne", "not") for n in nodes) and _is_view(expr)
+    return Local(result, axes, expr, view, _is_piecewise(expr), any(n.op == "reduce" for n in nodes), _sites(expr, axes, result))
+
+
+def _high(d: Any) -> int:
+    return d if isinstance(d, int) else d.hi
+
+
+def _resolve_plain(value: Value, at: tuple[Expr, ...]) -> Expr:
+    literal = scalar(value)
+    return read(value, at) if literal is None else literal
+
+
+def _is_view(expr: Expr) -> bool:
+    """A read of one tensor at some index, or a literal; possibly with a fill outside."""
+    while expr.op == "inside":
+        expr = expr.args[0]
+    return expr.op in ("read", "const")
+
+
+def _is_piecewise(expr: Expr) -> bool:
+    """A choice between operands by index, as concatenation is."""
+    return expr.op == "select" and any(n.op == "read" for n in walk(expr)) and all(v.op == "var" for v in expr.args[0].free) \
+        and not any(n.op == "read" for n in walk(expr.args[0]))
+
+
+def _sites(expr: Expr, axes: tuple[Expr, ...], result: Value) -> dict[Value, list[Site]]:
+    """Every read, with the number of its evaluations once invariant reductions are hoisted."""
+    found: dict[Value, list[Site]] = {}
+    extents = {a: _high(d) for a, d in zip(axes, result.type.shape)}
+    work: list[tuple[Expr, int, bool]] = [(expr, prod(extents.values()), False)]
+    seen: set[tuple[int, bool]] = set()
+    while work:
+        node, count, in_reduce = work.pop()
+        if (id(node), in_reduce) in seen:
+            continue
+        seen.add((id(node), in_reduce))
+        if node.op == "read" and isinstance(node.data, Value):
+            identity = len(node.args) == len(axes) and all(a is b for a, b in zip(node.args, axes))
+            found.setdefault(node.data, []).append(Site(count, in_reduce, identity))
+        if node.op == "reduce":
+            parts = ReduceParts(node)
+            outer = prod(extents.get(v, 1) for v in node.free) if not in_reduce else count
+            count = outer * prod(_high_expr(e) for e in parts.extents)
+            in_reduce = True
+        work.extend((a, count, in_reduce) for a in node.args)
+    return found
+
+
+def _high_expr(e: Expr) -> int:
+    return e.data if e.op == "const" else e.hi
+
+
+# ---------------------------------------------------------------------------------------------------------------- grouping
+
+def _group_all(state: _State) -> None:
+    outputs = set(state.graph.outputs)
+    for value in reversed(list(state.locals)):
+        group = None if value in outputs else _join(state, state.locals[value])
+        if group is None:
+            group = Group(value)
+            state.has_anchor[value] = state.locals[value].has_reduce
+        elif state.locals[value].has_reduce:
+            state.has_anchor[group.root] = True
+        state.groups[value] = group
+        state.size[group.root] = state.size.get(group.root, 0) + 1
+
+
+def _join(state: _State, local: Local) -> Group | None:
+    """The group this value is inlined into, or None when it needs memory of its own."""
+    value, users = local.value, state.users.get(local.value, ())
+    if local.is_piecewise or not users:
+        return None
+    if local.is_view:
+        # A view is free to read from any number of kernels: it belongs to none, and never counts as evaluated twice.
+        return Group(state.groups[users[0]].root, any(state.groups[u].in_reduce for u in users) or _read_in_reduce(state, local, users))
+    roots = {state.groups[u].root for u in users}
+    if len(roots) != 1 or any(state.locals[u].is_piecewise for u in users) or _through_shared_view(state, users):
+        return None
+    root = roots.pop()
+    in_reduce = any(state.groups[u].in_reduce for u in users) or _read_in_reduce(state, local, users)
+    if local.has_reduce and (in_reduce or state.has_anchor[root]):
+        return None
+    if state.size[root] >= state.max_ops or _evaluations(state, local, users) > value.type.max_size:
+        return None
+    return Group(root, in_reduce)
+
+
+def _through_shared_view(state: _State, users: tuple[Value, ...]) -> bool:
+    """Whether some user is a view read by several kernels (then this value would be computed in each of them)."""
+    work = list(users)
+    while work:
+        user = work.pop()
+        local = state.locals[user]
+        if local.is_view and state.groups[user].root is not user:
+            readers = state.users.get(user, ())
+            if len({state.groups[r].root for r in readers}) > 1 or any(state.locals[r].is_piecewise for r in readers):
+                return True
+            work.extend(readers)
+    return False
+
+
+def _read_in_reduce(state: _State, local: Local, users: tuple[Value, ...]) -> bool:
+    return any(site.in_reduce for u in users for site in state.locals[u].sites[local.value])
+
+
+def _evaluations(state: _State, local: Local, users: tuple[Value, ...]) -> int:
+    """How often elements of this value would be evaluated; equal indices count once (x * sigmoid(x) reads x once)."""
+    counts = []
+    for user in dict.fromkeys(users):
+        sites = state.locals[user].sites[local.value]
+        through = _view_factor(state, user)
+        total = sum(site.evaluations for site in sites) * through
+        counts.append((total, all(site.is_identity for site in sites)))
+    if all(identity for _, identity in counts):
+        return max(total for total, _ in counts)
+    return int(sum(total for total, _ in counts))
+
+
+def _view_factor(state: _State, user: Value) -> float:
+    """How often each element of an inlined user is itself evaluated: 1, except for views read repeatedly."""
+    local = state.locals[user]
+    if not local.is_view or state.groups[user].root is user:
+        return 1.0
+    readers = state.users.get(user, ())
+    total = sum(_view_factor(state, r) * sum(s.evaluations for s in state.locals[r].sites[user]) for r in dict.fromkeys(readers))
+    return total / max(1, user.type.max_size)
+
+
+# ---------------------------------------------------------------------------------------------------------------- emission
+
+def _emit(state: _State) -> Program:
+    graph = state.graph
+    buffers = {v: Buffer(v.op.name, v.type.dtype, v.type.shape, "input") for v in graph.inputs}
+    outputs = _output_buffers(state, buffers)
+    composite: dict[Value, Expr] = {}
+    kernels: list[Kernel] = []
+    for value, local in state.locals.items():
+        composite[value] = transform((local.expr,), lambda n: _resolved(state, n, composite, buffers))[0]
+        if state.groups[value].root is value:
+            buffers[value] = outputs.get(value) or Buffer(_unique(value, buffers), value.type.dtype, value.type.shape, "temporary")
+            kernels.extend(_kernels(local, composite[value], buffers[value]))
+    kernels.extend(_copies(state, buffers, outputs))
+    ordered = tuple(_output_for(state, n, v, buffers, outputs) for n, v in enumerate(graph.outputs))
+    return Program(graph.name, tuple(buffers[v] for v in graph.inputs), ordered, tuple(kernels), graph.symbols)
+
+
+def _output_buffers(state: _State, buffers: dict[Value, Buffer]) -> dict[Value, Buffer]:
+    """One output buffer for each distinct computed output value."""
+    found: dict[Value, Buffer] = {}
+    for name, value in zip(state.graph.output_names, state.graph.outputs):
+        if value in state.locals and value not in found:
+            found[value] = Buffer(name, value.type.dtype, value.type.shape, "output")
+    return found
+
+
+def _output_for(state: _State, number: int, value: Value, buffers: dict, outputs: dict) -> Buffer:
+    name = state.graph.output_names[number]
+    return next(b for b in (*outputs.values(), *state.extra) if b.name == name)  # type: ignore[attr-defined]
+
+
+def _copies(state: _State, buffers: dict[Value, Buffer], outputs: dict[Value, Buffer]) -> list[Kernel]:
+    """Outputs that are inputs, constants or a value given out twice are copied."""
+    state.extra = []  # type: ignore[attr-defined]
+    kernels = []
+    for name, value in zip(state.graph.output_names, state.graph.outputs):
+        if value in outputs and outputs[value].name == name:
+            continue
+        target = Buffer(name, value.type.dtype, value.type.shape, "output")
+        state.extra.append(target)  # type: ignore[attr-defined]
+        axes = tuple(fresh("i", 0, _high(d) - 1) for d in value.type.shape)
+        local = Local(value, axes, None, True, False, False, {})  # type: ignore[arg-type]
+        literal = scalar(value)
+        expr = read(_buffer(value, buffers), axes) if literal is None else literal
+        kernels.extend(_kernels(local, expr, target))
+    return kernels
+
+
+def _buffer(value: Value, buffers: dict[Value, Buffer]) -> Buffer:
+    if value not in buffers and value.is_constant:
+        buffers[value] = Buffer(_unique(value, buffers), value.type.dtype, value.type.shape, "constant", data=value.array)
+    return buffers[value]
+
+
+def _unique(value: Value, buffers: dict[Value, Buffer]) -> str:
+    taken = {b.name for b in buffers.values()}
+    name, count = value.name, 1
+    while name in taken:
+        count += 1
+        name = f"{value.name}.{count}"
+    return name
+
+
+def _resolved(state: _State, node: Expr, composite: dict[Value, Expr], buffers: dict[Value, Buffer]) -> Expr | None:
+    if node.op != "read" or not isinstance(node.data, Value):
+        return None
+    value = node.data
+    if value in state.groups and state.groups[value].root is not value:
+        return substitute(composite[value], dict(zip(state.locals[value].axes, node.args)))
+    return read(_buffer(value, buffers), node.args)
+
+
+def _kernels(local: Local, expr: Expr, target: Buffer) -> list[Kernel]:
+    """The kernel(s) that store one value: several where it is a concatenation."""
+    axes = tuple(Axis(v, d) for v, d in zip(local.axes, local.value.type.shape))
+    stage = Stage(target.name, (), expr, target, local.axes)
+    return normalize(Kernel(target.name, axes, (stage,), loc=local.value.loc))

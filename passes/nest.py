@@ -1,0 +1,198 @@
+"""A nest: one stage in flat form. Reads become loads of element offsets, which makes strides, merging and vectors a matter of coefficients.
+
+    y[o,i,j] = sum_over(c, p, q; x[c, i+p-1, j+q-1] * w[o,c,p,q])
+    ->  axes o i j;  y[56*56*o + 56*i + j] = sum(... x[...] * w[...])  with the domain 0 <= i+p-1 < 56, 0 <= j+q-1 < 56
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral, rebuild, substitute, transform, walk
+from edgec.kernel import Axis, Buffer, Stage
+from edgec.linear import coefficient, split
+from edgec.loops import Param, load
+from edgec.types import index
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """A reduction whose out-of-range points may be left out, since they would add the identity."""
+
+    combine: Any
+    axes: tuple[Expr, ...]
+    extents: tuple[Expr, ...]
+    init: tuple[Expr, ...]
+    body: tuple[Expr, ...]
+    guards: tuple[tuple[Expr, Expr], ...]  # 0 <= index < extent must hold for a point to count
+
+
+@dataclass(frozen=True, eq=False)
+class Nest:
+    """One store per point of `axes`: target[offset] = value."""
+
+    axes: tuple[Axis, ...]
+    value: Expr
+    target: Param
+    offset: Expr
+    domains: dict[Expr, Domain]  # what is known of each reduce node in value
+
+    @property
+    def loads(self) -> list[Expr]:
+        return [n for n in walk(self.value) if n.op == "load"]
+
+
+def flatten(stage: Stage, axes: tuple[Axis, ...], params: dict[Buffer, Param]) -> Nest:
+    """The nest of a stage; `params` maps every root buffer to its parameter."""
+    def flat(node: Expr) -> Expr | None:
+        if node.op != "read":
+            return None
+        buffer: Buffer = node.data
+        return load(params[buffer.root], buffer.flat(node.args))
+
+    value = transform((stage.value,), flat)[0]
+    nest = Nest(axes, value, params[stage.target.root], stage.target.flat(stage.indices), {})
+    return merge_axes(_find_domains(nest))
+
+
+def _find_domains(nest: Nest) -> Nest:
+    """Take droppable `inside` guards out of reduction bodies and into the domain."""
+    domains: dict[Expr, Domain] = {}
+
+    def visit(node: Expr) -> Expr | None:
+        if node.op != "reduce":
+            return None
+        parts = ReduceParts(node)
+        body, guards = _without_guards(parts)
+        if body is not parts.body:
+            args = (*parts.axes, *parts.extents, *parts.init, *body)
+            free = node.free
+            node = make("reduce", args, node.dtype, node.data, free=free, key=_domain_key(node, guards))
+        domains[node] = Domain(parts.combine, parts.axes, parts.extents, parts.init, body, guards)
+        return node
+
+    value = transform((nest.value,), visit)[0]
+    return replace(nest, value=value, domains=domains)
+
+
+def _domain_key(node: Expr, guards: tuple[tuple[Expr, Expr], ...]) -> tuple:
+    """Reductions of equal bodies but other guards must stay two nodes."""
+    combine = node.data[0]
+    return ("domain", combine if isinstance(combine, str) else id(combine), node.data[1], tuple((id(i), id(e)) for i, e in guards))
+
+
+def _without_guards(parts: ReduceParts) -> tuple[tuple[Expr, ...], tuple[tuple[Expr, Expr], ...]]:
+    if not isinstance(parts.combine, str) or len(parts.body) != 1:
+        return parts.body, ()
+    body, guards = parts.body[0], []
+    for node in walk(body):
+        if node.op == "inside" and _is_identity(_replace(body, node, node.args[1]), parts.combine):
+            guards.extend(inside_pairs(node))
+            body = _replace(body, node, node.args[0])
+    return ((body,), tuple(guards)) if guards else (parts.body, ())
+
+
+def _replace(root: Expr, node: Expr, other: Expr) -> Expr:
+    return transform((root,), lambda n: other if n is node else None)[0]
+
+
+def _is_identity(body: Expr, combine: str) -> bool:
+    """Whether combining with this body changes nothing (0 * x counts as 0 inside a declared sum)."""
+    if combine == "add" and body.op == "mul":
+        return any(is_const(a, 0) for a in body.args)
+    if combine == "add" and body.op == "cast":
+        return is_const(body.args[0], 0)
+    return is_const(body) and body is neutral(combine, body.dtype)
+
+
+def merge_axes(nest: Nest) -> Nest:
+    """Two axes that every access walks as one become one (y, x of a pointwise convolution; all axes of an elementwise kernel)."""
+    merged = True
+    while merged:
+        merged = False
+        for outer in nest.axes:
+            for inner in nest.axes:
+                if outer is not inner and _mergeable(nest, outer, inner):
+                    nest, merged = _merge(nest, outer, inner), True
+                    break
+            if merged:
+                break
+    return nest
+
+
+def _offsets(nest: Nest) -> list[Expr]:
+    return [nest.offset, *(n.args[0] for n in nest.loads)]
+
+
+def _other_uses(nest: Nest) -> frozenset:
+    """Variables that matter beyond load offsets: in guards, comparisons, casts of indices."""
+    found: set[Expr] = set()
+    roots = [nest.value, *(e for d in nest.domains.values() for pair in d.guards for e in pair)]
+    inner: set[int] = set()
+    for node in walk(*roots):
+        if node.op == "load":
+            inner.update(id(n) for n in walk(node.args[0]))
+    for node in walk(*roots):
+        if node.op in ("lt", "le", "eq", "ne", "cast", "inside", "select", "min", "max", "reduce"):
+            for a in node.args[2:] if node.op == "inside" else node.args:
+                if a.dtype is index:
+                    found |= a.free
+    for d in nest.domains.values():
+        for pair in d.guards:
+            found |= pair[0].free
+    return frozenset(found)
+
+
+def _mergeable(nest: Nest, outer: Axis, inner: Axis) -> bool:
+    if not isinstance(inner.extent, int) or {outer.var, inner.var} & _other_uses(nest):
+        return False
+    for offset in _offsets(nest):
+        a, b = coefficient(offset, outer.var), coefficient(offset, inner.var)
+        if a is None or b is None or a != b * inner.extent:
+            return False
+    return True
+
+
+def _merge(nest: Nest, outer: Axis, inner: Axis) -> Nest:
+    extent = outer.extent * inner.extent
+    high = extent if isinstance(extent, int) else as_expr(extent, index).hi
+    both = fresh("m", 0, high - 1)
+    values = {outer.var: both // inner.extent, inner.var: both % inner.extent}
+    axes = tuple(Axis(both, extent) if a is outer else a for a in nest.axes if a is not inner)
+    return substitute_nest(replace(nest, axes=axes), values)
+
+
+def substitute_nest(nest: Nest, values: dict[Expr, Expr]) -> Nest:
+    """The nest with parallel variables replaced in every part."""
+    mapping: dict[Expr, Expr] = {}
+    done: dict[int, Expr] = {}
+    domains: dict[Expr, Domain] = {}
+    for node in walk(nest.value):
+        if node.op == "reduce" and node in nest.domains:
+            new = _substitute_domain(nest.domains[node], node, values, done)
+            domains[new[0]] = new[1]
+            done[id(node)] = new[0]
+        else:
+            done[id(node)] = values.get(node) if node in values else rebuild(node, [done[id(a)] for a in node.args])
+    return replace(nest, value=done[id(nest.value)], offset=substitute(nest.offset, values), domains=domains)
+
+
+def _substitute_domain(d: Domain, node: Expr, values: dict[Expr, Expr], done: dict[int, Expr]) -> tuple[Expr, Domain]:
+    init = tuple(done[id(x)] for x in d.init)
+    body = tuple(done[id(x)] for x in d.body)
+    extents = tuple(done[id(x)] for x in d.extents)
+    guards = tuple((substitute(i, values), substitute(e, values)) for i, e in d.guards)
+    args = (*d.axes, *extents, *init, *body)
+    free = frozenset().union(*(x.free for x in (*init, *extents)), *(x.free - frozenset(d.axes) for x in body))
+    made = make("reduce", args, node.dtype, node.data, free=free, key=_domain_key(node, guards))
+    return made, Domain(d.combine, d.axes, extents, init, body, guards)
+
+
+def strides_of(nest: Nest, variable: Expr) -> list[tuple[Expr, int | None]]:
+    """(load, coefficient of the variable in its offset) for every load."""
+    return [(n, coefficient(n.args[0], variable)) for n in nest.loads]
+
+
+def constant_part(e: Expr) -> int:
+    return split(e)[0]

@@ -1,0 +1,103 @@
+"""Lays constants out in the order a schedule reads them.
+
+A constant that a reduction reads and that varies along the vector axis becomes a table indexed by the loops that read it, innermost the
+lanes of one tile. The table is computed by evaluating the constant's own index expression over those loops, so any weight layout and
+any operator packs the same way.
+
+    w[o, c, p, q]  read in tiles of 32 o, reduction order p q c   ->   table[o // 32, p, q, c, o % 32]
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Sequence
+
+import numpy as np
+
+from edgec.evaluate import evaluate
+from edgec.expr import Expr, transform
+from edgec.kernel import Axis, Buffer
+from edgec.loops import Param, load
+from edgec.passes.nest import Domain, Nest
+from edgec.passes.schedule import Segment
+from edgec.types import index
+
+
+class Tables:
+    """The parameters of one kernel: one per root buffer, and the packed tables made for it (equal tables once)."""
+
+    def __init__(self, buffers: Sequence[Buffer], written: Sequence[Buffer]):
+        self.params = {b: Param(f"p{n}", b.dtype, b.max_size, b in written, b.kind == "constant") for n, b in enumerate(buffers)}
+        self._sources = {p: b for b, p in self.params.items()}
+        self._made: dict[tuple, Param] = {}
+
+    def data(self, param: Param) -> np.ndarray:
+        """The contents of a constant parameter, in memory order."""
+        return self._sources[param].data.ravel()
+
+    def add(self, key: tuple, data: np.ndarray, stem: str) -> Param:
+        """The parameter of a packed table."""
+        if key not in self._made:
+            buffer = Buffer(f"{stem}.packed{len(self._made)}", self._sources[key[0]].dtype, data.shape, "constant", data=data)
+            param = Param(f"p{len(self.params)}", buffer.dtype, data.size, False, True)
+            self.params[buffer], self._sources[param], self._made[key] = param, buffer, param
+        return self._made[key]
+
+    def stem(self, param: Param) -> str:
+        return self._sources[param].name
+
+    def used(self, statements_loads: set[Param]) -> list[tuple[Buffer, Param]]:
+        """The (buffer, parameter) pairs that the finished loops really touch, in a stable order."""
+        return [(b, p) for b, p in self.params.items() if p in statements_loads]
+
+
+def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[Expr]], tables: Tables) -> Nest:
+    """The nest with constants of its reductions read from tables made for one segment of the vector axis.
+
+    `order` gives the loop order of each reduction's axes, outermost first.
+    """
+    domains = {}
+    for node, d in nest.domains.items():
+        body = transform(d.body, lambda n: _packed(n, nest, d, segment, vector, order[node], tables))
+        domains[node] = replace(d, body=tuple(body))
+    return replace(nest, domains=domains)
+
+
+def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, order: Sequence[Expr], tables: Tables) -> Expr | None:
+    if n.op != "load" or not n.data[0].constant or vector.var not in n.free or not (n.free & set(d.axes)):
+        return None
+    extents = {a.var: a.extent for a in nest.axes} | {v: e.data if e.op == "const" else None for v, e in zip(d.axes, d.extents)}
+    axes = [a.var for a in nest.axes if a.var in n.free and a is not vector] + [v for v in order if v in n.free]
+    if any(not isinstance(extents.get(v), int) for v in axes) or any(v not in extents for v in n.free):
+        return None
+    width = sum(segment.piece.lanes)
+    sizes = [extents[v] for v in axes]
+    if int(np.prod(sizes, dtype=np.int64)) * width * segment.count > 4 * n.data[0].size + 4096:
+        return None
+    key = (n.data[0], n, segment, tuple(axes))
+    data = _table(n, vector.var, segment, axes, sizes, tables.data(n.data[0]))
+    param = tables.add(key, data, tables.stem(n.data[0]))
+    local = vector.var - segment.start
+    real = segment.piece.width
+    offset = local // real
+    for v, size in zip(axes, sizes):
+        offset = offset * size + v
+    return load(param, offset * width + local % real)
+
+
+def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: list[int], source: np.ndarray) -> np.ndarray:
+    """table[tile, axes..., lane]; lanes past the real width are zero."""
+    real, width = segment.piece.width, sum(segment.piece.lanes)
+    rank = len(axes) + 2
+    env = {v: np.arange(s).reshape([-1 if k == p + 1 else 1 for k in range(rank)]) for p, (v, s) in enumerate(zip(axes, sizes))}
+    tile = np.arange(segment.count).reshape([-1] + [1] * (rank - 1))
+    lanes = np.arange(real).reshape([1] * (rank - 1) + [-1])
+    env[vector] = segment.start + tile * real + lanes
+    positions = np.broadcast_to(evaluate(n.args[0], env, _no_reads), (segment.count, *sizes, real))
+    table = np.zeros((segment.count, *sizes, width), dtype=source.dtype)
+    table[..., :real] = source[positions]
+    return table
+
+
+def _no_reads(source: object, at: tuple) -> np.ndarray:
+    raise TypeError("an offset that depends on tensor data cannot be packed")

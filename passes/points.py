@@ -1,0 +1,98 @@
+"""The points of a register tile, and what expressions become at them.
+
+A point binds the tiled axes of a nest to index expressions (`o = 32*t + 16 + iota`, `x = 14*u + 3`); instantiating an expression at a point
+turns loads along the vector axis into vector loads. Equal results of different points are one node, which is how operands get shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping
+
+from edgec.expr import Expr, const, inside_pairs, rebuild, substitute
+from edgec.linear import coefficient
+from edgec.loops import iota, lane, load, vector
+from edgec.types import index
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One vector of results: where it lies, how many lanes it has, how many of them are real."""
+
+    env: Mapping[Expr, Expr]
+    lanes: int = 1
+    active: int = 1
+
+    def bind(self, more: Mapping[Expr, Expr]) -> "Point":
+        return Point({**self.env, **more}, self.lanes, self.active)
+
+
+@dataclass(frozen=True, eq=False)
+class KStep:
+    """Copy `number` of `lanes` unrolled copies along `axis`, which starts at `base`: its scalars may be lanes of one vector load."""
+
+    axis: Expr
+    base: Expr
+    number: int
+    lanes: int
+
+
+def instantiate(root: Expr, point: Point, replaced: Mapping[Expr, Expr], step: KStep | None = None) -> Expr:
+    """`root` at a point; nodes in `replaced` stand for finished reductions."""
+    done: dict[int, Expr] = {}
+    stack: list[tuple[Expr, bool]] = [(root, False)]
+    env = point.env
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in done:
+            continue
+        if node in replaced:
+            done[id(node)] = replaced[node]
+        elif node in env:
+            done[id(node)] = env[node]
+        elif not ready and node.args:
+            if node.free.isdisjoint(env) and not replaced:
+                done[id(node)] = node
+                continue
+            stack.append((node, True))
+            stack.extend((a, False) for a in node.args if id(a) not in done)
+        else:
+            done[id(node)] = _at(node, [done[id(a)] for a in node.args], point, replaced, step)
+    return done[id(root)]
+
+
+def _at(node: Expr, args: list[Expr], point: Point, replaced: Mapping[Expr, Expr], step: KStep | None) -> Expr:
+    if node.op == "load":
+        return _load(node, args[0], point, replaced, step)
+    if node.op == "inside" and any(a.lanes > 1 for a in args[2:]):
+        return vector([instantiate(node, scalar_point(point, k), _scalars(replaced, k)) for k in range(point.lanes)])
+    return rebuild(node, args) if args else node
+
+
+def _scalars(replaced: Mapping[Expr, Expr], k: int) -> dict[Expr, Expr]:
+    return {node: value if value.lanes == 1 else lane(value, k) for node, value in replaced.items()}
+
+
+def scalar_point(point: Point, k: int) -> Point:
+    """Lane k of a point, as a point of its own."""
+    fixed = {iota(point.lanes): const(k, index)}
+    return Point({v: substitute(e, fixed) for v, e in point.env.items()})
+
+
+def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr], step: KStep | None) -> Expr:
+    param = node.data[0]
+    if offset.lanes == 1:
+        if step is not None and not param.constant and coefficient(node.args[0], step.axis) == 1:
+            first = instantiate(node.args[0], point.bind({step.axis: step.base}), replaced)
+            return lane(load(param, first, step.lanes), step.number)
+        return load(param, offset)
+    lanes = iota(offset.lanes)
+    if coefficient(offset, lanes) == 1:
+        return load(param, offset - lanes, offset.lanes, point.active)
+    return gather(param, offset, point.active)
+
+
+def gather(param, offset: Expr, active: int) -> Expr:
+    """Lanes at unrelated offsets, loaded one by one; lanes past `active` repeat the last real one."""
+    lanes = iota(offset.lanes)
+    return vector([load(param, substitute(offset, {lanes: const(min(k, active - 1), index)})) for k in range(offset.lanes)])

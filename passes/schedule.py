@@ -1,0 +1,282 @@
+"""Chooses how a nest is walked: which axis fills vectors, which gives rows of the register tile, how big the tile is, what order loops take.
+
+All from axes, strides and the target's numbers; an operator's name is not even known here.
+
+    schedule(nest, target)   # Schedule(vector=o, pieces=((32, (16, 16)),), row=x, rows=14, ...)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from edgec.expr import Expr, walk
+from edgec.kernel import Axis
+from edgec.linear import coefficient
+from edgec.passes.nest import Domain, Nest, strides_of
+
+MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
+UNROLL_LIMIT = 12     # reductions of at most this many points are written out
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive vectors of one tile along the vector axis: lanes of each, and how many of the last one's lanes are real."""
+
+    lanes: tuple[int, ...]
+    active: int
+
+    @property
+    def width(self) -> int:
+        return sum(self.lanes[:-1]) + self.active
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Part of the vector axis: `count` tiles of equal pieces from `start` on."""
+
+    start: int
+    count: int
+    piece: Piece
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """How one nest is walked."""
+
+    vector: Axis | None            # the axis whose neighbours fill a vector
+    segments: tuple[Segment, ...]  # how it is cut into tiles
+    reduce_vector: Expr | None     # or: the reduction axis that fills vectors
+    row: Axis | None               # the axis of the tile's rows
+    rows: int
+    outer: tuple[Axis, ...]        # loops around the vector tiles, outermost first
+    middle: tuple[Axis, ...]       # loops between the vector tiles and the rows
+    block: int                     # the first middle axis is walked in blocks of this many around the vector tiles (0: no blocks)
+    partials: int                  # independent accumulators per point, merged at the end
+    unroll: int                    # copies of the innermost reduction step
+
+
+def schedule(nest: Nest, target: Any) -> Schedule:
+    """The schedule of a nest for a target's description."""
+    lanes = target.lanes(_widest(nest))
+    vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
+    row = _row_axis(nest, vector)
+    reduce_vector = _reduce_vector(nest, lanes) if vector is None and lanes > 1 else None
+    rows, vectors = _tile_size(nest, target, vector, row, lanes)
+    segments = _segments(vector, vectors, lanes, target) if vector else ()
+    rest = tuple(a for a in nest.axes if a is not vector and a is not row)
+    outer, middle, block = _loop_order(nest, target, vector, row, rest)
+    points = rows * (vectors if vector else 1)
+    partials = _partials(nest, target, points)
+    return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, _unroll(nest, target, points, partials))
+
+
+def _widest(nest: Nest) -> int:
+    """Bits of the widest element computed with (8-bit data that is summed in 32 bits fills vectors of 32-bit lanes)."""
+    bits = [n.dtype.bits for n in walk(nest.value) if n.dtype.name not in ("index", "bool") and n.op != "const"]
+    return max(bits, default=nest.value.dtype.bits)
+
+
+def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
+    """The parallel axis with the cheapest memory accesses when its neighbours share a vector; None when a reduction axis is better."""
+    best, best_cost = None, float(len(nest.loads) + 1) * 1.01
+    for axis in nest.axes:
+        if isinstance(axis.extent, int) and axis.extent > 1:
+            cost = _vector_cost(nest, axis, lanes)
+            if cost < best_cost:
+                best, best_cost = axis, cost
+    return best
+
+
+def _vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
+    """Accesses per element when `axis` fills vectors: 1/lanes for neighbours, about 1 for a gather; border tests cost like gathers."""
+    used = min(axis.extent, lanes) if axis.extent >= lanes else axis.extent
+    cost = _access(coefficient(nest.offset, axis.var), lanes, packable=False)
+    for n, c in strides_of(nest, axis.var):
+        cost += _access(c, lanes, packable=n.data[0].constant)
+    guarded = any(axis.var in i.free for d in nest.domains.values() for i, _ in d.guards)
+    guarded = guarded or any(n.op == "inside" and any(axis.var in a.free for a in n.args[2:]) for n in walk(nest.value))
+    return cost * (lanes / used if used < lanes else 1.0) / 1.0 * (2.0 if guarded else 1.0)
+
+
+def _access(c: int | None, lanes: int, packable: bool) -> float:
+    if c == 1 or (packable and c not in (None, 0)):
+        return 1.0 / lanes
+    return 0.5 / lanes if c == 0 else 1.0
+
+
+def _scalar_column(nest: Nest) -> Axis | None:
+    """Without vectors: the axis along which a packed or neighbouring operand is walked (it gives the columns of the scalar tile)."""
+    def score(axis: Axis) -> tuple[int, int]:
+        cs = [c for n, c in strides_of(nest, axis.var) if n.data[0].constant]
+        return (sum(1 for c in cs if c), 1 if coefficient(nest.offset, axis.var) == 1 else 0)
+    static = [a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1]
+    return max(static, key=score, default=None)
+
+
+def _row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
+    """The axis along which most loads of a reduction are shared by neighbouring points."""
+    best, best_score = None, (0.0, 0.0)
+    reduced = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load"]
+    for axis in nest.axes:
+        if axis is vector or axis.extent == 1:
+            continue
+        shared = sum(1 for n in reduced if axis.var not in n.free and (vector is None or vector.var in n.free))
+        overlap = sum(1 for n in reduced if axis.var in n.free)
+        near = coefficient(nest.offset, axis.var)
+        score = (shared + 0.25 * overlap if reduced else 0.0, -float(near if near else 1 << 30))
+        if shared and score > best_score or (best is None and shared):
+            best, best_score = axis, score
+    return best
+
+
+def _reduce_vector(nest: Nest, lanes: int) -> Expr | None:
+    """The reduction axis with unit stride in every load that moves along it."""
+    for d in nest.domains.values():
+        if not isinstance(d.combine, str) or d.guards:
+            continue
+        loads = [n for b in d.body for n in walk(b) if n.op == "load"]
+        for axis, extent in zip(d.axes, d.extents):
+            steps = {coefficient(n.args[0], axis) for n in loads}
+            if extent.op == "const" and extent.data >= lanes and 1 in steps and steps <= {0, 1}:
+                return axis
+    return None
+
+
+def _tile_size(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int) -> tuple[int, int]:
+    """(rows, vectors): the least estimated time over the actual extents among tiles whose accumulators fit the registers."""
+    if not nest.domains:
+        return 1, 1 if vector is None else min(4 if lanes > 1 else 1, -(-vector.extent // lanes))
+    columns = -(-vector.extent // lanes) if vector else 1
+    row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
+    shared = _shared_by_row(nest, vector)
+    best, best_time = (1, 1), float("inf")
+    for v in range(1, min(columns, 16) + 1):
+        for r in range(1, min(row_extent, MAX_POINTS) + 1):
+            if _registers(r, v, target, shared) <= target.registers:
+                time = _time(r, v, row_extent, columns, target, shared)
+                if time < best_time * 0.999:
+                    best, best_time = (r, v), time
+    return best
+
+
+def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:
+    """Whether some operand of the reduction does not vary along the vector axis (then it is broadcast: a contraction)."""
+    loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load"]
+    return vector is not None and any(vector.var not in n.free for n in loads)
+
+
+def _registers(r: int, v: int, target: Any, contraction: bool) -> int:
+    if not contraction:
+        return r * v + v + min(r, 4) * v
+    scalars = r if target.scalar_operand == "lane" else 1
+    return r * v + v + scalars
+
+
+def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool) -> float:
+    """Cycles of one reduction step over the whole row x column plane, ragged tiles included."""
+    total = 0.0
+    for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1)):
+        for vv, column_tiles in ((v, columns // v), (columns % v, 1)):
+            if rr and vv:
+                total += row_tiles * column_tiles * _step(rr, vv, target, contraction)
+    return total
+
+
+def _step(r: int, v: int, target: Any, contraction: bool) -> float:
+    multiply_adds = r * v / target.fma_per_cycle
+    loads = (v + r if contraction else 2 * r * v) / 2.0
+    # Few accumulators are given several partial sums each, which hides most of the latency but not all.
+    latency = target.fma_latency * 0.5 if r * v < target.fma_latency * target.fma_per_cycle else 0.0
+    return max(multiply_adds, loads, latency) + 0.05 * (r + v) + 0.5
+
+
+def _segments(axis: Axis, vectors: int, lanes: int, target: Any) -> tuple[Segment, ...]:
+    """Whole tiles, then one smaller tile: masked where masks are cheap, else cut into powers of two."""
+    width = vectors * lanes
+    whole, rest = axis.extent // width, axis.extent % width
+    found = [Segment(0, whole, Piece((lanes,) * vectors, lanes))] if whole else []
+    if rest:
+        found.append(Segment(whole * width, 1, _ragged(rest, lanes, target.masks)))
+    return tuple(found)
+
+
+def _ragged(rest: int, lanes: int, masks: bool) -> Piece:
+    full, tail = divmod(rest, lanes)
+    pieces = [lanes] * full
+    if tail and masks and tail & (tail - 1):
+        return Piece((*pieces, lanes), tail)
+    while tail:
+        part = 1 << (tail.bit_length() - 1)
+        pieces.append(part)
+        tail -= part
+    return Piece(tuple(pieces), pieces[-1])
+
+
+def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rest: tuple[Axis, ...]):
+    """Vector tiles go outside as many loops as keep the other operand in cache, so that a panel of packed weights is used while it is hot."""
+    if vector is None or not nest.domains:
+        return rest, (), 0
+    moving = [n for n in nest.loads if vector.var not in n.free and not n.data[0].constant]
+    if not moving:
+        return _outermost_without(nest, rest, vector), (), 0
+    budget = max(target.l2_bytes, target.l1_bytes, 1 << 15) // 2
+    middle: list[Axis] = []
+    footprint = _footprint(moving, (row,) if row else (), nest)
+    for axis in reversed(rest):
+        grown = footprint * axis.max_extent
+        if grown > budget and middle == [] and isinstance(axis.extent, int):
+            block = max(1, int(budget // max(1, footprint)))
+            return tuple(a for a in rest if a is not axis), (axis,), min(block, axis.extent)
+        if grown > budget:
+            break
+        middle.insert(0, axis)
+        footprint = grown
+    return tuple(a for a in rest if a not in middle), tuple(middle), 0
+
+
+def _outermost_without(nest: Nest, rest: tuple[Axis, ...], vector: Axis) -> tuple[Axis, ...]:
+    return rest
+
+
+def _footprint(loads: list[Expr], axes: tuple[Axis, ...], nest: Nest) -> float:
+    """Bytes a set of loads touches over the given axes and all reductions (strided windows overlap: counted by the axes' extents)."""
+    total = 0.0
+    for n in loads:
+        extents = [a.max_extent for a in axes if a.var in n.free]
+        for d in nest.domains.values():
+            extents += [_extent(e) for v, e in zip(d.axes, d.extents) if v in n.free and not _is_window(n, v, nest)]
+        total += prod(extents) * n.dtype.bytes
+    return total
+
+
+def _extent(e: Expr) -> int:
+    return e.data if e.op == "const" else e.hi
+
+
+def _is_window(n: Expr, variable: Expr, nest: Nest) -> bool:
+    """Whether the reduction axis slides over the same elements as a parallel axis does (kernel taps)."""
+    c = coefficient(n.args[0], variable)
+    return any(coefficient(n.args[0], a.var) and c and coefficient(n.args[0], a.var) % c == 0 and coefficient(n.args[0], a.var) // c <= 4
+               for a in nest.axes)
+
+
+def _partials(nest: Nest, target: Any, points: int) -> int:
+    """Independent partial results per point, so that the multiply-add latency is hidden when a tile has few points."""
+    wanted = target.fma_latency * target.fma_per_cycle
+    steps = max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=1)
+    if points >= wanted or any(not isinstance(d.combine, str) for d in nest.domains.values()):
+        return 1
+    partials = 1
+    while partials * points < wanted and partials < 8 and steps >= 8 * partials:
+        partials *= 2
+    return partials
+
+
+def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
+    """Copies of the innermost step: enough work per iteration to hide the loop, whole vectors of k where scalars come by lane."""
+    if target.scalar_operand == "lane" and points > 1:
+        return max(partials, target.lanes(32))
+    copies = max(1, 16 // max(1, points))
+    return max(partials, min(4, 1 << (copies.bit_length() - 1)))
