@@ -20,7 +20,8 @@ def archive(members: Sequence[tuple[str, bytes, Sequence[str]]]) -> bytes:
     for _, contents, _ in members:
         offsets.append(end)
         end += 60 + _even(len(contents))
-    table = struct.pack(f">{1 + len(symbols)}I", len(symbols), *(offsets[index] for _, index in symbols)) + b"".join(symbol for symbol, _ in symbols)
+    table = struct.pack(f">{1 + len(symbols)}I", len(symbols), *(offsets[index] for _, index in symbols))
+    table += b"".join(symbol for symbol, _ in symbols)
     parts = [MAGIC, *_member(b"/", table)] + (list(_member(b"//", long_names)) if long_names else [])
     position = 0
     for name, contents, _ in members:

@@ -19,8 +19,7 @@ from edgec.backends.interface import Interface, Port
 from edgec.errors import TypeMismatch
 from edgec.types import DTYPES
 
-OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv, ast.FloorDiv: operator.floordiv,
-              ast.Mod: operator.mod}
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.floordiv, ast.Mod: operator.mod}
 FUNCTIONS = {"EDGEC_MIN": min, "EDGEC_MAX": max}
 
 
@@ -45,7 +44,8 @@ def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
         if array.shape != expected:
             raise TypeMismatch(f"input {port.name!r} has shape {list(array.shape)}, expected {list(expected)}", notes=_meaning(port, dims))
     shapes = tuple(shape_of(port, dims) for port in interface.outputs)
-    return Bound(inputs, tuple(dims.values()), shapes, tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes)))
+    sizes = tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes))
+    return Bound(inputs, tuple(dims.values()), shapes, sizes)
 
 
 def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:
@@ -54,7 +54,7 @@ def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def evaluate(extent: int | str, dims: Mapping[str, int]) -> int:
-    """A dimension as a number: a C expression of + - * / %, EDGEC_MIN, EDGEC_MAX over symbols that are never negative."""
+    """A dimension as a number: a C expression of + - * / %, EDGEC_MIN and EDGEC_MAX; no part that is divided may be negative."""
     return extent if isinstance(extent, int) else _value(ast.parse(extent, mode="eval").body, dims)
 
 
@@ -79,7 +79,8 @@ def _dense(port: Port, array: np.ndarray) -> np.ndarray:
         raise TypeMismatch(f"input {port.name!r} has element type {array.dtype}, expected {dtype}")
     if array.ndim != len(port.shape):
         raise TypeMismatch(f"input {port.name!r} has {array.ndim} dimensions, expected {len(port.shape)}: {_shape_text(port)}")
-    return array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C")     # ascontiguousarray turns () into (1,)
+    dense = array.flags.c_contiguous and array.flags.aligned
+    return array if dense else np.array(array, order="C")     # ascontiguousarray turns () into (1,)
 
 
 def _solve(interface: Interface, inputs: tuple[np.ndarray, ...]) -> dict[str, int]:

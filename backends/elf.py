@@ -77,10 +77,8 @@ class Layout:
 
 # Elf32_Sym: name value size info other shndx; Elf64_Sym: name info other shndx value size.
 LAYOUTS = {
-    32: Layout(struct.Struct("<16sHHIIIIIHHHHHH"), struct.Struct("<10I"), struct.Struct("<IIIBBH"), struct.Struct("<II"), struct.Struct("<IIi"),
-               (0, 1, 2, 3, 4, 5), 8),
-    64: Layout(struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IBBHQQ"), struct.Struct("<QQ"), struct.Struct("<QQq"),
-               (0, 4, 5, 1, 2, 3), 32),
+    32: Layout(*map(struct.Struct, ("<16sHHIIIIIHHHHHH", "<10I", "<IIIBBH", "<II", "<IIi")), (0, 1, 2, 3, 4, 5), 8),
+    64: Layout(*map(struct.Struct, ("<16sHHIQQQIHHHHHH", "<IIQQQQIIQQ", "<IBBHQQ", "<QQ", "<QQq")), (0, 4, 5, 1, 2, 3), 32),
 }
 
 
@@ -106,8 +104,8 @@ def read(data: bytes) -> Object:
     for header in headers:
         if header[1] == SYMTAB:
             symbols = tuple(_symbols(layout, header, view, headers[header[6]], index_of))
-    strings = headers[names]
-    sections = tuple(_section(view, headers[number], _string(view, strings, headers[number][0]), relocations.get(number, ())) for number in index_of)
+    sections = tuple(_section(view, headers[number], _string(view, headers[names], headers[number][0]), relocations.get(number, ()))
+                     for number in index_of)
     return Object(bits, machine, flags, data[7], sections, symbols)
 
 
@@ -169,8 +167,8 @@ def write(obj: Object) -> bytes:
         section = obj.sections[number - 1]
         rela = section.relocations[0].addend is not None
         content, record = _relocation_table(layout, section.relocations, rela), layout.rela if rela else layout.rel
-        file.add((".rela" if rela else ".rel") + section.name, RELA if rela else REL, INFO_LINK, word, content, len(content), link=symtab, info=number,
-                 entry=record.size)
+        name, kind = (".rela", RELA) if rela else (".rel", REL)
+        file.add(name + section.name, kind, INFO_LINK, word, content, len(content), link=symtab, info=number, entry=record.size)
     return file.finish(obj)
 
 
@@ -182,9 +180,11 @@ class _File:
         self.chunks: list[bytes | memoryview] = [bytes(layout.header.size)]
         self.end = layout.header.size
 
-    def add(self, name: str, kind: int, flags: int, align: int, data: bytes | memoryview, size: int, *, link: int = 0, info: int = 0, entry: int = 0):
+    def add(self, name: str, kind: int, flags: int, align: int, data: bytes | memoryview, size: int, *,
+            link: int = 0, info: int = 0, entry: int = 0):
         self._pad(align)
-        self.headers.append(self.layout.section.pack(self.names.add(name), kind, flags, 0, self.end, size, link, info, max(align, 1), entry))
+        fields = (self.names.add(name), kind, flags, 0, self.end, size, link, info, max(align, 1), entry)
+        self.headers.append(self.layout.section.pack(*fields))
         self.chunks.append(data)
         self.end += len(data)
 
@@ -216,5 +216,7 @@ def _symbol_table(layout: Layout, symbols: Sequence[Symbol]) -> tuple[bytes, byt
 
 
 def _relocation_table(layout: Layout, relocations: Sequence[Relocation], rela: bool) -> bytes:
-    record, shift = (layout.rela if rela else layout.rel), layout.type_bits
-    return b"".join(record.pack(each.offset, each.symbol + 1 << shift | each.type, *((each.addend,) if rela else ())) for each in relocations)
+    shift = layout.type_bits
+    if rela:
+        return b"".join(layout.rela.pack(each.offset, each.symbol + 1 << shift | each.type, each.addend) for each in relocations)
+    return b"".join(layout.rel.pack(each.offset, each.symbol + 1 << shift | each.type) for each in relocations)

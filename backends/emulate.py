@@ -19,14 +19,14 @@ import numpy as np
 
 from edgec.backends.binding import Bound, bind
 from edgec.backends.header import header
-from edgec.backends.interface import C_TYPES, Interface
+from edgec.backends.interface import Interface
 from edgec.backends.native import runs_here
 from edgec.backends.target import Emulator, Target
 from edgec.errors import Internal, Unsupported
 from edgec.types import DTYPES
 
 BOARDS = Path(__file__).parent / "boards"
-BARE_METAL = ("-nostartfiles", "--specs=rdimon.specs", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")     # our start-up code, files by semihosting
+BARE_METAL = ("-nostartfiles", "--specs=rdimon.specs", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")     # files by semihosting
 PLACEMENTS = (("CODE", "RAM"), ("FAR", "RAM"), ("CODE", "FAR"), ("FAR", "FAR"))
 SECONDS = 3600      # an emulated program that runs longer hangs
 FAILURES = {1: "it could not open its files", 2: "its samples ended early", 3: "it could not write its outputs"}
@@ -86,9 +86,10 @@ class Program:
 
     def _link_for_board(self, link: list[str]):
         """Constants and buffers in the board's near memories if the linker finds room there, else in its far one."""
+        board, sections = ((BOARDS / name).read_text() for name in (f"{self.emulator.board}.ld", "sections.ld"))
         for constants, buffers in PLACEMENTS:
             aliases = f'REGION_ALIAS("CONSTANTS", {constants})\nREGION_ALIAS("BUFFERS", {buffers})\n'
-            (self.folder / "memory.ld").write_text((BOARDS / f"{self.emulator.board}.ld").read_text() + aliases + (BOARDS / "sections.ld").read_text())
+            (self.folder / "memory.ld").write_text(board + aliases + sections)
             try:
                 return _call(link, self.folder, "linking the model")
             except Internal as error:
@@ -109,7 +110,8 @@ class Program:
             raise Unsupported("counting instructions needs gcc to build a plugin for qemu", hint="apt-get install gcc libc6-dev")
         plugin = self.folder / "count_instructions.so"
         if not plugin.exists():
-            _call(["gcc", "-O2", "-shared", "-fPIC", str(BOARDS / "count_instructions.c"), "-o", str(plugin)], self.folder, "compiling the plugin")
+            source = str(BOARDS / "count_instructions.c")
+            _call(["gcc", "-O2", "-shared", "-fPIC", source, "-o", str(plugin)], self.folder, "compiling the plugin")
         bounds = [bind(self.interface, sample) for sample in samples]
         once, twice = (self._execute(bounds, repeat, ("-plugin", "./count_instructions.so")) for repeat in (1, 2))
         return (_counted(twice) - _counted(once)) // len(samples)
@@ -140,13 +142,13 @@ def ports(interface: Interface, samples: Sequence[Bound]) -> str:
     lines = ['#include "model.h"', f"typedef {interface.prefix}_context model_context;", f"#define model_run {interface.run_symbol}",
              f"#define DIMS {len(interface.dims)}u", f"#define INPUTS {len(inputs)}u", f"#define OUTPUTS {len(outputs)}u",
              _buffer("arena", interface.arena_bytes + interface.slot_bytes, interface.arena_align)]
-    lines += [_buffer(f"{side}_{index}", size, 64) for side, sizes in (("input", inputs), ("output", outputs)) for index, size in enumerate(sizes)]
     for side, sizes in (("input", inputs), ("output", outputs)):
+        lines += [_buffer(f"{side}_{index}", size, 64) for index, size in enumerate(sizes)]
         lines.append(f"static void *const {side}s[] = {{{', '.join(f'{side}_{index}' for index in range(len(sizes))) or '0'}}};")
     lines += ["static void bind(model_context *context, const int32_t *dims) {", "    (void)context, (void)dims;"]
-    lines += [f"    context->in.{port.c_name} = (const {C_TYPES[port.dtype][0]} *)input_{index};" for index, port in enumerate(interface.inputs)]
+    lines += [f"    context->in.{port.c_name} = (const void *)input_{index};" for index, port in enumerate(interface.inputs)]
     lines += [f"    context->in.{name} = dims[{index}];" for index, (name, _, _) in enumerate(interface.dims)]
-    lines += [f"    context->out.{port.c_name} = ({C_TYPES[port.dtype][0]} *)output_{index};" for index, port in enumerate(interface.outputs)]
+    lines += [f"    context->out.{port.c_name} = (void *)output_{index};" for index, port in enumerate(interface.outputs)]
     return "\n".join([*lines, "}", ""])
 
 
@@ -194,7 +196,8 @@ def _call(command: list[str], folder: Path, doing: str):
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
     try:
-        return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+        return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
         raise Internal(f"{command[0]} did not finish within {SECONDS} seconds") from error
 

@@ -32,7 +32,7 @@ typedef struct {prefix}_context {{
     uint32_t size;                      /* sizeof({prefix}_context) */
     {prefix}_inputs in;
     {prefix}_outputs out;
-    void *arena;                        /* {macro}_ARENA_BYTES(slots) bytes at a multiple of {macro}_ARENA_ALIGN; contents need not survive */
+    void *arena;                        /* {macro}_ARENA_BYTES(slots) bytes at a multiple of {macro}_ARENA_ALIGN, scratch */
     const void *weights;                /* NULL: the weights in the object file */
     void *state;                        /* NULL: the model keeps nothing between calls */
     const edgec_executor *executor;     /* NULL: everything runs in the calling thread */
@@ -70,14 +70,16 @@ def header(interface: Interface) -> str:
 
 def largest_shape(port: Port, interface: Interface) -> tuple[int, ...]:
     """The port's extents at the largest values they take over all corners of the dimensions' ranges."""
-    corners = [dict(zip((name for name, _, _ in interface.dims), values)) for values in product(*((low, high) for _, low, high in interface.dims))]
+    names, ranges = [name for name, _, _ in interface.dims], [(low, high) for _, low, high in interface.dims]
+    corners = [dict(zip(names, values)) for values in product(*ranges)]
     return tuple(max(evaluate(extent, corner) for corner in corners) for extent in port.shape)
 
 
 def _memory(interface: Interface) -> str:
     name = interface.prefix.upper()
     per_slot = f" + (slots) * {_unsigned(interface.slot_bytes)}" if interface.slot_bytes else " + 0 * (slots)"
-    lines = [f"#define {name}_ARENA_BYTES(slots) ({_unsigned(max(interface.arena_bytes, 1))}{per_slot})     /* slots: 1, or the executor's */",
+    lines = ["/* slots: 1, or the executor's */",
+             f"#define {name}_ARENA_BYTES(slots) ({_unsigned(max(interface.arena_bytes, 1))}{per_slot})",
              f"#define {name}_ARENA_ALIGN {interface.arena_align}",
              f"#define {name}_STACK_BYTES {_unsigned(interface.stack_bytes)}",
              f"#define {name}_FLASH_BYTES {_unsigned(interface.flash_bytes)}"]
@@ -115,13 +117,13 @@ def _structs(interface: Interface) -> str:
         members = [f"    {const}{C_TYPES[port.dtype][0]} *{port.c_name};" for port in ports] or [f"    {const}void *nothing;"]
         name = f"{interface.prefix}_{side}"
         parts.append("\n".join([f"typedef struct {name} {{", *members, *more, f"}} {name};\n"]))
-    return "/* Dense arrays in row-major order, aligned for their element type. Inputs and outputs must not overlap. */\n" + "\n".join(parts)
+    return "/* Dense row-major arrays, aligned for their element type. Inputs and outputs must not overlap. */\n" + "\n".join(parts)
 
 
 def _asserts(interface: Interface) -> str:
     narrow, wide = layout(interface, 32).size, layout(interface, 64).size
-    return (f"typedef char {interface.prefix}_assert_context_size[sizeof({interface.prefix}_context) == (sizeof(void *) == 8 ? {wide}u : {narrow}u)"
-            " ? 1 : -1];\n")
+    prefix, size = interface.prefix, f"(sizeof(void *) == 8 ? {wide}u : {narrow}u)"
+    return f"typedef char {prefix}_assert_context_size[sizeof({prefix}_context) == {size} ? 1 : -1];\n"
 
 
 def _unsigned(value: int) -> str:

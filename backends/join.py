@@ -147,6 +147,6 @@ def _is_kept(section: elf.Section) -> bool:
 
 
 def _is_needed(symbol: elf.Symbol, referenced: bool) -> bool:
-    """Definitions and what is referred to; of the rest only Arm's and RISC-V's mapping symbols ($a, $t, $d, $x), which disassemblers need."""
+    """Definitions and what is referred to; of the rest only the mapping symbols ($a, $t, $d, $x) that disassemblers go by."""
     named = symbol.type in (elf.OBJECT, elf.FUNC) or symbol.binding != elf.LOCAL and symbol.section != elf.UNDEFINED
     return symbol.type != elf.FILE and (referenced or named or symbol.name.startswith("$"))

@@ -59,7 +59,7 @@ class _Function:
     # ------------------------------------------------------------------------------------------------------------ text
 
     def text(self) -> str:
-        arguments = [f"ptr noalias {'' if p.writable else 'readonly '}nocapture %{p.name}" for p in self.loops.params]
+        arguments = [f"ptr noalias {'' if p.writable else 'readonly '}captures(none) %{p.name}" for p in self.loops.params]
         arguments += [f"{self.pointer} %{_symbol_name(s)}" for s in self.loops.symbols]
         for s in self.loops.symbols:
             self.scopes[0][s] = f"%{_symbol_name(s)}"

@@ -24,4 +24,5 @@ def create_machine(target: Target, opt_level: int = 3) -> llvm.TargetMachine:
     """A fresh LLVM target machine for `target`: cpu, features, relocation and code model as the description says."""
     initialise()
     return llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.feature_string, opt=opt_level, reloc=target.relocation, codemodel=target.code_model, abiname=target.abi_name)
+        cpu=target.cpu, features=target.feature_string, opt=opt_level, reloc=target.relocation, codemodel=target.code_model,
+        abiname=target.abi_name)

@@ -20,7 +20,8 @@ from edgec.errors import Internal
 from edgec.types import DTYPES
 
 COPIED_BYTES = 1 << 16      # smaller inputs are copied into an aligned buffer, which is quicker than asking numpy for an address
-STATUS = {BAD_CONTEXT: "the context is too small", BAD_DIMENSION: "a dimension is out of range", BAD_ARENA: "the arena is missing or not aligned"}
+STATUS = {BAD_CONTEXT: "the context is too small", BAD_DIMENSION: "a dimension is out of range",
+          BAD_ARENA: "the arena is missing or not aligned"}
 
 
 def same_architecture(target: Target) -> bool:
@@ -131,7 +132,10 @@ class Loaded:
 
 
 def _place(obj: bytes, symbol: str) -> tuple[llvm.ExecutionEngine, int]:
-    """An engine that holds the object in memory, and the address of `symbol`. One reservation for all of it keeps 32-bit distances in reach."""
+    """An engine that holds the object in memory, and the address of `symbol`.
+
+    llvmlite's memory manager (`use_lmm`) reserves one range for all sections, so 32-bit distances reach over any size of weights.
+    """
     initialise()
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)

@@ -28,6 +28,11 @@ class Instruction:
     meaning: str
 
 
+def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
+    """A row as the description files write it: `needs` are LLVM feature names with spaces between them."""
+    return Instruction(name, frozenset(needs.split()), llvm, meaning)
+
+
 @dataclass(frozen=True)
 class Emulator:
     """How code for a target is linked and run on another machine.

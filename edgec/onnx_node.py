@@ -137,7 +137,8 @@ def check_attributes(op: str, protos: list[AttributeProto], known: Signature, lo
 def build(node: Node, captured: tuple[Value, ...] = ()) -> tuple[Value, ...]:
     """The results of the operator class, one per result the node names; the node must be of the newest opset.
 
-    `captured` are the outer values that subgraphs of the node read: the operand field of that name.
+    `captured` are the outer values that subgraphs of the node read: the operand field of that name. An attribute field `outputs`, which ONNX
+    does not have, gets the number of results that are asked for.
     """
     known = signature(node.domain, node.op, NEWEST if not node.domain else node.opset)
     if known is not None:
@@ -192,7 +193,8 @@ def _attribute_fields(cls: type[Op], node: Node, known: Signature | None) -> dic
     for name, value in node.attributes.items():
         if name not in names and not (known and name in known.attributes and _same(value, known.attributes[name][2])):
             raise Unsupported(f"{node.op} with {name}={value}", loc=node.loc)
-    return {n: v for n, v in node.attributes.items() if n in names}
+    found = {n: v for n, v in node.attributes.items() if n in names}
+    return {**found, "outputs": max(1, len(node.outputs))} if "outputs" in names else found
 
 
 def _same(a: Any, b: Any) -> bool:

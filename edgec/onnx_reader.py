@@ -185,7 +185,7 @@ class Reader:
         key = (domain, proto.op_type, getattr(proto, "overload", ""))
         attributes = _resolved_attributes(proto, scope)
         inputs = tuple(self.value(name, scope, loc) if name else None for name in proto.input)
-        outputs = tuple(scope.label(name) if name else "" for name in proto.output)
+        outputs = _trimmed(tuple(scope.label(name) if name else "" for name in proto.output))
         opset = scope.opsets.get(domain, NEWEST if domain == "" else 1)
         node = Node(proto.op_type, domain, opset, inputs, {}, outputs, loc)
         if key in self.functions:
@@ -236,6 +236,12 @@ def _unique(names: Sequence[str], what: str, place: Loc) -> None:
             problems.append(ModelError(f"the {what} '{name}' is defined twice" if name else f"a {what} has no name", loc=place))
         seen.add(name)
     raise_all(problems)
+
+
+def _trimmed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Result names without the absent ones at the end."""
+    count = max((n for n, name in enumerate(names, 1) if name), default=0)
+    return names[:count]
 
 
 def _resolved_attributes(proto: NodeProto, scope: Scope) -> list[AttributeProto]:

@@ -66,7 +66,7 @@ def graph_pass(name: str, before: Iterable[str] | Mapping[str, str] = (), after:
     """
     def make(function: Callable[..., Any]) -> Pass:
         parameters = list(inspect.signature(function).parameters.values())
-        options = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+        options = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty and p.name != "target"}
         takes_target = len(parameters) > 1 and parameters[1].name == "target"
         return Pass(name, function, options, _reasons(before), _reasons(after), takes_target)
     return make

@@ -13,7 +13,8 @@ before their reduction is seen. Data of constants stands beside the text, see `c
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+import itertools
+from typing import Any, Container, Iterable
 
 import numpy as np
 
@@ -58,8 +59,9 @@ def kernel_key(kernel: Kernel) -> str:
 
 
 def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") -> str:
-    """One kernel as text; `names` are those of its buffers (and stages), by default their own, made unique."""
-    given = {**unique_names(kernel_buffers(kernel)), **unique_names(kernel.stages), **(names or {})}
+    """One kernel as text; `names` are those of its buffers (and perhaps stages), by default their own, made unique."""
+    given = names or unique_names(kernel_buffers(kernel))
+    given = unique_names((s for s in kernel.stages if s.target is None), [given[b] for b in kernel_buffers(kernel)]) | given
     variables = _variables(kernel)
     printer = Printer(kernel_roots(kernel), variables, lambda source: identifier(given[source]))
     axes = _axes(kernel.axes, printer)
@@ -74,10 +76,10 @@ def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") ->
     return "\n".join(header + ["  " + line for line in body]) + "\n"
 
 
-def unique_names(objects: Iterable[Any]) -> Names:
-    """The objects' own names, a number added where two have the same."""
+def unique_names(objects: Iterable[Any], taken: Iterable[str] = ()) -> Names:
+    """The objects' own names, a number added where two have the same or one is `taken`."""
     found: Names = {}
-    taken: set[str] = set()
+    taken = set(taken)
     for each in objects:
         name, n = each.name, 1
         while name in taken:
@@ -99,13 +101,19 @@ def _buffer(buffer: Buffer, names: Names, data: bool = True) -> str:
 
 
 def _variables(kernel: Kernel) -> dict[Expr, str]:
-    """Names of the kernel's axes and of the variables of its reductions, in order of appearance."""
-    axes = [a.var for a in (*kernel.axes, *(a for stage in kernel.stages for a in stage.axes))]
-    found = {v: f"i{n}" for n, v in enumerate(dict.fromkeys(axes))}
-    reductions = [node for node in walk(*kernel_roots(kernel)) if node.op == "var" and node not in found]
-    bound = {v for node in walk(*kernel_roots(kernel)) if node.op == "reduce" for v in node.args[:node.data[1]]}
-    found.update((v, f"r{n}") for n, v in enumerate(v for v in reductions if v in bound))
-    return found
+    """Names of the kernel's axes and of the variables of its reductions, in order of appearance; symbols keep theirs."""
+    nodes = walk(*kernel_roots(kernel))
+    axes = dict.fromkeys(a.var for a in (*kernel.axes, *(a for stage in kernel.stages for a in stage.axes)))
+    bound = {v for node in nodes if node.op == "reduce" for v in node.args[:node.data[1]]}
+    free = [node for node in nodes if node.op == "var" and node not in axes]
+    taken = {v.data for v in free if v not in bound}
+    return numbered("i", axes, taken) | numbered("r", [v for v in free if v in bound], taken)
+
+
+def numbered(stem: str, objects: Iterable[Any], taken: Container[str]) -> dict[Any, str]:
+    """Names stem0, stem1, ... in order, those that are taken left out."""
+    names = (name for n in itertools.count() if (name := f"{stem}{n}") not in taken)
+    return dict(zip(objects, names))
 
 
 def _axes(axes: tuple[Axis, ...], printer: Printer) -> str:
@@ -115,7 +123,7 @@ def _axes(axes: tuple[Axis, ...], printer: Printer) -> str:
 
 def _stage(stage: Stage, printer: Printer, names: Names) -> list[str]:
     lines = printer.prepare(*stage_roots(stage))
-    head = f"{identifier(names[stage])}({_axes(stage.axes, printer)})"
+    head = f"{identifier(names.get(stage, stage.name))}({_axes(stage.axes, printer)})"
     if stage.target is None:
         return [*lines, f"stage {head} = {printer.text(stage.value)}"]
     indices = ", ".join(map(printer.text, stage.indices))

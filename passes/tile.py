@@ -17,10 +17,10 @@ from edgec.expr import Expr, as_expr, binary, const, fresh, inside, mul_add, neu
 from edgec.expr import make as make_node
 from edgec.kernel import Axis, Buffer, Kernel
 from edgec.linear import coefficient
-from edgec.loops import For, Let, Loops, Param, Register, Stmt, Store, expressions, get, horizontal, iota, lane, splat, statements
+from edgec.loops import For, Let, Loops, Param, Register, Stmt, Store, expressions, get, horizontal, iota, lane, splat, statements, vector
 from edgec.passes.nest import Domain, Nest, flatten
 from edgec.passes.pack import Tables, pack
-from edgec.passes.points import KStep, Point, instantiate
+from edgec.passes.points import KStep, Point, instantiate, scalar_point
 from edgec.passes.rows import RowTile, row_tiles
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule, Segment, schedule
 from edgec.types import index
@@ -366,9 +366,22 @@ class _Reduction:
                 kept.append(n)
                 tests.append(state)
         values = [self.tiler._values(self.nest, b, [points[n] for n in kept], body, step) for b in self.domain.body]
+        for position, n in enumerate(kept):
+            if any(i.lanes > 1 for i, _ in tests[position]):
+                values[0][position] = self._lane_by_lane(points[n], tests[position])
+                tests[position] = []
         mine = registers[copy % len(registers)]
         for position, n in enumerate(kept):
             self._combine(body, mine[n], [v[position] for v in values], tests[position])
+
+    def _lane_by_lane(self, point: Point, tests: list[tuple[Expr, Expr]]) -> Expr:
+        """The body where lanes of one vector disagree on whether they count."""
+        parts = []
+        for k in range(point.lanes):
+            fixed = {iota(point.lanes): const(min(k, point.active - 1), index)}
+            value = instantiate(self.domain.body[0], scalar_point(point, min(k, point.active - 1)), {})
+            parts.append(inside([(substitute(i, fixed), e) for i, e in tests], value, self._neutral(0)))
+        return vector(parts)
 
     def _guards_at(self, point: Point, met: frozenset[int]) -> list[tuple[Expr, Expr]] | None:
         """The guards left to test at run time, or None where the point does not count."""

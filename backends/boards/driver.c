@@ -1,4 +1,4 @@
-/* Runs a compiled model on samples from a file and writes what comes out to another; both are streams of little-endian words and raw arrays.
+/* Runs a compiled model on samples from a file and writes what comes out to another; both hold little-endian words and raw arrays.
 
    samples.bin:  count, repeat, then per sample: its dimensions, (bytes, data) of each input, bytes of each output
    results.bin:  per sample: status, then the data of each output

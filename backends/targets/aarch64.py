@@ -3,15 +3,11 @@
 The multiply-add takes one lane of a vector register as its scalar (FMLA by element), so four scalars cost one register.
 Latency is the accumulator-forwarding path, from Arm's software optimisation guides of the cores.
 """
-from edgec.backends.target import Emulator, Instruction, Target, available
+from edgec.backends.target import Emulator, Target, available, row
 
 PACKAGES = ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
 V8 = ("neon", "fp-armv8")
-V8_2 = V8 + ("crc", "lse", "rdm", "ras", "rcpc", "fullfp16", "dotprod")
-
-
-def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
-    return Instruction(name, frozenset(needs.split()), llvm, meaning)
+V8_2 = V8 + ("crc", "lse", "fullfp16", "dotprod")
 
 
 INSTRUCTIONS = (
@@ -38,6 +34,7 @@ INSTRUCTIONS = (
 
 
 def core(name: str, cpu: str, features: tuple[str, ...], emulated_cpu: str, **facts) -> Target:
+    """A core; `emulated_cpu` is the qemu model that has its features."""
     emulator = Emulator("aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64", ("-cpu", emulated_cpu), packages=PACKAGES)
     return Target(name=name, triple="aarch64-unknown-linux-gnu", cpu=cpu, features=features, vector_bits=128, registers=32, fma=True,
                   scalar_operand="lane", instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
@@ -46,7 +43,9 @@ def core(name: str, cpu: str, features: tuple[str, ...], emulated_cpu: str, **fa
 TARGETS = (
     core("aarch64", "generic", V8, "cortex-a72", fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=512 << 10),
     core("cortex-a53", "cortex-a53", V8 + ("crc",), "cortex-a53", fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=512 << 10),
-    core("cortex-a55", "cortex-a55", V8_2, "max,sve=off", fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=128 << 10, l3_bytes=1 << 20),
+    core("cortex-a55", "cortex-a55", V8_2, "max,sve=off", fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=128 << 10,
+         l3_bytes=1 << 20),
     core("cortex-a72", "cortex-a72", V8 + ("crc",), "cortex-a72", fma_latency=3, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=1 << 20),
-    core("cortex-a76", "cortex-a76", V8_2, "cortex-a76", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=256 << 10, l3_bytes=2 << 20),
+    core("cortex-a76", "cortex-a76", V8_2, "cortex-a76", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=256 << 10,
+         l3_bytes=2 << 20),
 )

@@ -3,7 +3,7 @@
 LLVM never vectorises float loops here by itself (NEON flushes subnormals), so the vector code of the loops is what counts.
 Rounding to an integral float has no instruction before Armv8; it is written out in portable operations.
 """
-from edgec.backends.target import Emulator, Instruction, Target, available
+from edgec.backends.target import Emulator, Target, available, row
 
 FEATURES = ("neon", "vfp4", "d32", "thumb2", "hwdiv", "hwdiv-arm")
 CORTEX_A7_FLAGS = ("-mcpu=cortex-a7", "-mfpu=neon-vfpv4", "-mfloat-abi=hard", "-static")
@@ -11,17 +11,17 @@ PACKAGES = ("gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross", "qemu-user")
 
 # A vector of f64 does not exist: that row is for scalars.
 INSTRUCTIONS = (
-    Instruction("vfma", frozenset({"vfp4"}), "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
-    Instruction("vfma", frozenset({"vfp4"}), "llvm.fma", "r:f64[1] = fma(a:f64[1], b:f64[1], c:f64[1])"),
-    Instruction("vsqrt", frozenset({"vfp4"}), "llvm.sqrt", "r:f32[1] = sqrt(a:f32[1])"),
-    Instruction("vsqrt", frozenset({"vfp4"}), "llvm.sqrt", "r:f64[1] = sqrt(a:f64[1])"),
-    Instruction("vcvtb", frozenset({"vfp4"}), "fpext", "r:f32[1] = cast(a:f16[1])"),
-    Instruction("vcvtb", frozenset({"vfp4"}), "fptrunc", "r:f16[1] = cast(a:f32[1])"),
+    row("vfma", "vfp4", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
+    row("vfma", "vfp4", "llvm.fma", "r:f64[1] = fma(a:f64[1], b:f64[1], c:f64[1])"),
+    row("vsqrt", "vfp4", "llvm.sqrt", "r:f32[1] = sqrt(a:f32[1])"),
+    row("vsqrt", "vfp4", "llvm.sqrt", "r:f64[1] = sqrt(a:f64[1])"),
+    row("vcvtb", "vfp4", "fpext", "r:f32[1] = cast(a:f16[1])"),
+    row("vcvtb", "vfp4", "fptrunc", "r:f16[1] = cast(a:f32[1])"),
 )
 
 TARGETS = (
-    Target(name="cortex-a7", triple="armv7-unknown-linux-gnueabihf", cpu="cortex-a7", features=FEATURES, float_abi="hard", vector_bits=128, registers=16,
-           fma=True, fma_latency=4, fma_per_cycle=1, scalar_operand="lane", l1_bytes=32 << 10, l2_bytes=512 << 10, pointer_bits=32,
-           instructions=available(INSTRUCTIONS, FEATURES),
+    Target(name="cortex-a7", triple="armv7-unknown-linux-gnueabihf", cpu="cortex-a7", features=FEATURES, float_abi="hard",
+           vector_bits=128, registers=16, fma=True, fma_latency=4, fma_per_cycle=1, scalar_operand="lane",
+           l1_bytes=32 << 10, l2_bytes=512 << 10, pointer_bits=32, instructions=available(INSTRUCTIONS, FEATURES),
            emulator=Emulator("arm-linux-gnueabihf-gcc", CORTEX_A7_FLAGS, "qemu-arm", ("-cpu", "cortex-a7"), packages=PACKAGES)),
 )

@@ -3,13 +3,9 @@
 Flash is what such a chip has least of, so packing and padding may not grow the weights (`max_flash_growth`).
 Each runs on one of Arm's own evaluation boards in qemu, without an operating system.
 """
-from edgec.backends.target import Emulator, Instruction, Target, available
+from edgec.backends.target import Emulator, Target, available, row
 
 PACKAGES = ("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm")
-
-
-def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
-    return Instruction(name, frozenset(needs.split()), llvm, meaning)
 
 
 # vmlava sums all its products into one scalar; its three leading constants say signed, not subtracting, not exchanging pairs.
@@ -35,6 +31,7 @@ INSTRUCTIONS = (
 
 
 def core(name: str, architecture: str, features: tuple[str, ...], board: str, **facts) -> Target:
+    """A core by LLVM's name for it (gcc's is the same), emulated on `board`."""
     flags = (f"-mcpu={name}", "-mthumb", "-mfloat-abi=hard")
     return Target(name=name, triple=f"{architecture}-unknown-none-eabihf", cpu=name, features=features, float_abi="hard", pointer_bits=32,
                   relocation="static", max_flash_growth=1.0, scalar_operand="register", instructions=available(INSTRUCTIONS, features),
@@ -43,10 +40,10 @@ def core(name: str, architecture: str, features: tuple[str, ...], board: str, **
 
 # Tightly coupled memories and flash accelerators stand for an L1 cache on cores that have none.
 TARGETS = (
-    core("cortex-m4", "thumbv7em", ("dsp", "vfp4d16sp"), "mps2-an386", vector_bits=0, registers=32, fma=True, fma_latency=3, fma_per_cycle=1,
-         l1_bytes=16 << 10),
-    core("cortex-m7", "thumbv7em", ("dsp", "vfp4d16sp", "fp-armv8d16sp"), "mps2-an500", vector_bits=0, registers=32, fma=True, fma_latency=5,
-         fma_per_cycle=1, l1_bytes=16 << 10),
-    core("cortex-m55", "thumbv8.1m.main", ("dsp", "vfp4d16sp", "fp-armv8d16sp", "fullfp16", "mve", "mve.fp", "lob"), "mps3-an547", vector_bits=128,
-         registers=8, fma=True, fma_latency=4, fma_per_cycle=1, masks=True, l1_bytes=32 << 10),
+    core("cortex-m4", "thumbv7em", ("dsp", "vfp4d16sp"), "mps2-an386",
+         vector_bits=0, registers=32, fma=True, fma_latency=3, fma_per_cycle=1, l1_bytes=16 << 10),
+    core("cortex-m7", "thumbv7em", ("dsp", "vfp4d16sp", "fp-armv8d16sp"), "mps2-an500",
+         vector_bits=0, registers=32, fma=True, fma_latency=5, fma_per_cycle=1, l1_bytes=16 << 10),
+    core("cortex-m55", "thumbv8.1m.main", ("dsp", "vfp4d16sp", "fp-armv8d16sp", "fullfp16", "mve", "mve.fp", "lob"), "mps3-an547",
+         vector_bits=128, registers=8, fma=True, fma_latency=4, fma_per_cycle=1, masks=True, l1_bytes=32 << 10),
 )

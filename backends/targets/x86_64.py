@@ -3,15 +3,11 @@
 A scalar reaches a multiply-add as a broadcast from memory, which costs no register. The dot-product rows need extensions
 beyond the levels; they serve the target that describes this computer.
 """
-from edgec.backends.target import Emulator, Instruction, Target, available
+from edgec.backends.target import Emulator, Target, available, row
 
 V2 = ("cmov", "cx8", "cx16", "fxsr", "mmx", "popcnt", "sahf", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2")
 V3 = V2 + ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
 V4 = V3 + ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-
-
-def row(name: str, needs: str, llvm: str, meaning: str) -> Instruction:
-    return Instruction(name, frozenset(needs.split()), llvm, meaning)
 
 
 # Widest first. vpdpbusd multiplies unsigned by signed bytes and does not saturate; vpmaddwd is exact except for -32768 four times.
@@ -43,9 +39,11 @@ INSTRUCTIONS = (
 
 
 def level(name: str, features: tuple[str, ...], qemu: str, **facts) -> Target:
+    """A micro-architecture level, which LLVM takes as a cpu."""
     emulator = Emulator("gcc", ("-static",), qemu, ("-cpu", "max") if qemu else (), packages=("gcc", "libc6-dev", "qemu-user"))
-    return Target(name=name, triple="x86_64-unknown-linux-gnu", cpu=name, features=features, scalar_operand="memory", fma_latency=4, fma_per_cycle=2,
-                  l1_bytes=32 << 10, l3_bytes=8 << 20, instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
+    return Target(name=name, triple="x86_64-unknown-linux-gnu", cpu=name, features=features, scalar_operand="memory",
+                  fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l3_bytes=8 << 20, instructions=available(INSTRUCTIONS, features),
+                  emulator=emulator, **facts)
 
 
 # qemu emulates no AVX-512: code for v4 runs on a host that has it.

@@ -104,7 +104,7 @@ def factors(dims: Sequence[Dim]) -> tuple[int, list[Expr]]:
             symbols.extend(rest.args if rest.op == "mul" else (rest,))
         else:
             symbols.extend(d.args if d.op == "mul" else (d,))
-    return number, sorted(symbols, key=lambda e: e.serial)
+    return number, sorted(symbols, key=lambda e: e.serial) if number else []
 
 
 def same_product(a: Sequence[Dim], b: Sequence[Dim]) -> bool:

@@ -177,8 +177,8 @@ def target(request) -> Target:
 @pytest.fixture
 def models() -> SimpleNamespace:
     """The functions above, for tests (which cannot import a conftest)."""
-    return SimpleNamespace(classifier=classifier, classifier_parts=classifier_parts, reference=classifier_reference, doubling=doubling, streaming=streaming,
-                           compile_part=compile_part, weights=WEIGHTS)
+    return SimpleNamespace(classifier=classifier, classifier_parts=classifier_parts, reference=classifier_reference,
+                           doubling=doubling, streaming=streaming, compile_part=compile_part, weights=WEIGHTS)
 
 
 @pytest.fixture

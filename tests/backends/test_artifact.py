@@ -47,7 +47,8 @@ def test_writing_again_replaces(artifact, tmp_path):
     assert (tmp_path / "net.o").read_bytes() == artifact.object
 
 
-@pytest.mark.parametrize("emit, message", [({"exe"}, "cannot emit 'exe'; known kinds: obj, header"), ({"obj", "llvm"}, "llvm text was not kept")])
+@pytest.mark.parametrize("emit, message", [({"exe"}, "cannot emit 'exe'; known kinds: obj, header"),
+                                           ({"obj", "llvm"}, "llvm text was not kept")])
 def test_what_cannot_be_emitted_writes_nothing(artifact, emit, message, tmp_path):
     with pytest.raises(Unsupported, match=message):
         artifact.write(tmp_path / "new", emit=emit)
@@ -90,7 +91,8 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], preexec_fn=limit, capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], preexec_fn=limit, capture_output=True, text=True,
+                          env=environment)
     assert done.stdout == f"cannot write {tmp_path}/new/large: File too large\n", done.stderr
     assert everything_in(tmp_path) == []
 

@@ -32,8 +32,9 @@ def test_bare_symbols_come_first_and_expressions_must_agree():
     net = interface(("2 * n", "m"), ("n", 4), outputs=(("n + m",), ("n", "m", 2)))
     bound = bind(net, arrays((6, 7), (3, 4)))
     assert (bound.dims, bound.output_shapes, bound.output_bytes) == ((3, 7), ((10,), (3, 7, 2)), (20, 84))
-    with pytest.raises(TypeMismatch, match=r"input 'x0' has shape \[5, 7\], expected \[6, 7\]\n  declared as \[2 \* n, m\] with n = 3, m = 7"):
+    with pytest.raises(TypeMismatch) as error:
         bind(net, arrays((5, 7), (3, 4)))
+    assert str(error.value) == "input 'x0' has shape [5, 7], expected [6, 7]\n  declared as [2 * n, m] with n = 3, m = 7"
 
 
 def test_an_expression_alone_settles_its_symbol():

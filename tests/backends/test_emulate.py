@@ -102,7 +102,8 @@ def test_a_model_too_large_for_the_board_is_refused_by_the_linker(target, models
 def test_a_fault_is_reported_with_its_place(target, models, require_tools):
     require_tools(target)
     interface = Interface("bad", (Port("x", "x", "u8", (1,)),), ())
-    part = models.compile_part(target, "define i32 @bad_run(ptr %c) nounwind {\n %p = inttoptr i32 3758096384 to ptr\n call void %p()\n ret i32 0\n}")
+    part = models.compile_part(target, "define i32 @bad_run(ptr %c) nounwind {\n %p = inttoptr i32 3758096384 to ptr\n"
+                                       " call void %p()\n ret i32 0\n}")
     with Program(join([part], [], {"bad_run"}), interface, target, [{"x": np.uint8([0])}]) as program:
         with pytest.raises(Internal, match="fault at pc=[0-9a-f]{8}, cfsr=[0-9a-f]{8}"):
             program.run([{"x": np.uint8([0])}])

@@ -12,12 +12,12 @@ COMPILERS = [("gcc", 64), ("aarch64-linux-gnu-gcc", 64), ("arm-linux-gnueabihf-g
 INTERFACES = {
     "plain": Interface("net", (Port("image", "image", "f32", (1, 3, 8, 8)),), (Port("class", "class_", "i64", ()),), arena_bytes=1 << 10),
     "symbolic": Interface("seq", (Port("a/b:0 */ \n", "a_b_0", "f16", ("n", 3)), Port("mask", "mask", "bool", ("2 * n", "m"))),
-                          (Port("y", "y", "bf16", ("EDGEC_MIN(n, m)", 4)), Port("z", "z", "u8", ())), (("n", 1, 8), ("m", 0, 100), ("o", 1, 2)),
-                          arena_bytes=3 << 10, slot_bytes=512),
+                          (Port("y", "y", "bf16", ("EDGEC_MIN(n, m)", 4)), Port("z", "z", "u8", ())),
+                          (("n", 1, 8), ("m", 0, 100), ("o", 1, 2)), arena_bytes=3 << 10, slot_bytes=512),
     "no ports": Interface("empty", (), ()),
     "dims only": Interface("ramp", (), (Port("y", "y", "i32", ("n",)),), (("n", 0, 9),)),
-    "every type": Interface("types", tuple(Port(name, "x_" + name, name, (2,), (("SCALE", 0.5), ("ZERO_POINT", -3))) for name in C_TYPES), (),
-                            arena_bytes=5 << 30, flash_bytes=1 << 33),
+    "every type": Interface("types", tuple(Port(name, "x_" + name, name, (2,), (("SCALE", 0.5), ("ZERO_POINT", -3))) for name in C_TYPES),
+                            (), arena_bytes=5 << 30, flash_bytes=1 << 33),
 }
 
 
@@ -38,8 +38,9 @@ def compiles(tmp_path, compiler: str, *flags: str, code: str, suffix: str = "c")
     assert not done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("compiler, standard, suffix", [("gcc", "c99", "c"), ("gcc", "c11", "c"), ("g++", "c++11", "cc"), ("g++", "c++20", "cc"),
-                                                        ("arm-none-eabi-gcc", "c99", "c"), ("arm-none-eabi-g++", "c++11", "cc")])
+@pytest.mark.parametrize("compiler, standard, suffix", [
+    ("gcc", "c99", "c"), ("gcc", "c11", "c"), ("g++", "c++11", "cc"), ("g++", "c++20", "cc"),
+    ("arm-none-eabi-gcc", "c99", "c"), ("arm-none-eabi-g++", "c++11", "cc")])
 def test_compiles_without_a_warning(interface, compiler, standard, suffix, tmp_path):
     require(compiler)
     (tmp_path / "net.h").write_text(header(interface))
@@ -58,7 +59,8 @@ def test_members_lie_where_layout_says(interface, compiler, bits, tmp_path):
     offsets |= {f"in.{name}": offset for (name, _, _), offset in zip(interface.dims, where.dims)}
     offsets |= {f"out.{port.c_name}": offset for port, offset in zip(interface.outputs, where.outputs)}
     offsets |= {name: getattr(where, name) for name in ("arena", "weights", "state", "executor", "isa")} | {"size": 0}
-    asserts = [f'_Static_assert(offsetof({interface.prefix}_context, {member}) == {offset}, "{member}");' for member, offset in offsets.items()]
+    asserts = [f'_Static_assert(offsetof({interface.prefix}_context, {member}) == {offset}, "{member}");'
+               for member, offset in offsets.items()]
     size = f'_Static_assert(sizeof({interface.prefix}_context) == {where.size}, "size");'
     compiles(tmp_path, compiler, "-std=c11", code="\n".join(['#include <stddef.h>', '#include "net.h"', *asserts, size, ""]))
 
@@ -66,15 +68,17 @@ def test_members_lie_where_layout_says(interface, compiler, bits, tmp_path):
 def test_constants(tmp_path):
     require("gcc")
     (tmp_path / "seq.h").write_text(header(INTERFACES["symbolic"]))
-    checks = ["SEQ_ARENA_BYTES(2) == 4096", "SEQ_ARENA_ALIGN == 64", "SEQ_IN_A_B_0_SIZE == 24", "SEQ_IN_MASK_SIZE == 1600", "SEQ_OUT_Y_SIZE == 32",
-              "SEQ_OUT_Z_RANK == 0", "SEQ_OUT_Y_RANK == 2", "SEQ_N_MAX == 8", "SEQ_M_MIN == 0", "sizeof(SEQ_IN_MASK_DTYPE) == 5"]
+    checks = ["SEQ_ARENA_BYTES(2) == 4096", "SEQ_ARENA_ALIGN == 64", "SEQ_IN_A_B_0_SIZE == 24", "SEQ_IN_MASK_SIZE == 1600",
+              "SEQ_OUT_Y_SIZE == 32", "SEQ_OUT_Z_RANK == 0",
+              "SEQ_OUT_Y_RANK == 2", "SEQ_N_MAX == 8", "SEQ_M_MIN == 0", "sizeof(SEQ_IN_MASK_DTYPE) == 5"]
     shape = "int f(int n, int m, int o) { int s[] = SEQ_IN_MASK_SHAPE(n, m, o); (void)o; return s[0] + s[1]; }"
     code = '#include "seq.h"\n' + "".join(f'_Static_assert({check}, "");\n' for check in checks) + "int f(int, int, int);\n" + shape + "\n"
     compiles(tmp_path, "gcc", "-std=c11", code=code)
 
 
 def test_names_are_unique_identifiers_and_not_keywords():
-    names = ["x", "X", "x_2", "input:0", "input/0", "", "7", "größe", "_x", "__linux__", "class", "register", "int8_t", "INT8_MAX", "linux", "a__b"]
+    names = ["x", "X", "x_2", "input:0", "input/0", "", "7", "größe", "_x", "__linux__", "class", "register", "int8_t", "INT8_MAX",
+             "linux", "a__b"]
     result = identifiers(names, taken=["n"])
     assert len({name.lower() for name in result}) == len(names)
     assert all(name.isidentifier() and name.isascii() and "__" not in name and name[0] != "_" and name not in KEYWORDS for name in result)
@@ -82,7 +86,8 @@ def test_names_are_unique_identifiers_and_not_keywords():
     assert identifiers(["n", "m"], taken=["N"]) == ("n_2", "m")
 
 
-@pytest.mark.parametrize("name, expected", [("mobilenet-v2.1", "mobilenet_v2_1"), ("main", "main_model"), ("int", "int_model"), ("3d", "t3d")])
+@pytest.mark.parametrize("name, expected", [("mobilenet-v2.1", "mobilenet_v2_1"), ("main", "main_model"), ("int", "int_model"),
+                                            ("3d", "t3d")])
 def test_prefixes(name, expected):
     assert prefix(name) == expected
 
@@ -92,5 +97,6 @@ def test_every_name_compiles_as_a_member(tmp_path):
     members = identifiers(sorted(KEYWORDS) + ["linux", "unix", "NULL", "EOF", "errno", "int8_t", "INT8_MAX", "SIZE_MAX", "__x", "_Bool"])
     ports = tuple(Port(name, name, "f32", ()) for name in members)
     (tmp_path / "net.h").write_text(header(Interface("net", ports, ports)))
+    code = '#include <errno.h>\n#include <stdio.h>\n#include "net.h"\nextern int nothing;\n'
     for compiler, standard, suffix in (("gcc", "gnu17", "c"), ("g++", "gnu++20", "cc")):
-        compiles(tmp_path, compiler, f"-std={standard}", code="#include <errno.h>\n#include <stdio.h>\n#include \"net.h\"\nextern int nothing;\n", suffix=suffix)
+        compiles(tmp_path, compiler, f"-std={standard}", code=code, suffix=suffix)

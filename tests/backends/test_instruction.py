@@ -15,7 +15,8 @@ from edgec.backends.native import Loaded, runs_here
 from edgec.backends.target import Instruction, all_targets
 from edgec.types import DTYPES
 
-ROWS = [pytest.param(target, row, id=f"{target.name}-{row.name}-{row.meaning.split(' ')[0]}") for target in all_targets() for row in target.instructions]
+ROWS = [pytest.param(target, row, id=f"{target.name}-{row.name}-{row.meaning.split(' ')[0]}")
+        for target in all_targets() for row in target.instructions]
 
 
 def lanes_of(target, row) -> int:
@@ -65,7 +66,8 @@ def expected(what: Meaning, values: dict[str, np.ndarray]) -> np.ndarray:
             total = (a * b).sum(axis=1) + (values[what.result.name].astype(exact) if what.accumulates else 0)
             return total.astype(dtype)
         case "fma":
-            return np.array([float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))) for a, b, c in zip(*arguments)]).astype(dtype)
+            exact = ([Fraction(float(each)) for each in triple] for triple in zip(*arguments))
+            return np.array([float(a * b + c) for a, b, c in exact]).astype(dtype)
         case "cast":
             return arguments[0].astype(dtype)
         case "sqrt":

@@ -1,0 +1,80 @@
+"""LLVM IR text -> object file, in this process or in workers; what a worker prints about stack frames is part of the answer.
+
+    compile_modules(["define void @k(...) ...", ...], target, "3")      # [Compiled(object, stack=...), ...]
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from typing import Sequence
+
+import llvmlite.binding as llvm
+
+from edgec.backends.machine import create_machine
+from edgec.backends.target import Target
+from edgec.errors import Internal
+
+SPEED = {"0": (0, 0), "1": (1, 0), "2": (2, 0), "3": (3, 0), "s": (2, 1)}  # --optimize: (speed level, size level)
+FRAME = re.compile(r"stack frame size \((\d+)\)[^']*'([^']+)'|'([^']+)'[^\n]*?\((\d+)\)|stack frame size[^0-9]*(\d+)")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One module's object, the stack bytes of its deepest function, and its texts when asked for."""
+
+    object: bytes
+    stack: int
+    llvm: str = ""
+    asm: str = ""
+
+
+def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequence[str] = ()) -> Compiled:
+    """Optimise one module and emit its object."""
+    speed, size = SPEED[optimize]
+    machine = create_machine(target, speed)
+    try:
+        module = llvm.parse_assembly(text)
+    except RuntimeError as error:
+        raise Internal("LLVM refused a module of edgec's own", notes=[*str(error).splitlines()[:6], *text.splitlines()[:1]]) from None
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    module.verify()
+    _optimise(module, machine, speed, size)
+    with _Captured() as printed:
+        data = machine.emit_object(module)
+        asm = machine.emit_assembly(module) if "asm" in keep else ""
+    return Compiled(data, _stack(printed.text), str(module) if "llvm" in keep else "", asm)
+
+
+def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: int, size: int) -> None:
+    options = llvm.create_pipeline_tuning_options(speed)
+    options.size_level = size
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    manager = builder.getModulePassManager()
+    manager.run(module, builder)
+
+
+class _Captured:
+    """What native code writes to standard error while inside."""
+
+    text = ""
+
+    def __enter__(self) -> "_Captured":
+        self.saved, self.file = os.dup(2), tempfile.TemporaryFile()
+        os.dup2(self.file.fileno(), 2)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        os.dup2(self.saved, 2)
+        os.close(self.saved)
+        self.file.seek(0)
+        self.text = self.file.read().decode(errors="replace")
+        self.file.close()
+
+
+def _stack(printed: str) -> int:
+    """The largest frame LLVM warned about (every frame is over the limit of 0)."""
+    return max((int(n) for n in re.findall(r"\((\d+)\) exceeds limit|stack frame size[^(]*\((\d+)\)", printed) for n in n if n), default=0)

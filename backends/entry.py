@@ -1,0 +1,91 @@
+"""The one public function of a model, PREFIX_run, in LLVM IR: checks the caller's context and calls the kernels in order.
+
+    i32 @net_run(ptr %context):  size, dimensions and arena are checked; then  call @kernel(ptr ..., ptr ..., i64 %n)  per step
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, ContextLayout, Interface, layout
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a kernel's parameter points: an input or output by number, or bytes into the arena or the weights."""
+
+    kind: str  # input | output | arena | weights
+    number: int
+
+
+@dataclass(frozen=True)
+class CallStep:
+    """One call: the kernel's symbol, its pointers, and the symbolic dimensions (by number) it takes."""
+
+    symbol: str
+    places: tuple[Place, ...]
+    dims: tuple[int, ...] = ()
+
+
+def entry_text(interface: Interface, calls: Sequence[CallStep], pointer_bits: int) -> str:
+    """The LLVM module of PREFIX_run; kernels and the weights symbol are left to be bound by joining."""
+    where = layout(interface, pointer_bits)
+    lines = [f"define i32 @{interface.run_symbol}(ptr captures(none) readonly %context) #0 {{", "entry:"]
+    lines += _checks(interface, where, pointer_bits)
+    pointers = _pointers(interface, calls, where, lines)
+    word = f"i{pointer_bits}"
+    for call in calls:
+        arguments = [f"ptr {pointers[place]}" for place in call.places] + [f"{word} %dim{n}" for n in call.dims]
+        lines.append(f"  call void @{call.symbol}({', '.join(arguments)})")
+    lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
+    lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims else []
+    lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
+    kernels = {call.symbol: call for call in calls}
+    declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * len(c.dims))})" for s, c in kernels.items()]
+    if interface.weights_symbol:
+        declared.append(f"@{interface.weights_symbol} = external hidden constant [0 x i8]")
+    return "\n".join([*lines, "}", *declared, 'attributes #0 = { nounwind "no-builtins" "warn-stack-size"="0" }', ""])
+
+
+def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
+    needed = where.arena + bits // 8 if interface.arena_bytes else where.outputs[-1] + bits // 8
+    lines = ["  %size = load i32, ptr %context, align 4", f"  %small = icmp ult i32 %size, {needed}",
+             "  br i1 %small, label %bad_context, label %sized", "sized:"]
+    for n, (_, low, high) in enumerate(interface.dims):
+        lines += [f"  %dim_at{n} = getelementptr i8, ptr %context, i32 {where.dims[n]}", f"  %dim32_{n} = load i32, ptr %dim_at{n}, align 4",
+                  f"  %offset{n} = sub i32 %dim32_{n}, {low}", f"  %out{n} = icmp ugt i32 %offset{n}, {high - low}",
+                  f"  br i1 %out{n}, label %bad_dimension, label %dim_ok{n}", f"dim_ok{n}:",
+                  f"  %dim{n} = zext i32 %dim32_{n} to i{bits}" if bits > 32 else f"  %dim{n} = add i32 %dim32_{n}, 0"]
+    if interface.arena_bytes:
+        lines += [f"  %arena_at = getelementptr i8, ptr %context, i32 {where.arena}", "  %arena = load ptr, ptr %arena_at",
+                  f"  %arena_bits = ptrtoint ptr %arena to i{bits}", f"  %rest = and i{bits} %arena_bits, {interface.arena_align - 1}",
+                  f"  %crooked = icmp ne i{bits} %rest, 0", "  %missing = icmp eq ptr %arena, null", "  %unfit = or i1 %crooked, %missing",
+                  "  br i1 %unfit, label %bad_arena, label %placed", "placed:"]
+    return lines
+
+
+def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
+    """Emit one pointer per distinct place."""
+    if interface.weights_symbol:
+        lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}", "  %has_given = icmp ugt i32 %size, " + str(where.weights),
+                  "  br i1 %has_given, label %with_given, label %with_weights", "with_given:", "  %given = load ptr, ptr %given_at",
+                  "  %none = icmp eq ptr %given, null", f"  %chosen = select i1 %none, ptr @{interface.weights_symbol}, ptr %given",
+                  "  br label %with_weights", "with_weights:",
+                  f"  %weights = phi ptr [ %chosen, %with_given ], [ @{interface.weights_symbol}, %{_before_weights(interface)} ]"]
+    found: dict[Place, str] = {}
+    for place in dict.fromkeys(p for call in calls for p in call.places):
+        name = f"%{place.kind}{place.number}"
+        found[place] = name
+        if place.kind in ("arena", "weights"):
+            lines.append(f"  {name} = getelementptr i8, ptr %{place.kind}, i64 {place.number}")
+        else:
+            offset = (where.inputs if place.kind == "input" else where.outputs)[place.number]
+            lines += [f"  {name}_at = getelementptr i8, ptr %context, i32 {offset}", f"  {name} = load ptr, ptr {name}_at"]
+    return found
+
+
+def _before_weights(interface: Interface) -> str:
+    if interface.arena_bytes:
+        return "placed"
+    return f"dim_ok{len(interface.dims) - 1}" if interface.dims else "sized"

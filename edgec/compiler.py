@@ -1,0 +1,164 @@
+"""compile(model, target) -> Artifact: the whole data flow, top to bottom.
+
+    graph    = load -> graph passes             what the model says
+    program  = fuse -> stages -> layout -> views -> liveness      what each element is, and where it lies
+    loops    = tile(kernel) for every kernel    what the machine does
+    artifact = LLVM -> object, joined with the weights
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from edgec.backends.artifact import Artifact
+from edgec.backends.c_names import identifiers, prefix as c_prefix
+from edgec.backends.codegen import Compiled, compile_module
+from edgec.backends.entry import CallStep, Place, entry_text
+from edgec.backends.interface import Interface, Port
+from edgec.backends.join import DataSection, join
+from edgec.backends.llvm import module_text
+from edgec.backends.target import Target, find
+from edgec.expr import Expr
+from edgec.graph import Graph
+from edgec.kernel import Buffer, Program
+from edgec.onnx_reader import load
+from edgec.passes.fuse import fuse
+from edgec.passes.layout import layout
+from edgec.passes.liveness import liveness
+from edgec.passes.tile import Tiled, tile
+from edgec.pipeline import parse_pipeline, registered, run_pipeline
+
+GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
+WEIGHT_ALIGN = 64
+
+
+def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
+            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), keep: Sequence[str] = ()) -> Artifact:
+    """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
+
+    `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
+    s; `passes` are files with custom passes; `keep` holds "llvm" and "asm" to keep those texts. Raises CompileError.
+    """
+    graph = model if isinstance(model, Graph) else load(model, shapes, bind)
+    machine = target if isinstance(target, Target) else find(target)
+    program = lower(optimise_graph(graph, machine), machine)
+    return emit(program, machine, prefix or _prefix(model, graph), optimize, keep)
+
+
+def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES) -> Graph:
+    """The graph after the default graph passes."""
+    return run_pipeline(graph, parse_pipeline(text, registered()))
+
+
+def lower(graph: Graph, target: Target) -> Program:
+    """The program of a graph, with layouts and arena offsets."""
+    program = fuse(graph, target)
+    return liveness(layout(program, target))
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """Kernels as machine code: what `emit` puts together."""
+
+    calls: tuple[CallStep, ...]
+    objects: tuple[Compiled, ...]
+    weights: bytes
+
+
+def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = ()) -> Artifact:
+    """The artifact of a program."""
+    tiled = [tile(kernel, target) for kernel in program.steps]
+    blob, offsets = _weights(tiled)
+    names = [s.data for s in program.symbols]
+    texts: dict[str, str] = {}
+    calls = []
+    for one in tiled:
+        symbol = _symbol(one, target, texts)
+        places = tuple(_place(b.root, program, offsets) for b in one.buffers)
+        calls.append(CallStep(symbol, places, tuple(names.index(s.data) for s in one.loops.symbols)))
+    objects = [compile_module(text, target, optimize, keep) for text in texts.values()]
+    interface = _interface(program, prefix, blob, objects)
+    entry = compile_module(entry_text(interface, calls, target.pointer_bits), target, optimize, keep)
+    data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
+    joined = join([entry.object, *(o.object for o in objects)], data, {interface.run_symbol})
+    interface = replace(interface, stack_bytes=entry.stack + max((o.stack for o in objects), default=0), flash_bytes=_flash(joined))
+    everything = [entry, *objects]
+    return Artifact(interface, target, joined, manifest(program, interface, target),
+                    "\n".join(o.llvm for o in everything) if "llvm" in keep else None,
+                    "\n".join(o.asm for o in everything) if "asm" in keep else None)
+
+
+def _symbol(one: Tiled, target: Target, texts: dict[str, str]) -> str:
+    """The symbol of a kernel's code: equal code is one function."""
+    text = module_text(one.loops, target, "KERNEL")
+    symbol = "edgec_" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
+    return symbol
+
+
+def _weights(tiled: Sequence[Tiled]) -> tuple[bytes, dict[Buffer, int]]:
+    """All constants in one blob, each at a multiple of 64 bytes, equal contents once; and the offset of each."""
+    pieces: list[bytes] = []
+    offsets: dict[Buffer, int] = {}
+    known: dict[bytes, int] = {}
+    size = 0
+    for buffer in dict.fromkeys(b for one in tiled for b in one.buffers if b.kind == "constant"):
+        data = np.ascontiguousarray(buffer.data).tobytes()
+        key = hashlib.sha256(data).digest()
+        if key not in known:
+            known[key] = size
+            padding = -len(data) % WEIGHT_ALIGN
+            pieces += [data, b"\0" * padding]
+            size += len(data) + padding
+        offsets[buffer] = known[key]
+    return b"".join(pieces), offsets
+
+
+def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> Place:
+    if buffer.kind == "constant":
+        return Place("weights", offsets[buffer])
+    if buffer in program.inputs:
+        return Place("input", program.inputs.index(buffer))
+    if buffer in program.outputs:
+        return Place("output", program.outputs.index(buffer))
+    return Place("arena", program.arena[buffer])
+
+
+def _interface(program: Program, prefix: str, blob: bytes, objects: Sequence[Compiled]) -> Interface:
+    dims = identifiers([s.data for s in program.symbols])
+    names = {s: d for s, d in zip(program.symbols, dims)}
+    inputs = tuple(_port(b, c, names) for b, c in zip(program.inputs, identifiers([b.name for b in program.inputs])))
+    outputs = tuple(_port(b, c, names) for b, c in zip(program.outputs, identifiers([b.name for b in program.outputs])))
+    return Interface(prefix, inputs, outputs, tuple((names[s], s.lo, s.hi) for s in program.symbols), program.arena_bytes,
+                     weights_symbol=f"{prefix}_weights" if blob else "")
+
+
+def _port(buffer: Buffer, c_name: str, names: Mapping[Expr, str]) -> Port:
+    from edgec.expr_text import print_expr
+    shape = tuple(d if isinstance(d, int) else print_expr(d, dict(names)) for d in buffer.shape)
+    return Port(buffer.name, c_name, buffer.dtype.name, shape)
+
+
+def _flash(joined: bytes) -> int:
+    from edgec.backends.inspect_object import section_sizes
+    return sum(section_sizes(joined).values())
+
+
+def manifest(program: Program, interface: Interface, target: Target) -> dict:
+    """Plain facts for model.json."""
+    def port(p: Port) -> dict:
+        return {"name": p.name, "c_name": p.c_name, "dtype": p.dtype, "shape": list(p.shape)}
+    return {"name": interface.prefix, "target": target.name, "inputs": [port(p) for p in interface.inputs],
+            "outputs": [port(p) for p in interface.outputs], "arena_bytes": interface.arena_bytes, "live_bytes": program.live_bytes,
+            "arena_align": interface.arena_align, "stack_bytes": interface.stack_bytes, "flash_bytes": interface.flash_bytes,
+            "kernels": [k.name for k in program.steps]}
+
+
+def _prefix(model: Any, graph: Graph) -> str:
+    stem = Path(model).stem if isinstance(model, (str, Path)) else graph.name
+    return c_prefix(stem)

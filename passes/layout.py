@@ -1,0 +1,130 @@
+"""Chooses which axis of each temporary lies innermost in memory; readers and writers only see other strides.
+
+Every kernel votes, weighted by how often it touches the buffer: a contraction wants the axis that its packed weights run along innermost
+in the result, and its own reduction axis innermost in what it reads; a sliding window wants an axis it does not slide over. Elementwise
+kernels pass on what their neighbours want. Model inputs and outputs keep ONNX's order.
+
+    conv(x)[o, y, x]  ->  order (y, x, o): vectors along o
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from edgec.expr import Expr, ReduceParts, inside_pairs, read, transform, walk
+from edgec.kernel import Buffer, Kernel, Program, Stage
+from edgec.linear import coefficient, split
+
+Votes = dict[Buffer, Counter]
+
+
+def layout(program: Program, target: Any = None) -> Program:
+    """The program with an order for every temporary."""
+    votes: Votes = {}
+    for kernel in program.steps:
+        for stage in kernel.stages:
+            _vote(kernel, stage, votes)
+    inner = {b: _winner(b, v) for b, v in votes.items()}
+    for _ in range(2):
+        for kernel in (*program.steps, *reversed(program.steps)):
+            _pass_on(kernel, inner)
+    return _apply(program, {b: d for b, d in inner.items() if b.kind == "temporary"})
+
+
+def _winner(buffer: Buffer, votes: Counter) -> int:
+    """The dimension most votes name; the later one when even."""
+    return max(votes, key=lambda d: (votes[d], d))
+
+
+def _vote(kernel: Kernel, stage: Stage, votes: Votes) -> None:
+    axes = {a.var: a.max_extent for a in (*kernel.axes, *stage.axes)}
+    for node in walk(stage.value):
+        if node.op == "reduce":
+            parts = ReduceParts(node)
+            reads = [n for b in parts.body for n in walk(b) if n.op == "read"]
+            guarded = {v for b in parts.body for n in walk(b) if n.op == "inside" for i, _ in inside_pairs(n) for v in i.free}
+            weight = prod(axes.values()) * prod(e.data if e.op == "const" else e.hi for e in parts.extents)
+            _vote_reduction(stage, axes, set(parts.axes), reads, guarded, weight, votes)
+
+
+def _vote_reduction(stage: Stage, axes: dict[Expr, int], reduced: set[Expr], reads: list[Expr], guarded: set[Expr], weight: int, votes: Votes) -> None:
+    constants = [n for n in reads if n.data.root.kind == "constant"]
+    moving = [n for n in reads if n.data.root.kind != "constant"]
+    packed = [v for v in axes if axes[v] > 1 and any(v in c.free for c in constants) and any(v not in m.free for m in moving)]
+    for v in packed:
+        _ballot(votes, stage.target, _dimension(stage.indices, v), weight * 2)
+    for n in moving:
+        shared = [v for v in axes if v in n.free and axes[v] > 1 and v not in guarded and not _slides(n, v, reduced)]
+        wanted = [r for r in reduced if _dimension(n.args, r) is not None and r not in guarded and not _slides_with(n, r, axes)]
+        for r in wanted if packed or not shared else ():
+            _ballot(votes, n.data, _dimension(n.args, r), weight)
+        if not packed:
+            for v in shared:
+                _ballot(votes, n.data, _dimension(n.args, v), weight)
+                _ballot(votes, stage.target, _dimension(stage.indices, v), weight)
+
+
+def _ballot(votes: Votes, buffer: Buffer | None, dimension: int | None, weight: int) -> None:
+    if buffer is not None and dimension is not None:
+        votes.setdefault(buffer, Counter())[dimension] += weight
+
+
+def _dimension(indices: tuple[Expr, ...], v: Expr) -> int | None:
+    """The dimension whose index steps by one with v."""
+    for d, i in enumerate(indices):
+        if v in i.free and coefficient(i, v) == 1:
+            return d
+    return None
+
+
+def _slides(n: Expr, v: Expr, reduced: set[Expr]) -> bool:
+    """Whether v shares a dimension with a reduction axis (a window)."""
+    return any(v in i.free and i.free & reduced for i in n.args)
+
+
+def _slides_with(n: Expr, r: Expr, axes: dict[Expr, int]) -> bool:
+    """Whether a reduction axis shares a dimension with a parallel axis (a kernel tap)."""
+    return any(r in i.free and any(v in axes for v in i.free) for i in n.args)
+
+
+def _pass_on(kernel: Kernel, inner: dict[Buffer, int]) -> None:
+    """Buffers without votes take the axis their elementwise neighbours have innermost."""
+    for stage in kernel.stages:
+        if stage.target is None or any(n.op == "reduce" for n in walk(stage.value)):
+            continue
+        places = [(stage.target, stage.indices)] + [(n.data, n.args) for n in walk(stage.value) if n.op == "read"]
+        places = [(b, i) for b, i in places if b.kind != "constant" and b.rank > 1]
+        known = Counter()
+        for b, indices in places:
+            d = inner.get(b)
+            if d is not None:
+                known.update({v: b.max_size for v, c in split(indices[d])[1].items() if c == 1})
+        if not known:
+            continue
+        best = max(known, key=lambda v: known[v])
+        for b, indices in places:
+            if b not in inner and b.kind == "temporary":
+                d = _dimension(indices, best)
+                if d is not None:
+                    inner[b] = d
+
+
+def _apply(program: Program, inner: dict[Buffer, int]) -> Program:
+    """The program over buffers with the chosen dimension moved last."""
+    new = {b: replace(b, order=(*(d for d in range(b.rank) if d != last), last)) for b, last in inner.items() if last != b.rank - 1}
+    return replace_buffers(program, new)
+
+
+def replace_buffers(program: Program, new: dict[Buffer, Buffer]) -> Program:
+    """The program with every mention of a buffer replaced."""
+    def renew(node: Expr) -> Expr | None:
+        return read(new[node.data], node.args) if node.op == "read" and node.data in new else None
+
+    steps = []
+    for kernel in program.steps:
+        stages = tuple(replace(s, value=transform((s.value,), renew)[0], target=new.get(s.target, s.target)) for s in kernel.stages)
+        steps.append(replace(kernel, stages=stages))
+    return program.with_steps(steps)
