@@ -1,6 +1,8 @@
-"""LLVM IR text -> object file, in this process or in workers; what a worker prints about stack frames is part of the answer.
+"""LLVM IR text -> object file, one module at a time.
 
-    compile_modules(["define void @k(...) ...", ...], target, "3")      # [Compiled(object, stack=...), ...]
+What LLVM prints about stack frames is part of the answer, so standard error is captured while it emits code.
+
+    compile_module("define void @k(...) ...", target, "3").object
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from edgec.backends.target import Target
 from edgec.errors import Internal
 
 SPEED = {"0": (0, 0), "1": (1, 0), "2": (2, 0), "3": (3, 0), "s": (2, 1)}  # --optimize: (speed level, size level)
-FRAME = re.compile(r"stack frame size \((\d+)\)[^']*'([^']+)'|'([^']+)'[^\n]*?\((\d+)\)|stack frame size[^0-9]*(\d+)")
+FRAME = re.compile(r"stack frame size \((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Compiled:
 
 
 def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequence[str] = ()) -> Compiled:
-    """Optimise one module and emit its object."""
+    """Optimise one module and emit its object; `keep` asks for "llvm" and "asm" text. Internal when LLVM refuses the module."""
     speed, size = SPEED[optimize]
     machine = create_machine(target, speed)
     try:
@@ -45,10 +47,12 @@ def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequenc
     with _Captured() as printed:
         data = machine.emit_object(module)
         asm = machine.emit_assembly(module) if "asm" in keep else ""
-    return Compiled(data, _stack(printed.text), str(module) if "llvm" in keep else "", asm)
+    stack = max((int(n) for n in FRAME.findall(printed.text)), default=0)
+    return Compiled(data, stack, str(module) if "llvm" in keep else "", asm)
 
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: int, size: int) -> None:
+    """LLVM's own pipeline, less what the loops have decided already: vectorising, unrolling, interleaving."""
     options = llvm.create_pipeline_tuning_options(speed)
     options.size_level = size
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = options.loop_interleaving = False
@@ -73,8 +77,3 @@ class _Captured:
         self.file.seek(0)
         self.text = self.file.read().decode(errors="replace")
         self.file.close()
-
-
-def _stack(printed: str) -> int:
-    """The largest frame LLVM warned about (every frame is over the limit of 0)."""
-    return max((int(n) for n in re.findall(r"\((\d+)\) exceeds limit|stack frame size[^(]*\((\d+)\)", printed) for n in n if n), default=0)

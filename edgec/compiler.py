@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
 from edgec.backends.target import Target, find
+from edgec.backends.workers import compile_modules
 from edgec.expr import Expr
 from edgec.graph import Graph
 from edgec.kernel import Buffer, Program
@@ -30,7 +31,9 @@ from edgec.onnx_reader import load
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
+from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
+from edgec.passes.views import views
 from edgec.pipeline import parse_pipeline, registered, run_pipeline
 
 GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
@@ -38,7 +41,8 @@ WEIGHT_ALIGN = 64
 
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
-            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), keep: Sequence[str] = ()) -> Artifact:
+            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), keep: Sequence[str] = (),
+            workers: int | None = None, cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
@@ -47,7 +51,7 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
     program = lower(optimise_graph(graph, machine), machine)
-    return emit(program, machine, prefix or _prefix(model, graph), optimize, keep)
+    return emit(program, machine, prefix or _prefix(model, graph), optimize, keep, workers=workers, cache=cache, progress=progress)
 
 
 def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES) -> Graph:
@@ -58,7 +62,9 @@ def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES) -> Gr
 def lower(graph: Graph, target: Target) -> Program:
     """The program of a graph, with layouts and arena offsets."""
     program = fuse(graph, target)
-    return liveness(layout(program, target))
+    for step in (layout, views, stages, liveness):
+        program = step(program)
+    return program
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +76,9 @@ class Built:
     weights: bytes
 
 
-def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = ()) -> Artifact:
-    """The artifact of a program."""
+def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), *, workers: int | None = None,
+         cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
+    """The artifact of a program; `workers`, `cache` and `progress` as in `compile_modules`."""
     tiled = [tile(kernel, target) for kernel in program.steps]
     blob, offsets = _weights(tiled)
     names = [s.data for s in program.symbols]
@@ -81,7 +88,7 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
         symbol = _symbol(one, target, texts)
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
         calls.append(CallStep(symbol, places, tuple(names.index(s.data) for s in one.loops.symbols)))
-    objects = [compile_module(text, target, optimize, keep) for text in texts.values()]
+    objects = list(compile_modules(texts, target, optimize, keep, workers=workers, cache=cache, progress=progress).values())
     interface = _interface(program, prefix, blob, objects)
     entry = compile_module(entry_text(interface, calls, target.pointer_bits), target, optimize, keep)
     data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []

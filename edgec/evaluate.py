@@ -34,7 +34,8 @@ def evaluate(expr: Expr, env: Mapping[Expr, Any], read: Read | None) -> np.ndarr
     scope = _Scope({v: np.asarray(x, np.int64) if v.op == "var" else np.asarray(x) for v, x in env.items()}, read)
     with np.errstate(all="ignore"):
         result, valid = scope.value(expr)
-    if valid is not None and not valid.all():
+    grid = np.broadcast_shapes(*(np.shape(x) for x in env.values()))
+    if valid is not None and not valid.all() and 0 not in grid:
         raise IndexError(f"a read in {expr} leaves its source")
     return np.asarray(result)
 
@@ -222,6 +223,8 @@ def compute(node: Expr, args: Sequence[np.ndarray]) -> np.ndarray:
         return np.floor_divide(args[0], args[1])
     if op == "cast":
         return convert(args[0], node.args[0].dtype, dtype, node.data == "saturate")
+    if op == "bitcast":
+        return np.asarray(args[0]).view(dtype.numpy)
     if op == "select":
         return np.where(args[0], args[1], args[2])
     if op == "mul_add":
@@ -332,7 +335,7 @@ def _run_result(op: Op, number: int, data: dict[int, np.ndarray], symbols: dict[
     if value.dtype is not type_.dtype:
         raise TypeError(f"{type(op).__name__}.lower gives {value.dtype}, infer says {type_.dtype}")
     grid = {v: np.arange(n).reshape((n,) + (1,) * (len(shape) - 1 - k)) for k, (v, n) in enumerate(zip(at, shape))}
-    result = evaluate(value, {**symbols, **grid}, lambda source, i: data[id(source)][i])
+    result = evaluate(value, {**symbols, **grid}, lambda source, i: (data[id(source)] if id(source) in data else source.data)[i])
     return np.broadcast_to(result, shape).astype(type_.dtype.numpy)
 
 

@@ -275,6 +275,19 @@ def mul_add(a: Expr, b: Expr, c: Expr) -> Expr:
     return make("mul_add", (a, b, c), a.dtype)
 
 
+def bitcast(a: Expr, dtype: DType) -> Expr:
+    """The same bits read as another type of the same width; TypeError where the widths differ."""
+    if a.dtype.bits != dtype.bits or index in (a.dtype, dtype):
+        raise TypeError(f"a bitcast keeps the width: {a.dtype} to {dtype}")
+    if a.dtype is dtype:
+        return a
+    if a.op == "bitcast":
+        return bitcast(a.args[0], dtype)
+    if is_const(a):
+        return const(np.asarray(a.data, a.dtype.numpy).view(dtype.numpy).item(), dtype)
+    return make("bitcast", (a,), dtype)
+
+
 def read(source: Any, indices: Iterable[Scalar]) -> Expr:
     """The element of `source` (anything with .dtype and .shape: Value, Buffer, Stage) at an index known to be in range."""
     args = tuple(as_expr(i, index) for i in indices)
@@ -423,10 +436,15 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
         return compare(op, *args)
     if op == "cast":
         return cast(args[0], node.dtype, node.data == "saturate")
+    if op == "bitcast":
+        return bitcast(args[0], node.dtype)
     if op in BINARY:
         return binary(op, *args)
     if op in UNARY:
         return unary(op, args[0])
+    if op in ("load", "splat", "lane", "vector", "horizontal"):
+        from edgec import loops
+        return loops.rebuild(node, args)
     return make(op, args, node.dtype, node.data)
 
 

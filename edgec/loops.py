@@ -140,6 +140,17 @@ def horizontal(op: str, x: Expr) -> Expr:
     return x if x.lanes == 1 else make("horizontal", (x,), x.dtype, op, lanes=1)
 
 
+def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
+    """A vector node on other operands (what `edgec.expr.rebuild` does for these operations)."""
+    if node.op == "load":
+        return load(node.data[0], args[0], node.lanes, node.data[1])
+    if node.op == "vector":
+        return vector(args)
+    if node.op == "horizontal":
+        return horizontal(node.data, args[0])
+    return splat(args[0], node.lanes) if node.op == "splat" else lane(args[0], node.data)
+
+
 def children(statement: Stmt) -> tuple[Stmt, ...]:
     """The statements directly inside one."""
     if isinstance(statement, If):

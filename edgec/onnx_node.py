@@ -19,7 +19,7 @@ from onnx import AttributeProto, TypeProto
 
 from edgec.errors import CompileError, Loc, ModelError, TypeMismatch, Unsupported
 from edgec.graph import Op, Value, fields_of
-from edgec.onnx_tensor import CODE_OF_DTYPE, read_sparse_tensor, read_tensor
+from edgec.onnx_tensor import CODE_OF_DTYPE, MAX_ELEMENTS, read_sparse_tensor, read_tensor
 from edgec.ops import OPERATORS
 
 NEWEST = onnx.defs.onnx_opset_version()
@@ -153,6 +153,9 @@ def build(node: Node, captured: tuple[Value, ...] = ()) -> tuple[Value, ...]:
         raise error.at(node.loc) from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MemoryError) as error:
         raise ModelError(f"{node.op} cannot be built from these operands and attributes: {error}", loc=node.loc, notes=_shown(node)) from error
+    for value in made.results:
+        if value.type.max_size > MAX_ELEMENTS:
+            raise ModelError(f"{node.op} gives {value.type}: more than 2^31 elements", loc=node.loc, notes=_shown(node))
     return _named_results(made, node)
 
 

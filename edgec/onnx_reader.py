@@ -63,6 +63,7 @@ def _open(model: Any) -> tuple[ModelProto, str, Path | None]:
 
 def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mapping[str, Any], bind: Mapping[str, Any]) -> Graph:
     place = Loc(file)
+    _require_text(model, place)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise ModelError("the file holds no graph", loc=place, hint="is it an ONNX model?")
     if not model.graph.output:
@@ -74,6 +75,19 @@ def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mappi
     functions = local_functions(model, place)
     raise_all(unsupported_operators(model.graph, opsets, functions, file))
     return Reader(file, folder, functions).model_graph(model.graph, opsets, shapes, bind)
+
+
+def _require_text(model: ModelProto, place: Loc) -> None:
+    """Every string of the file is valid UTF-8 (protobuf hands out bytes where it is not)."""
+    stack: list[Any] = [model]
+    while stack:
+        for described, value in stack.pop().ListFields():
+            if described.type == described.TYPE_MESSAGE:
+                stack.extend([value] if hasattr(value, "ListFields") else value)
+            elif described.type == described.TYPE_STRING:
+                texts = [value] if isinstance(value, (str, bytes)) else value
+                if any(isinstance(t, bytes) for t in texts):
+                    raise ModelError(f"the field '{described.full_name}' holds text that is not valid UTF-8", loc=place)
 
 
 @dataclass

@@ -48,7 +48,8 @@ def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc) -> 
     """Why an operator cannot be read, None where it can (as far as can be told without its operands)."""
     if domain not in opsets:
         return ModelError(f"operator {op} is of domain '{domain or 'ai.onnx'}', which the model does not import", loc=loc)
-    if (domain, op) in OPERATORS or (domain == "" and (op == "Constant" or can_upgrade(op, opsets[""]))):
+    read_elsewhere = domain == "" and (op in ("Constant", "If") or can_upgrade(op, opsets[""]))
+    if (domain, op) in OPERATORS or read_elsewhere:
         return None
     schema = schema_of(domain, op, opsets[domain])
     if schema is None:

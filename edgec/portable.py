@@ -1,3 +1,42 @@
-"""placeholder until the portable arithmetic lands"""
-def expand(root, native, fma):
-    return root
+"""Portable arithmetic: the mathematical functions of `edgec.expr` said with additions, products, comparisons and bit operations.
+
+An object that edgec writes has no undefined symbols, so no function may end up in a math library. `expand` rewrites what the target
+has no instruction for, just before code generation; the functions stand in `edgec.portable_*`, one family a file.
+
+    expand(unary("exp", x), native=frozenset(), fma=True)       # max, mul_add, min, sub, 2 + 6 mul_add, shl, mul
+"""
+
+from __future__ import annotations
+
+from edgec import portable_erf, portable_exp, portable_log, portable_root, portable_round
+from edgec.expr import Expr, transform
+from edgec.portable_arithmetic import Arithmetic
+from edgec.types import f32, f64
+
+UNARY = {
+    "exp": portable_exp.exp, "tanh": portable_exp.tanh,
+    "log": portable_log.log, "erf": portable_erf.erf,
+    "sqrt": portable_root.sqrt, "rsqrt": portable_root.rsqrt,
+    "round": portable_round.round_half_even, "floor": portable_round.floor, "ceil": portable_round.ceil, "trunc": portable_round.trunc,
+    "isnan": portable_round.isnan, "isinf": portable_round.isinf,
+}
+
+
+def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
+    """`root` with every f32 function not named in `native` written out; `fma` says that mul_add rounds once.
+
+    What remains: add sub mul div neg abs min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`. mul_add
+    itself becomes mul and add where it does not round once. Lanes, loads and registers stay as they are.
+    """
+    machine = {t: Arithmetic(t, native, fma) for t in (f32,)}
+
+    def replace(node: Expr) -> Expr | None:
+        m = machine.get(node.args[0].dtype) if node.args else None
+        if m is None or node.op in native:
+            return None
+        if node.op == "mul_add" and not fma:
+            return node.args[0] * node.args[1] + node.args[2]
+        function = UNARY.get(node.op)
+        return function(m, *node.args) if function else None
+
+    return transform((root,), replace)[0]

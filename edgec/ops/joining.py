@@ -25,8 +25,8 @@ def same_but(a: tuple[Dim, ...], b: tuple[Dim, ...], axis: int) -> bool:
 
 class Concat(Op):
     """ONNX Concat: tensors one after the other along an axis."""
-    axis: int
     inputs: tuple[Value, ...] = ()
+    axis: int
 
     def infer(self) -> TensorType:
         self.require(self.inputs, "needs at least one operand")
@@ -94,11 +94,11 @@ class Split(Op):
         return (each,) * count
 
     def elements(self) -> Any:
-        known_elements = self.data.elements
-        if known_elements is None or len(self.data.shape) != 1:
+        whole = self.data.elements
+        if whole is None or len(self.data.shape) != 1 or not all(isinstance(s, int) for s in self.sizes):
             return [None] * len(self.results)
-        ends = np.cumsum((0, *self.sizes)) if all(isinstance(s, int) for s in self.sizes) else None
-        return [None if ends is None else known_elements[int(a):int(b)] for a, b in zip(ends[:-1], ends[1:])]
+        ends = [sum(self.sizes[:n]) for n in range(len(self.sizes) + 1)]
+        return [whole[a:b] for a, b in zip(ends[:-1], ends[1:])]
 
     def reference(self, data: np.ndarray, split: np.ndarray | None) -> tuple[np.ndarray, ...]:
         if split is None:

@@ -61,11 +61,12 @@ class IsInf(Unary):
         return bool_
 
     def exact(self, x: np.ndarray) -> np.ndarray:
-        return (np.isneginf(x) if self.detect_negative else False) | (np.isposinf(x) if self.detect_positive else np.zeros(x.shape, bool))
+        return (np.isneginf(x) & bool(self.detect_negative)) | (np.isposinf(x) & bool(self.detect_positive))
 
     def formula(self, x: Expr) -> Expr:
-        wanted = (self.detect_negative and x < 0) or None, (self.detect_positive and x > 0) or None
-        signs = [s for s in wanted if s is not None]
-        if not signs:
+        if not self.detect_negative and not self.detect_positive:
             return const(False, bool_)
-        return unary("isinf", x) & (signs[0] | signs[1] if len(signs) == 2 else signs[0])
+        infinite = unary("isinf", x)
+        if self.detect_negative and self.detect_positive:
+            return infinite
+        return infinite & (x < 0.0 if self.detect_negative else x > 0.0)

@@ -1,10 +1,10 @@
 """One axis of a resize: where each output element samples the input, and with which weights.
 
 Coordinates are exact fractions (a resize of 3 to 7 samples at 2*3/7, not at a rounding of it), so floor and ties never depend on float
-rounding. An `Axis` then finds a closed form of the sample positions, (step*o + offset) // period, where there is a small one: for integer
+rounding. A `SampledAxis` then finds a closed form of the sample positions, (step*o + offset) // period, where there is a small one: for integer
 factors, for instance; otherwise positions and weights are tables over the output index.
 
-    Axis.of(Sampling(mode="linear", ...), size=4, count=8, scale=Fraction(2))
+    SampledAxis.of(Sampling(mode="linear", ...), size=4, count=8, scale=Fraction(2))
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Sequence
 
 import numpy as np
 
-from edgec.expr import Expr, as_expr, binary, cast, const, read
+from edgec.expr import Expr, as_expr, binary, cast, compare, const, read
 from edgec.kernel import Buffer
-from edgec.types import DType, dtype_of, index
+from edgec.types import DType, dtype_of, f64, index, u8
 
 HALF = Fraction(1, 2)
 LARGEST_PERIOD = 8  # beyond it, dividing by the period costs more than reading a table
@@ -104,7 +105,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, eq=False)
-class Axis:
+class SampledAxis:
     """The samples of one axis, ready to be read: `first` and `weights` say what `Sampling.taps` says.
 
     With `closed` = (step, offset, period) the first index of output o is (step*o + offset) // period. `size` may be symbolic then.
@@ -119,16 +120,16 @@ class Axis:
 
     @staticmethod
     def of(sampling: Sampling, size: int, count: int, scale: Fraction, roi: tuple[Fraction, Fraction] = (Fraction(0), Fraction(1)),
-           extent: Any = None) -> "Axis":
+           extent: Any = None) -> "SampledAxis":
         """The axis that maps `size` elements to `count`; `extent` is the symbolic size when `size` is its bound."""
         sources = sampling.sources(size, count, scale, roi)
         first, weights = sampling.taps(sources, size, scale)
         outside = np.array([not 0 <= s <= size - 1 for s in sources])
         outside = outside if sampling.coordinates == "tf_crop_and_resize" and outside.any() else None
         slope = sources[1] - sources[0] if count > 1 else Fraction(0)
-        return Axis(size if extent is None else extent, first, weights, closed_form(first, slope), outside)
+        return SampledAxis(size if extent is None else extent, first, weights, closed_form(first, slope), outside)
 
-    @property
+    @cached_property
     def period(self) -> int | None:
         """The smallest shift of the output index that leaves the weights as they are, None where they depend on the whole index."""
         for period in range(1, min(LARGEST_PERIOD, len(self.weights)) + 1):
@@ -141,16 +142,32 @@ class Axis:
         if self.closed:
             step, offset, period = self.closed
             return binary("min", binary("max", (o * step + offset) // period + tap, as_expr(0, index)), as_expr(self.size, index) - 1)
-        places = np.clip(self.first + np.arange(self.weights.shape[1])[:, None], 0, self.size - 1)
-        return cast(read(table(places.astype(np.int32)), (tap, o)), index)
+        return cast(read(self._places, (tap, o)), index)
 
     def weight(self, o: Expr, tap: Any, dtype: DType) -> Expr:
-        """The weight of tap `tap` of output `o`: a literal, or a table over o modulo the period."""
+        """The weight (f32 or f64) of tap `tap` of output `o`: a literal, or a table over o modulo the period."""
         period = self.period
         if isinstance(tap, int) and (period == 1 or np.ptp(self.weights[:, tap]) == 0):
             return const(self.weights[0, tap], dtype)
-        rows, place = (self.weights[:period], o % period) if period else (self.weights, o)
-        return read(table(rows.T.astype(dtype.numpy)), (tap, place))
+        return read(self._weights[dtype is f64], (tap, o % period if period else o))
+
+    def is_outside(self, o: Expr) -> Expr:
+        """Whether output `o` takes the extrapolation value."""
+        return compare("ne", read(self._outside, (o,)), const(0, u8))
+
+    @cached_property
+    def _places(self) -> Buffer:
+        places = self.first + np.arange(self.weights.shape[1])[:, None]
+        return table(np.clip(places, 0, self.size - 1).astype(np.int32))
+
+    @cached_property
+    def _weights(self) -> tuple[Buffer, Buffer]:
+        rows = self.weights[:self.period] if self.period else self.weights
+        return table(rows.T.astype(np.float32)), table(rows.T)
+
+    @cached_property
+    def _outside(self) -> Buffer:
+        return table(self.outside.astype(np.uint8))
 
     def live_taps(self) -> list[int]:
         """The taps that have a weight anywhere."""

@@ -19,6 +19,7 @@ from edgec.graph import Op, Value
 from edgec.types import index
 
 Dim = Any  # int or Expr
+MAX_ELEMENTS = 4096  # of a tensor whose elements are tracked at compile time
 
 
 def same_dim(a: Dim, b: Dim) -> bool:
@@ -133,14 +134,14 @@ def moved_elements(op: Op, *arguments: Any) -> tuple[Dim, ...] | None:
     """The known elements of an operator that only moves elements: its own `reference` on arrays of dimensions.
 
     An argument that is a Value becomes an object array of its known elements (a tuple of Values likewise), anything else is passed on.
-    None where elements are unknown or the result has no fixed shape.
+    None where elements are unknown, too many, or the result has no fixed shape.
     """
-    if not op.output.type.is_static or op.output.dtype.kind not in "iub":
+    if not op.output.type.is_static or op.output.type.max_size > MAX_ELEMENTS:
         return None
     arrays = [tuple(map(element_array, a)) if isinstance(a, tuple) else element_array(a) if isinstance(a, Value) else a for a in arguments]
     if any(x is None for a, given in zip(arrays, arguments) if given is not None for x in (a if isinstance(a, tuple) else (a,))):
         return None
-    return tuple(op.reference(*arrays).ravel())
+    return tuple(np.asarray(op.reference(*arrays), object).ravel())
 
 
 def element_array(value: Value) -> np.ndarray | None:

@@ -1,0 +1,130 @@
+"""The text of Loops: printed in one canonical way, so that equal code has equal text; `edgec.loops_parser` reads it back.
+
+    loops     ::= loops NAME   symbols n in 1..8   param*   statement*          -- the body of a statement is indented by two spaces
+    param     ::= param NAME: dtype[size] [writable] [constant]
+    statement ::= for NAME in start..stop [step N]:   | if expr:  else:   | block:   | call NAME(argument, ...)   | barrier
+                | NAME: dtype[lanes] = expr           -- the first assignment of a register; later ones are NAME = expr
+                | PARAM[index : lanes : active] = expr
+                | %number = expr                      -- a part that the next statement's expressions share
+
+Loop variables are named i0, i1, ... and registers by the last word of their name and a number, both in order of appearance.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Sequence
+
+from edgec.expr import Expr, as_expr
+from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix
+from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Register, Stmt, Store, expressions, statements
+from edgec.program_text import numbered, unique_names
+from edgec.types import index
+
+
+def print_loops(loops: Loops) -> str:
+    """The whole text."""
+    return _Writer(loops, unique_names(loops.params)).text(f"loops {identifier(loops.name)}")
+
+
+def loops_key(loops: Loops) -> str:
+    """Everything that determines the machine code, and no name of a model: equal for equal loops of different kernels."""
+    return _Writer(loops, {p: f"p{n}" for n, p in enumerate(loops.params)}).text("loops")
+
+
+class _Writer:
+    """The names of everything in one Loops, and the lines written so far."""
+
+    def __init__(self, loops: Loops, params: dict[Param, str]):
+        self.loops, self.lines = loops, []
+        self.params = params
+        registers, variables = _registers(loops), _variables(loops)
+        self.registers = _register_names(registers, {s.data for s in loops.symbols} | set(params.values()))
+        self.variables = numbered("i", variables, {s.data for s in loops.symbols} | set(self.registers.values()))
+        self.seen: set[Register] = set()
+
+    def text(self, title: str) -> str:
+        symbols = self.loops.symbols
+        self.lines = [title] + (["symbols " + ", ".join(declaration(s, identifier(s.data)) for s in symbols)] if symbols else [])
+        self.lines += [self._param(p) for p in self.loops.params]
+        self._body(self.loops.body, "")
+        return "\n".join(self.lines) + "\n"
+
+    def source(self, each: Any) -> str:
+        return identifier(self.params[each] if isinstance(each, Param) else self.registers[each])
+
+    def _param(self, p: Param) -> str:
+        flags = " writable" * p.writable + " constant" * p.constant
+        return f"param {self.source(p)}: {p.dtype}[{self._printer().inline(as_expr(p.size, index))}]{flags}"
+
+    def _printer(self, roots: Sequence[Expr] = ()) -> Printer:
+        return Printer(roots, self.variables, self.source)
+
+    def _body(self, body: Sequence[Stmt], indent: str) -> None:
+        for statement in body:
+            roots = _roots(statement)
+            printer = self._printer(roots)
+            self.lines += [indent + line for line in printer.prepare(*roots)]
+            self._statement(statement, [printer.text(root) for root in roots], indent)
+
+    def _statement(self, statement: Stmt, texts: list[str], indent: str) -> None:
+        match statement:
+            case For(var=var, start=start, stop=stop, step=step):
+                name = bound_variable(var, self.variables[var], stop, start.lo)
+                self.lines.append(f"{indent}for {name} in {texts[0]}..{texts[1]}{f' step {step}' if step != 1 else ''}:")
+                self._body(statement.body, indent + "  ")
+            case If():
+                self.lines.append(f"{indent}if {texts[0]}:")
+                self._body(statement.body, indent + "  ")
+                if statement.orelse:
+                    self.lines.append(f"{indent}else:")
+                    self._body(statement.orelse, indent + "  ")
+            case Block():
+                self.lines.append(f"{indent}block:")
+                self._body(statement.body, indent + "  ")
+            case Let(register=register):
+                self.lines.append(f"{indent}{self.source(register)}{self._type(register)} = {texts[0]}")
+            case Store(param=param, value=value, active=active):
+                self.lines.append(f"{indent}{self.source(param)}[{texts[0]}{lanes_suffix(value.lanes, active)}] = {texts[1]}")
+            case Call(name=name, arguments=arguments):
+                rest = iter(texts)
+                shown = ", ".join(self.source(a) if isinstance(a, Param) else next(rest) for a in arguments)
+                self.lines.append(f"{indent}call {identifier(name)}({shown})")
+            case Barrier():
+                self.lines.append(f"{indent}barrier")
+
+    def _type(self, register: Register) -> str:
+        if register in self.seen:
+            return ""
+        self.seen.add(register)
+        return f": {register.dtype}" + (f"[{register.lanes}]" if register.lanes > 1 else "")
+
+
+def _roots(statement: Stmt) -> tuple[Expr, ...]:
+    if isinstance(statement, Call):
+        return tuple(a for a in statement.arguments if isinstance(a, Expr))
+    return expressions(statement)
+
+
+def _registers(loops: Loops) -> list[Register]:
+    """Every register in order of appearance, assigned or not."""
+    from edgec.expr import walk
+    found: dict[Register, None] = {}
+    for statement in statements(loops.body):
+        found.update((node.data, None) for node in walk(*_roots(statement)) if node.op == "get")
+        if isinstance(statement, Let):
+            found.setdefault(statement.register)
+    return list(found)
+
+
+def _variables(loops: Loops) -> list[Expr]:
+    return list(dict.fromkeys(s.var for s in statements(loops.body) if isinstance(s, For)))
+
+
+def _register_names(registers: Sequence[Register], taken: set[str]) -> dict[Register, str]:
+    """The last word of each register's name and a number."""
+    by_stem: dict[str, list[Register]] = {}
+    for register in registers:
+        words = re.findall(r"[A-Za-z_]+", register.name) or ["v"]
+        by_stem.setdefault(words[-1], []).append(register)
+    return {r: name for stem, group in by_stem.items() for r, name in numbered(stem, group, taken).items()}

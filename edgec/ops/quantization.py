@@ -1,0 +1,170 @@
+"""Between real numbers and integers with a scale: QuantizeLinear DequantizeLinear DynamicQuantizeLinear.
+
+The scale belongs to the whole tensor (a scalar), to one place of an axis (a vector), or to a block of `block_size` places of it (a tensor of
+the operand's rank). Rounding is to the nearest, halves to even, and saturates; ONNX operator documentation.
+
+    QuantizeLinear(x, scale, zero_point, axis=0).output        # u8 by default
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgec.expr import Expr, as_expr, cast, dim, floordiv, unary
+from edgec.graph import Op, Value, constant
+from edgec.lowering import Reader
+from edgec.onnx_tensor import dtype_of_code
+from edgec.ops.accumulation import rounded
+from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
+from edgec.types import DType, TensorType, bf16, f16, f32, f64, i16, i32, i8, index, u16, u8
+
+QUANTIZED = (u8, i8, u16, i16, i32)
+
+
+class Scaled(Op):
+    """Base of both directions: where the scale (and zero point) of an element lies."""
+    abstract = True
+    x: Value
+    scale: Value
+    zero_point: Value | None = None
+    axis: int = 1
+    block_size: int = 0
+    output_dtype: int = 0
+
+    def check_scale(self) -> None:
+        """Scale and zero point agree, and fit the operand: one element, one an axis place, or one a block."""
+        x, scale, zero = self.x.type, self.scale.type, self.zero_point
+        self.require(zero is None or same_shape(zero.shape, scale.shape) or zero.type.max_size == scale.max_size == 1,
+                     f"the scale {scale} and the zero point {zero.type if zero else ''} differ in shape")
+        if self.granularity == "axis":
+            axis = normal_axis(self, self.axis, x.rank)
+            self.require(same_dim(scale.shape[0], x.shape[axis]), f"{scale.shape[0]} scales for axis {axis} of {x}")
+        elif self.granularity == "block":
+            axis = normal_axis(self, self.axis, x.rank)
+            wanted = list(x.shape)
+            wanted[axis] = dim(floordiv(as_expr(x.shape[axis], index) + (self.block_size - 1), self.block_size))
+            self.require(same_shape(scale.shape, wanted), f"the scale {scale} does not hold one element a block of {self.block_size} at axis {axis} of {x}")
+
+    @property
+    def granularity(self) -> str:
+        """tensor, axis or block."""
+        if self.block_size:
+            return "block"
+        return "axis" if self.scale.type.rank == 1 and not same_dim(self.scale.shape[0], 1) else "tensor"
+
+    def spread(self, parameter: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A scale or zero point with the operand's shape (or one that broadcasts with it)."""
+        if self.granularity == "tensor":
+            return parameter.reshape(())
+        axis = self.axis % len(shape)
+        if self.granularity == "axis":
+            return parameter.reshape([-1 if n == axis else 1 for n in range(len(shape))])
+        return np.repeat(parameter, self.block_size, axis).take(range(shape[axis]), axis)
+
+    def parameter(self, reader: Reader, at: tuple[Expr, ...]) -> Expr:
+        """The scale or zero point of the element at an index."""
+        if self.granularity == "tensor":
+            return reader(*[0] * reader.rank)
+        axis = self.axis % len(at)
+        if self.granularity == "axis":
+            return reader(at[axis])
+        return reader(*at[:axis], at[axis] // self.block_size, *at[axis + 1:])
+
+
+class QuantizeLinear(Scaled):
+    """ONNX QuantizeLinear: saturate(round(x / scale) + zero point); `precision` is the type of the division (that of the scale by default)."""
+    saturate: int = 1
+    precision: int = 0
+
+    @property
+    def quantized(self) -> DType:
+        """The integer type of the result."""
+        if self.output_dtype:
+            return dtype_of_code(self.output_dtype, "the result of QuantizeLinear", self._pending_loc)
+        return u8 if self.zero_point is None else self.zero_point.dtype
+
+    @property
+    def division(self) -> DType:
+        """The float type of the division."""
+        wanted = dtype_of_code(self.precision, "the precision", self._pending_loc) if self.precision else self.scale.dtype
+        return wanted if wanted.is_float else f32
+
+    def infer(self) -> TensorType:
+        self.require(self.x.dtype in (f32, f16, bf16, f64, i32), f"cannot quantize {self.x.dtype}")
+        self.require(self.quantized in QUANTIZED, f"cannot quantize to {self.quantized}")
+        self.require(self.zero_point is None or self.zero_point.dtype is self.quantized,
+                     f"the zero point is {self.zero_point and self.zero_point.dtype}, the result {self.quantized}")
+        self.check_scale()
+        return self.x.type.with_dtype(self.quantized)
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
+        divided = self.division.numpy
+        with np.errstate(all="ignore"):
+            ratio = (x.astype(divided) / self.spread(scale, x.shape).astype(divided)).astype(np.float64)
+        zero = 0 if zero_point is None else self.spread(zero_point, x.shape).astype(np.float64)
+        whole = np.clip(np.rint(ratio) + zero, self.quantized.low, self.quantized.high)
+        return np.nan_to_num(whole).astype(self.quantized.numpy)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader, scale: Reader, zero_point: Reader | None) -> Expr:
+        ratio = cast(x(*at), self.division) / cast(self.parameter(scale, at), self.division)
+        whole = unary("round", ratio if ratio.dtype in (f32, f64) else cast(ratio, f32))
+        if zero_point is not None:
+            whole = whole + cast(self.parameter(zero_point, at), whole.dtype)
+        return cast(whole, self.quantized)
+
+
+class DequantizeLinear(Scaled):
+    """ONNX DequantizeLinear: (x - zero point) * scale."""
+
+    def infer(self) -> TensorType:
+        self.require(self.x.dtype in QUANTIZED, f"cannot dequantize {self.x.dtype}")
+        self.require(self.zero_point is None or self.zero_point.dtype is self.x.dtype,
+                     f"the zero point is {self.zero_point and self.zero_point.dtype}, the operand {self.x.dtype}")
+        self.require(self.scale.dtype.is_float, f"the scale must be a float, it is {self.scale.dtype}")
+        self.check_scale()
+        return self.x.type.with_dtype(self.real)
+
+    @property
+    def real(self) -> DType:
+        """The float type of the result."""
+        return dtype_of_code(self.output_dtype, "the result of DequantizeLinear", self._pending_loc) if self.output_dtype else self.scale.dtype
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
+        zero = 0 if zero_point is None else self.spread(zero_point, x.shape).astype(np.int64)
+        difference = (x.astype(np.int64) - zero).astype(np.float32)
+        return rounded(difference.astype(np.float64) * self.spread(scale, x.shape).astype(np.float64), self.real)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader, scale: Reader, zero_point: Reader | None) -> Expr:
+        difference = cast(x(*at), i32)
+        if zero_point is not None:
+            difference = difference - cast(self.parameter(zero_point, at), i32)
+        wide = f64 if self.real is f64 else f32
+        return cast(cast(difference, wide) * cast(self.parameter(scale, at), wide), self.real)
+
+
+class DynamicQuantizeLinear(Op):
+    """ONNX DynamicQuantizeLinear: u8 elements with the scale and zero point that just cover the range of x and 0; an all-zero x has scale 1."""
+    x: Value
+
+    def infer(self) -> tuple[TensorType, ...]:
+        self.require(self.x.dtype is f32, f"needs f32, the operand is {self.x.type}")
+        return self.x.type.with_dtype(u8), TensorType(f32, ()), TensorType(u8, ())
+
+    def reference(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        low, high = np.float32(min(0.0, x.min(initial=0.0))), np.float32(max(0.0, x.max(initial=0.0)))
+        scale = (high - low) / np.float32(255) if high > low else np.float32(1)
+        zero = np.clip(np.rint(-low / scale), 0, 255)
+        return np.clip(np.rint(x / scale) + zero, 0, 255).astype(np.uint8), np.asarray(scale, np.float32), zero.astype(np.uint8)
+
+    def decompose(self) -> tuple[Value, ...]:
+        """The ONNX function body, with the guard against a scale of 0."""
+        from edgec.ops.arithmetic import Div, Max, Min, Neg, Sub
+        from edgec.ops.comparison import Equal, Where
+        from edgec.ops.reduction import ReduceMax, ReduceMin
+        zero, one = (constant(np.float32(v)) for v in (0, 1))
+        low = Min((ReduceMin(self.x, keepdims=0).output, zero)).output
+        high = Max((ReduceMax(self.x, keepdims=0).output, zero)).output
+        range_ = Div(Sub(high, low).output, constant(np.float32(255))).output
+        scale = Where(Equal(range_, zero).output, one, range_).output
+        zero_point = QuantizeLinear(Neg(low).output, scale).output
+        return QuantizeLinear(self.x, scale, zero_point).output, scale, zero_point

@@ -1,0 +1,74 @@
+"""exp, tanh, sinh and cosh in portable arithmetic: reduction to |r| <= ln(2)/2, one polynomial, scaling by an exponent field.
+
+The reduction r = x - n*ln(2), with ln(2) in two parts of which the first has so few bits that n times it is exact, is that of
+W. J. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980). n is rounded by adding 1.5 * 2^23 + 127: the low bits of
+that sum are n + 127, so shifting them to the exponent field gives 2^n without any conversion. exp takes 14 operations.
+
+The tables are those of `edgec.portable_fit.fit`; each says the interval and the largest relative error of its polynomial.
+"""
+
+from __future__ import annotations
+
+from edgec.expr import Expr, binary, select, unary
+from edgec.portable_arithmetic import Arithmetic
+
+LOG2_E = 1.4426950408889634
+# ln(2) less this many bits: the first part has 9 bits (f32), so n * part is exact for every |n| < 2^15
+LN2 = {"f32": (0.693359375, -2.1219444e-04)}
+
+# exp(r) on [-0.347, 0.6935]: 2.5e-8 up to 0.347, 7.6e-8 above (used only just below the overflow)
+EXP = {"f32": (1.0, 1.0, 0.50000185, 0.16666742, 0.041626524, 0.008345864, 0.0015931944)}
+# (exp(r) - 1 - r) / r^2 on [-0.347, 0.347]: 1.4e-8 of r
+EXPM1 = {"f32": (0.5, 0.16666545, 0.041666403, 0.008366419, 0.0013940652)}
+# results below the smallest normal number are flushed from here on
+LOWEST = {"f32": -88.0}
+# tanh rounds to 1 from here on
+SATURATION = {"f32": 9.125}
+
+
+def exp(m: Arithmetic, x: Expr) -> Expr:
+    """e^x; inf above the largest finite result, 0 below the smallest normal one."""
+    return scaled_exp(m, m.at_least(LOWEST[m.dtype.name], x), 0)
+
+
+def scaled_exp(m: Arithmetic, x: Expr, halvings: int) -> Expr:
+    """e^x / 2^halvings for x >= LOWEST, right even where e^x alone overflows by `halvings` bits.
+
+    n is held at the largest exponent; r then grows past ln(2)/2, to 0.6932 at most before the product with 2^n overflows.
+    """
+    n, power = exponent_of(m, x, halvings, limit=True)
+    return m.horner(reduced(m, x, n), EXP[m.dtype.name]) * power
+
+
+def exponent_of(m: Arithmetic, x: Expr, halvings: int, limit: bool) -> tuple[Expr, Expr]:
+    """n = round(x / ln 2) as a float, and 2^(n - halvings)."""
+    return split_exponent(m, m.mul_add(x, m.real(LOG2_E), m.real(magic(m, halvings))), halvings, limit)
+
+
+def magic(m: Arithmetic, halvings: int = 0) -> float:
+    """Adding this rounds to an integer and leaves it, plus bias less halvings, in the low bits."""
+    return 1.5 * 2.0**m.mantissa + m.bias - halvings
+
+
+def split_exponent(m: Arithmetic, shifted: Expr, halvings: int, limit: bool) -> tuple[Expr, Expr]:
+    """n and 2^(n - halvings) of a sum n + magic."""
+    if limit:
+        shifted = m.at_most(magic(m) + m.bias - halvings + halvings, shifted)
+    return shifted - m.real(magic(m, halvings)), m.from_bits(m.to_exponent(m.bits(shifted)))
+
+
+def reduced(m: Arithmetic, x: Expr, n: Expr) -> Expr:
+    """x - n * ln(2)."""
+    first, second = LN2[m.dtype.name]
+    return m.mul_add(n, m.real(-second), m.mul_add(n, m.real(-first), x))
+
+
+def tanh(m: Arithmetic, x: Expr) -> Expr:
+    """(e^2a - 1) / (e^2a + 1) with the sign of x, a = |x|: both sums from e^r - 1, so nothing cancels near 0."""
+    a = m.at_most(SATURATION[m.dtype.name], unary("abs", x))
+    twice = a + a
+    n, power = exponent_of(m, twice, 0, limit=False)
+    r = reduced(m, twice, n)
+    rest = m.mul_add(r * r, m.horner(r, EXPM1[m.dtype.name]), r)
+    one = m.real(1.0)
+    return m.with_sign(m.mul_add(power, rest, power - one) / m.mul_add(power, rest, power + one), x)

@@ -1,0 +1,121 @@
+"""Gives reductions that the last axes do not change a stage of their own, computed once per outer point and kept in scratch.
+
+    y[n,c] = exp(x[n,c] - max_k x[n,k]) / sum_k exp(x[n,k] - max_j x[n,j])
+    ->  for n:  m[] = max_over(k; x[n,k]);  e[c] = exp(x[n,c] - m[]);  s[] = sum_over(k; e[k]);  y[n,c] = e[c] / s[]
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from edgec.expr import UNARY, Expr, ReduceParts, fresh, read, substitute, transform, walk
+from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+
+COSTLY = frozenset(UNARY) - {"neg", "abs", "not", "floor", "ceil", "round", "trunc", "isnan", "isinf"}
+
+
+def stages(program: Program, target: Any = None) -> Program:
+    """The program with multi-stage kernels where that saves repeated work."""
+    return program.with_steps(_staged(kernel) for kernel in program.steps)
+
+
+def _staged(kernel: Kernel) -> Kernel:
+    stage = kernel.stages[0]
+    if len(kernel.stages) > 1:
+        return kernel
+    hoisted = _invariant(stage.value, kernel.axes)
+    if not hoisted:
+        return kernel
+    outer = [a for a in kernel.axes if all(a.var in node.free for node in hoisted)]
+    inner = tuple(a for a in kernel.axes if a not in outer)
+    return _Builder(kernel, tuple(outer), inner).build(hoisted)
+
+
+def _invariant(value: Expr, axes: tuple[Axis, ...]) -> list[Expr]:
+    """Reductions worth computing ahead: some axis of extent > 1 does not change them, or they stand inside another reduction."""
+    found, nested = [], set()
+    for node in walk(value):
+        if node.op == "reduce":
+            own = set(ReduceParts(node).axes)
+            nested.update(n for b in ReduceParts(node).body for n in walk(b) if n.op == "reduce" and not n.free & own)
+    for node in walk(value):
+        if node.op == "reduce" and _reads(node):
+            missing = [a for a in axes if a.var not in node.free and a.max_extent > 1]
+            if missing or node in nested:
+                found.append(node)
+    return [n for n in found if all(v in {a.var for a in axes} or v.op == "var" for v in n.free)]
+
+
+def _reads(node: Expr) -> bool:
+    """Whether a reduction touches memory (one that only counts is cheaper where it stands)."""
+    return any(n.op == "read" for n in walk(node))
+
+
+class _Builder:
+    """Moves reductions, and costly expressions that two stages share, into scratch buffers."""
+
+    def __init__(self, kernel: Kernel, outer: tuple[Axis, ...], inner: tuple[Axis, ...]):
+        self.kernel, self.outer, self.inner = kernel, outer, inner
+        self.made: list[Stage] = []
+        self.value = kernel.stages[0].value
+
+    def build(self, hoisted: list[Expr]) -> Kernel:
+        pending = list(hoisted)
+        while pending:
+            node = pending.pop(0)
+            self._share(node)
+            current = self._current(node)
+            pending = [self._renamed(p) for p in pending]
+            new = self._scratch(current)
+            pending = [transform((p,), lambda n: new if n is current else None)[0] for p in pending]
+            self.value = transform((self.value,), lambda n: new if n is current else None)[0]
+        last = replace(self.kernel.stages[0], axes=self.inner, value=self.value)
+        return replace(self.kernel, axes=self.outer, stages=(*self.made, last))
+
+    def _current(self, node: Expr) -> Expr:
+        return self._renamed(node)
+
+    def _renamed(self, node: Expr) -> Expr:
+        """The node as it stands now that shared expressions have been moved out."""
+        return transform((node,), lambda n: self.shared.get(n))[0] if getattr(self, "shared", None) else node
+
+    def _scratch(self, node: Expr) -> Expr:
+        """A stage for a reduction: axes are the kernel's axes it depends on beyond the outer ones."""
+        axes = tuple(a for a in self.inner if a.var in node.free)
+        return self._stage(node, axes, tuple(a.var for a in axes))
+
+    def _stage(self, value: Expr, axes: tuple[Axis, ...], at: tuple[Expr, ...]) -> Expr:
+        own = tuple(Axis(fresh("s", 0, a.max_extent - 1), a.extent) for a in axes)
+        moved = substitute(value, dict(zip(at, (a.var for a in own))))
+        buffer = Buffer(f"{self.kernel.name}.s{len(self.made)}", value.dtype, tuple(a.extent for a in axes), "scratch")
+        self.made.append(Stage(buffer.name, own, moved, buffer, tuple(a.var for a in own)))
+        return read(buffer, at)
+
+    def _share(self, node: Expr) -> None:
+        """A costly body of this reduction that the result needs again, point by point, is computed once into scratch."""
+        parts = ReduceParts(self._renamed(node))
+        if len(parts.body) != 1 or len(parts.axes) != len(self.inner):
+            return
+        if any(a.extent != e.data for a, e in zip(self.inner, parts.extents) if e.op == "const") or any(e.op != "const" for e in parts.extents):
+            return
+        to_result = dict(zip(parts.axes, (a.var for a in self.inner)))
+        in_result = set(map(id, walk(self.value)))
+        for n in reversed(walk(parts.body[0])):
+            if n.op in COSTLY and set(parts.axes) <= n.free and not any(m.op == "reduce" for m in walk(n)):
+                other = substitute(n, to_result)
+                if id(other) in in_result:
+                    self._share_stage(n, other, parts)
+                    return
+
+    def _share_stage(self, in_body: Expr, in_result: Expr, parts: ReduceParts) -> None:
+        there = self._stage(in_result, self.inner, tuple(a.var for a in self.inner))
+        here = read(there.data, parts.axes)
+        self.shared = {**getattr(self, "shared", {}), in_body: here, in_result: there}
+        self.value = transform((self.value,), lambda n: self.shared.get(n))[0]
+
+
+def scratch_bytes(kernel: Kernel) -> int:
+    """Bytes of scratch one point of the outer axes needs."""
+    return sum(prod(s.target.max_shape) * s.dtype.bytes for s in kernel.stages if s.target is not None and s.target.kind == "scratch")
