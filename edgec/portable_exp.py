@@ -9,7 +9,7 @@ The tables are those of `edgec.portable_fit.fit`; each says the interval and the
 
 from __future__ import annotations
 
-from edgec.expr import Expr, binary, select, unary
+from edgec.expr import Expr, unary
 from edgec.portable_arithmetic import Arithmetic
 
 LOG2_E = 1.4426950408889634
@@ -53,7 +53,7 @@ def magic(m: Arithmetic, halvings: int = 0) -> float:
 def split_exponent(m: Arithmetic, shifted: Expr, halvings: int, limit: bool) -> tuple[Expr, Expr]:
     """n and 2^(n - halvings) of a sum n + magic."""
     if limit:
-        shifted = m.at_most(magic(m) + m.bias - halvings + halvings, shifted)
+        shifted = m.at_most(1.5 * 2.0**m.mantissa + 2 * m.bias, shifted)
     return shifted - m.real(magic(m, halvings)), m.from_bits(m.to_exponent(m.bits(shifted)))
 
 

@@ -1,0 +1,266 @@
+"""Convolution and matmul of 8-bit integers: QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger.
+
+The sums are plain products of (element - zero point) in i32, which wrap as ONNX allows. The QLinear forms then scale to 8 bits with
+y = clamp(round_half_even(f32(sum) * m) + zero_point), m = f32(f32(scale_a * scale_b) / scale_y), the same in reference and lowering.
+
+    ConvInteger(x, w, x_zero_point, pads=(1, 1, 1, 1))       # i32
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgec.expr import Expr, as_expr, cast, is_const, unary
+from edgec.graph import Op, Value
+from edgec.lowering import Reader, scalar
+from edgec.ops.accumulation import fold
+from edgec.ops.convolution import convolution_sum, convolve, kernel_of, require_operands
+from edgec.ops.matmul import matmul_indices, matmul_shape
+from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
+from edgec.ops.window import require_counts, window_of
+from edgec.types import DType, TensorType, f32, i8, i32, u8
+
+BYTES = (i8, u8)
+
+
+def is_single(value: Value) -> bool:
+    """Whether a scale or zero point is one number for the whole tensor."""
+    return value.shape in ((), (1,))
+
+
+def number(reader: Reader | None, dtype: DType, *place) -> Expr:
+    """A scale or zero point at a place (its one element, when it has but one) in another type; absent and all-zero ones are literals."""
+    if reader is None or reader.value.is_constant and not reader.value.array.any():
+        return as_expr(0, dtype)
+    literal = scalar(reader.value)
+    if literal is not None:
+        return as_expr(literal.data, dtype)
+    return cast(reader(*(0,) * reader.rank) if is_single(reader.value) else reader(*place), dtype)
+
+
+def requantized(total: Expr, m: Expr, zero_point: Expr, dtype: DType) -> Expr:
+    """clamp(round_half_even(f32(total) * m) + zero_point); the cast saturates."""
+    rounded = unary("round", cast(total, f32) * m)
+    return cast(rounded if is_const(zero_point, 0) else rounded + zero_point, dtype, saturate=True)
+
+
+def requantize(total: np.ndarray, m: np.ndarray, zero_point: np.ndarray, dtype: DType) -> np.ndarray:
+    """The same on arrays."""
+    rounded = np.rint(total.astype(np.float32) * m).astype(np.float64) + zero_point
+    return np.clip(rounded, dtype.low, dtype.high).astype(dtype.numpy)
+
+
+def wrapped(total: np.ndarray) -> np.ndarray:
+    """Whole numbers of a float64 array, exact below 2^53, in i32 with wrapping."""
+    return total.astype(np.int64).astype(np.int32)
+
+
+def require_bytes(op: Op, *pairs: tuple[Value, Value | None]) -> None:
+    """8-bit operands, each with a zero point of its own type."""
+    for value, zero_point in pairs:
+        op.require(value.dtype in BYTES, f"%{value.name} is {value.dtype}; i8 or u8 is needed")
+        op.require(zero_point is None or zero_point.dtype is value.dtype, f"%{value.name} and its zero point differ in element type")
+
+
+def require_single(op: Op, *values: Value | None) -> None:
+    for v in values:
+        op.require(v is None or is_single(v), f"%{v.name if v else ''} must be a single number")
+
+
+def convolution_type(op: Op, x: Value, w: Value, bias: Value | None, dtype: DType) -> TensorType:
+    """The type of a convolution of integers."""
+    require_operands(op, x, w, bias)
+    window = window_of(op, x.shape[2:], kernel_of(op, w))
+    counts = window.counts(x.shape[2:])
+    require_counts(op, window, x.shape[2:], counts)
+    return TensorType(dtype, (x.shape[0], w.shape[0], *counts))
+
+
+def require_channels(op: Op, w: Value, *values: Value | None) -> None:
+    """Scales and zero points of weights: single numbers, or one an output channel."""
+    for v in values:
+        fits = v is None or is_single(v) or v.shape == (w.shape[0],)
+        op.require(fits, f"%{v.name if v else ''} must be a single number or one for each of {w.shape[0]} output channels")
+
+
+def integer_convolution(op: Op, x: np.ndarray, w: np.ndarray, x_zero_point, w_zero_point) -> np.ndarray:
+    """Convolution of arrays less their zero points (numbers, or one an output channel), as i32."""
+    centered = x.astype(np.float64) - (0 if x_zero_point is None else x_zero_point.astype(np.float64).reshape(()))
+    channel = 0 if w_zero_point is None else w_zero_point.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
+    return wrapped(convolve(centered, w.astype(np.float64) - channel, window_of(op, x.shape[2:], w.shape[2:]), op.group))
+
+
+def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Reader | None, w_zero_point: Reader | None) -> Expr:
+    """The i32 sum at one output index; padding reads as the zero point of x."""
+    padding, zero = number(x_zero_point, x.dtype), number(x_zero_point, i32)
+    return convolution_sum(at, window_of(op, x.shape[2:], w.shape[2:]), op.group, w.shape,
+                           lambda n, c, position: cast(x(n, c, *position, fill=padding), i32) - zero,
+                           lambda o, *i: cast(w(o, *i), i32) - number(w_zero_point, i32, o))
+
+
+class ConvInteger(Op):
+    """ONNX ConvInteger: Conv of 8-bit integers less their zero points, as i32 (ConvInteger-10)."""
+
+    x: Value
+    w: Value
+    x_zero_point: Value | None = None
+    w_zero_point: Value | None = None
+    auto_pad: str = "NOTSET"
+    dilations: tuple = ()
+    group: int = 1
+    kernel_shape: tuple = ()
+    pads: tuple = ()
+    strides: tuple = ()
+
+    def infer(self) -> TensorType:
+        require_bytes(self, (self.x, self.x_zero_point), (self.w, self.w_zero_point))
+        require_single(self, self.x_zero_point)
+        made = convolution_type(self, self.x, self.w, None, i32)
+        require_channels(self, self.w, self.w_zero_point)
+        return made
+
+    def reference(self, x, w, x_zero_point, w_zero_point):
+        return integer_convolution(self, x, w, x_zero_point, w_zero_point)
+
+    def lower(self, at, x, w, x_zero_point, w_zero_point):
+        return integer_convolution_sum(self, at, x, w, x_zero_point, w_zero_point)
+
+
+class QLinearConv(Op):
+    """ONNX QLinearConv: ConvInteger plus an i32 bias, scaled to the 8-bit output (QLinearConv-10)."""
+
+    x: Value
+    x_scale: Value
+    x_zero_point: Value
+    w: Value
+    w_scale: Value
+    w_zero_point: Value
+    y_scale: Value
+    y_zero_point: Value
+    b: Value | None = None
+    auto_pad: str = "NOTSET"
+    dilations: tuple = ()
+    group: int = 1
+    kernel_shape: tuple = ()
+    pads: tuple = ()
+    strides: tuple = ()
+
+    def infer(self) -> TensorType:
+        require_bytes(self, (self.x, self.x_zero_point), (self.w, self.w_zero_point), (self.y_zero_point, None))
+        require_single(self, self.x_scale, self.x_zero_point, self.y_scale, self.y_zero_point)
+        self.require(self.b is None or self.b.dtype is i32, "the bias must be i32")
+        self.require(all(v.dtype is f32 for v in (self.x_scale, self.w_scale, self.y_scale)), "the scales must be f32")
+        made = convolution_type(self, self.x, self.w, self.b, self.y_zero_point.dtype)
+        require_channels(self, self.w, self.w_scale, self.w_zero_point)
+        return made
+
+    def reference(self, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b):
+        ones = (1,) * (x.ndim - 2)
+        total = integer_convolution(self, x, w, x_zero_point, w_zero_point)
+        if b is not None:
+            total = total + b.reshape(-1, *ones)
+        m = x_scale.reshape(()) * w_scale.reshape(-1, *ones) / y_scale.reshape(())
+        return requantize(total, m, y_zero_point.astype(np.float64).reshape(()), self.y_zero_point.dtype)
+
+    def lower(self, at, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b):
+        total = integer_convolution_sum(self, at, x, w, x_zero_point, w_zero_point)
+        if b is not None:
+            total = total + b(at[1])
+        m = number(x_scale, f32) * number(w_scale, f32, at[1]) / number(y_scale, f32)
+        return requantized(total, m, number(y_zero_point, f32), y_zero_point.dtype)
+
+
+def require_lines(op: Op, matrix: Value, axis: int, *values: Value | None) -> None:
+    """Scales and zero points of a matmul operand: single numbers, a vector over `axis` (-2: rows, -1: columns) of a matrix, or a tensor
+    of the matrix's rank that is 1 long along the other axis."""
+    for v in values:
+        if v is None or is_single(v):
+            continue
+        lines = matrix.shape[axis] if matrix.type.rank >= 2 else 1
+        vector = v.type.rank == 1 and same_dim(v.shape[0], lines)
+        op.require(vector or v.type.rank == matrix.type.rank and same_shape(broadcast_shapes(op, v.shape, matrix.shape), matrix.shape)
+                   and v.shape[-3 - axis] == 1, f"%{v.name} of shape {shape_text(v.shape)} does not fit {shape_text(matrix.shape)}; "
+                   f"a single number, or one for each of {lines} {'rows' if axis == -2 else 'columns'} is needed")
+
+
+def line(reader: Reader | None, dtype: DType, index: tuple, axis: int) -> Expr:
+    """A scale or zero point for the matrix element at `index`."""
+    if reader is None or reader.rank <= 1:
+        return number(reader, dtype, index[axis] if len(index) > 1 else 0)
+    return number(reader, dtype, *(0 if same_dim(n, 1) else i for i, n in zip(index, reader.shape)))
+
+
+def spread(array: np.ndarray | None, axis: int) -> np.ndarray:
+    """A scale or zero point that broadcasts against its matrix: a vector over rows becomes a column."""
+    if array is None:
+        return np.zeros(())
+    return array[:, None] if array.ndim == 1 and array.size > 1 and axis == -2 else array.reshape(()) if array.size == 1 else array
+
+
+def integer_product(a: np.ndarray, b: np.ndarray, a_zero_point, b_zero_point) -> np.ndarray:
+    """matmul of arrays less their zero points, as i32."""
+    left = a.astype(np.float64) - spread(a_zero_point, -2).astype(np.float64)
+    return wrapped(np.matmul(left, b.astype(np.float64) - spread(b_zero_point, -1).astype(np.float64)))
+
+
+def integer_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None) -> Expr:
+    """The i32 sum of (a - zero point) * (b - zero point) at one output index."""
+    def product(k):
+        left, right = matmul_indices(at, a.shape, b.shape, k)
+        return (cast(a(*left), i32) - line(a_zero_point, i32, left, -2)) * (cast(b(*right), i32) - line(b_zero_point, i32, right, -1))
+    return fold((a.shape[-1],), "add", product)
+
+
+class MatMulInteger(Op):
+    """ONNX MatMulInteger: MatMul of 8-bit integers less their zero points, as i32 (MatMulInteger-10)."""
+
+    a: Value
+    b: Value
+    a_zero_point: Value | None = None
+    b_zero_point: Value | None = None
+
+    def infer(self) -> TensorType:
+        require_bytes(self, (self.a, self.a_zero_point), (self.b, self.b_zero_point))
+        made = TensorType(i32, matmul_shape(self, self.a, self.b))
+        require_lines(self, self.a, -2, self.a_zero_point)
+        require_lines(self, self.b, -1, self.b_zero_point)
+        return made
+
+    def reference(self, a, b, a_zero_point, b_zero_point):
+        return integer_product(a, b, a_zero_point, b_zero_point)
+
+    def lower(self, at, a, b, a_zero_point, b_zero_point):
+        return integer_product_sum(at, a, b, a_zero_point, b_zero_point)
+
+
+class QLinearMatMul(Op):
+    """ONNX QLinearMatMul: MatMulInteger scaled to the 8-bit output (QLinearMatMul-21)."""
+
+    a: Value
+    a_scale: Value
+    a_zero_point: Value
+    b: Value
+    b_scale: Value
+    b_zero_point: Value
+    y_scale: Value
+    y_zero_point: Value
+
+    def infer(self) -> TensorType:
+        require_bytes(self, (self.a, self.a_zero_point), (self.b, self.b_zero_point), (self.y_zero_point, None))
+        self.require(all(v.dtype.is_float for v in (self.a_scale, self.b_scale, self.y_scale)), "the scales must be of a float type")
+        made = TensorType(self.y_zero_point.dtype, matmul_shape(self, self.a, self.b))
+        require_lines(self, self.a, -2, self.a_scale, self.a_zero_point)
+        require_lines(self, self.b, -1, self.b_scale, self.b_zero_point)
+        require_single(self, self.y_scale, self.y_zero_point)
+        return made
+
+    def reference(self, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
+        total = integer_product(a, b, a_zero_point, b_zero_point)
+        scales = [s.astype(np.float32) for s in (spread(a_scale, -2), spread(b_scale, -1), spread(y_scale, -1))]
+        return requantize(total, scales[0] * scales[1] / scales[2], spread(y_zero_point, -1).astype(np.float64), self.y_zero_point.dtype)
+
+    def lower(self, at, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
+        total = integer_product_sum(at, a, b, a_zero_point, b_zero_point)
+        left, right = matmul_indices(at, a.shape, b.shape, 0)
+        m = line(a_scale, f32, left, -2) * line(b_scale, f32, right, -1) / number(y_scale, f32)
+        return requantized(total, m, number(y_zero_point, f32), y_zero_point.dtype)
