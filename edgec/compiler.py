@@ -137,9 +137,9 @@ def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> P
 
 
 def _interface(program: Program, prefix: str, blob: bytes, objects: Sequence[Compiled]) -> Interface:
-    dims = identifiers([s.data for s in program.symbols])
-    names = {s: d for s, d in zip(program.symbols, dims)}
-    inputs = tuple(_port(b, c, names) for b, c in zip(program.inputs, identifiers([b.name for b in program.inputs])))
+    members = identifiers([b.name for b in program.inputs] + [s.data for s in program.symbols])  # they share one struct
+    names = dict(zip(program.symbols, members[len(program.inputs):]))
+    inputs = tuple(_port(b, c, names) for b, c in zip(program.inputs, members))
     outputs = tuple(_port(b, c, names) for b, c in zip(program.outputs, identifiers([b.name for b in program.outputs])))
     return Interface(prefix, inputs, outputs, tuple((names[s], s.lo, s.hi) for s in program.symbols), program.arena_bytes,
                      weights_symbol=f"{prefix}_weights" if blob else "")

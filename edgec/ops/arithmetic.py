@@ -132,25 +132,25 @@ class Pow(Pointwise):
 
 
 def _integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Python integers, reduced to the width of the type."""
+    """Python integers, reduced to the width of the type; an exponent above 63 only keeps its parity (the power is 0, 1, -1 or overflows)."""
     modulus = 1 << (8 * x.dtype.itemsize)
 
     def power(a: int, n: int) -> int:
         if n < 0:
             return 0 if abs(a) != 1 else a if n % 2 else 1
-        return pow(a, n, modulus)
+        return pow(a, n if n < 64 else 64 + n % 2, modulus)
     found = np.array([power(int(a), int(n)) % modulus for a, n in zip(x.ravel(), y.ravel())], dtype=np.uint64)
     return found.astype(x.dtype).reshape(x.shape)
 
 
 def integer_power(x: Expr, y: Expr) -> Expr:
-    """x ** y by repeated squaring over the bits of y, wrapping; above 63 only its parity matters (x is -1, 0, 1 or has overflowed)."""
+    """x ** y by repeated squaring over the bits of y, wrapping; exponents above 63 count as 64 or 65, of the same parity."""
     if is_const(y) and 0 <= y.data < 64:
         return _unrolled_power(x, int(y.data))
     odd = cast(y & 1, u32)
-    bits = select(y < 64, cast(y, u32), odd + 62)
+    bits = select(y < 64, cast(y, u32), odd + 64)
     result, square = const(1, x.dtype), x
-    for bit in range(6):
+    for bit in range(7):
         result = select(compare("ne", binary("shr", bits, bit) & 1, 0), result * square, result)
         square = square * square
     return result if y.dtype.kind == "u" else select(y < 0, _negative_power(x, compare("ne", odd, 0)), result)

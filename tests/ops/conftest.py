@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from edgec.evaluate import evaluate_op
-from edgec.graph import constant, graph_input, run_reference
+from edgec.graph import constant, fields_of, graph_input, run_reference
 from edgec.types import TensorType, dtype_of
 
 
@@ -33,14 +33,17 @@ def run_in_onnxruntime(name, arrays, attributes, outputs=1, opset=22, domain="")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads, options.inter_op_num_threads = 4, 1, 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {n: a for n, a in zip(names, arrays) if n})
+    return session.run(None, {n: np.asarray(a) for n, a in zip(names, arrays) if n})
 
 
 def build(cls, arrays, attributes, constants=()):
     """The operator on fresh inputs of the arrays' types; operands numbered in `constants` hold the arrays themselves."""
     values = [None if a is None else constant(a) if n in constants else graph_input(f"x{n}", TensorType(dtype_of(a.dtype), a.shape))
               for n, a in enumerate(arrays)]
-    return cls(*values, **attributes)
+    kinds = [f.kind for f in fields_of(cls) if f.kind != "attribute"]
+    if "variadic" in kinds:
+        values[kinds.index("variadic"):] = [tuple(values[kinds.index("variadic"):])]
+    return cls(**dict(zip((f.name for f in fields_of(cls) if f.kind != "attribute"), values)), **attributes)
 
 
 def assert_close(found, expected, bound):

@@ -1,0 +1,61 @@
+"""The pass fold-constants: what depends on constants alone becomes a constant.
+
+The oracle computes the value (`reference`), so folding cannot mean anything else than the model says. A fold that would grow the constants
+by more than 1 KB over the bytes it replaces is left to run time (an Expand of one number to an image).
+
+    reshape(@w, [64,-1])  ->  @w'          shape(x) of a static x  ->  i64[4]{1,3,224,224}
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from edgec.errors import CompileError
+from edgec.expr import Expr
+from edgec.graph import Constant, Graph, Input, Op, Value, constant, map_graph, run_reference
+from edgec.pipeline import graph_pass
+
+MAX_GROWTH = 1024  # bytes
+MAX_KNOWN = 4096  # elements of shape arithmetic
+
+
+@graph_pass("fold-constants", before={"fuse": "kernels read constants, they do not compute them"})
+def fold_constants(graph: Graph, *, keep_dequantize: bool = False) -> Graph:
+    """Operations on constants, and integer values known from shapes, become constants.
+
+    With `keep_dequantize` a DequantizeLinear stays, for a pass that makes integer arithmetic of it.
+    """
+    def visit(op: Op, operands: Sequence[Value]) -> Sequence[Value] | None:
+        if isinstance(op, (Input, Constant)) or (keep_dequantize and type(op).__name__ == "DequantizeLinear"):
+            return None
+        same = all(a is b for a, b in zip(operands, op.operands))
+        op = op if same else op.with_operands(operands)
+        return _folded(op) or [_known(value) for value in op.results]
+    return map_graph(graph, visit)
+
+
+def _folded(op: Op) -> list[Value] | None:
+    """The results of an op on constants, None where it cannot or should not be folded."""
+    if not op.operands or not all(v.is_constant for v in op.operands) or not hasattr(op, "reference"):
+        return None
+    limit = MAX_GROWTH + sum(v.array.nbytes for v in dict.fromkeys(op.operands))
+    if not all(v.type.is_static for v in op.results) or sum(v.type.max_bytes for v in op.results) > limit:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            arrays = run_reference(op, [v.array for v in op.operands])
+    except (ArithmeticError, CompileError, LookupError, TypeError, ValueError):
+        return None  # values the operator refuses are reported by whoever runs it
+    return [constant(np.asarray(a, v.dtype.numpy), v.name, v.loc) for a, v in zip(arrays, op.results)]
+
+
+def _known(value: Value) -> Value:
+    """A constant where every element of the value is a known number, else the value itself."""
+    if not value.dtype.is_integer or not value.type.is_static or value.type.max_size > MAX_KNOWN:
+        return value
+    elements: tuple[Any, ...] | None = value.elements
+    if elements is None or any(isinstance(e, Expr) for e in elements):
+        return value
+    return constant(np.array(elements, value.dtype.numpy).reshape(value.shape), value.name, value.loc)
