@@ -50,5 +50,5 @@ $(VENV)/lint.stamp: $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find edgec passes backends tests testdata -name __pycache__ -type d -prune -exec rm -rf {} +

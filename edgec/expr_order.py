@@ -30,8 +30,8 @@ class CanonicalOrder:
         return sorted(node.args, key=self._key) if node.op == "mul" and node.dtype is index else node.args
 
     def terms(self, node: Expr) -> list[tuple[Expr, int]]:
-        """(atom, coefficient) of a sum, large coefficients first."""
-        return sorted(zip(node.args, node.data[1]), key=lambda term: (-abs(term[1]), self._key(term[0])))
+        """(atom, coefficient) of a sum, large coefficients first, and of equal ones the positive first."""
+        return sorted(zip(node.args, node.data[1]), key=lambda term: (-abs(term[1]), term[1] < 0, self._key(term[0])))
 
     def walk(self, roots: Sequence[Expr], done: Container[int]) -> list[Expr]:
         """Every node below the roots that is not in `done` (by id), operands before users, each once."""
@@ -50,9 +50,9 @@ class CanonicalOrder:
 
     def _key(self, node: Expr) -> tuple:
         if node.op != "var":
-            return (1, self._digest(node))
+            return (0 if node.op == "mul" else 2, self._digest(node))
         name = self.names.get(node, node.data)
-        return (0, tuple((int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)))
+        return (1, tuple((int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)))
 
     def _digest(self, root: Expr) -> str:
         for node in walk(root) if id(root) not in self.digests else ():

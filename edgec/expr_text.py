@@ -107,7 +107,8 @@ class Printer:
         if op == "linear":
             return self._linear(node)
         if op in INFIX:
-            return f" {INFIX[op]} ".join(self._wrapped(a) for a in self.order.operands(node))
+            wrapped = self._wrapped if op not in COMPARE else lambda a: sub(a) if a.op == "linear" else self._wrapped(a)
+            return f" {INFIX[op]} ".join(map(wrapped, self.order.operands(node)))
         if op == "read":
             return f"{self.source(node.data)}[{', '.join(map(sub, node.args))}]"
         if op == "load":

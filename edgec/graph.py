@@ -79,8 +79,9 @@ class Field:
 
 
 def _kind(annotation: Any) -> str:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    text = text.replace(" ", "")
+    plain = isinstance(annotation, type) and not typing.get_args(annotation)
+    text = annotation if isinstance(annotation, str) else annotation.__name__ if plain else str(annotation)
+    text = text.replace(" ", "").replace("edgec.graph.", "")
     if text == "Value":
         return "operand"
     if text in ("Value|None", "Optional[Value]"):

@@ -18,6 +18,7 @@ from edgec.expr import Expr
 from edgec.graph import Graph, Op, Value, constant, fields_of, graph_input
 from edgec.ops import OPERATORS
 from edgec.types import DTYPES, TensorType
+from edgec.verifier import verify
 
 Arrays = Mapping[str, np.ndarray] | Callable[[str, TensorType], np.ndarray]
 
@@ -44,15 +45,27 @@ def parse_graph(text: str, constants: Arrays, file: str = "") -> Graph:
 
     ModelError for malformed text, and the operators' own errors; all of them at once, each with its line.
     """
-    parser = _Parser(_tokens(text, file), constants, file)
+    graph, problems = _parsed(text, constants, file)
+    raise_all(problems)
+    return graph
+
+
+def graph_problems(text: str, constants: Arrays, file: str = "") -> list[CompileError]:
+    """Every problem of a text, each with its line: what the parser and the operators find, and of a text without any, the verifier."""
+    graph, problems = _parsed(text, constants, file)
+    return problems or verify(graph)
+
+
+def _parsed(text: str, constants: Arrays, file: str) -> tuple[Graph | None, list[CompileError]]:
+    problems: list[CompileError] = []
     try:
+        parser = _Parser(_tokens(text, file), constants, file, problems)
         graph = parser.graph()
         if parser.token.kind != "end":
             parser.fail(f"'{parser.token.text}' after the graph")
     except CompileError as error:
-        parser.problems.append(error)
-    raise_all(parser.problems)
-    return graph
+        return None, [*problems, error] if error not in problems else problems
+    return graph, problems
 
 
 def _tokens(text: str, file: str) -> list[Token]:
@@ -72,12 +85,11 @@ def _tokens(text: str, file: str) -> list[Token]:
 class _Parser:
     """Recursive descent, recursive in nested graphs and lists only; `values` are the names in force, `symbols` the dimensions."""
 
-    def __init__(self, tokens: list[Token], constants: Arrays, file: str):
-        self.tokens, self.position, self.constants, self.file = tokens, 0, constants, file
+    def __init__(self, tokens: list[Token], constants: Arrays, file: str, problems: list[CompileError]):
+        self.tokens, self.position, self.constants, self.file, self.problems = tokens, 0, constants, file, problems
         self.values: dict[str, Value | None] = {}  # None: its statement had a problem
         self.arrays: dict[str, np.ndarray] = {}
         self.symbols: dict[str, Expr] = {}
-        self.problems: list[CompileError] = []
 
     @property
     def token(self) -> Token:
@@ -116,7 +128,7 @@ class _Parser:
         return _unquoted(self.take("string" if self.token.kind == "string" else "word"))
 
     def type(self) -> TensorType:
-        text, place = self.take("type"), self.place()
+        place, text = self.place(), self.take("type")
         try:
             return parse_type(text, self.symbols)
         except CompileError as error:
@@ -135,7 +147,7 @@ class _Parser:
             self.declaration() if self.token.kind == "array" else self.statement()
         values = [self.result(token) for _, token in outputs]
         if any(v is None for v in values):
-            raise_all(self.problems)
+            raise self.problems[0]  # an output is not known because of a problem that is noted already
         return Graph(tuple(inputs), tuple(values), tuple(n for n, _ in outputs), name)
 
     def input(self) -> Value:
@@ -215,7 +227,7 @@ class _Parser:
 
     def statement(self) -> None:
         """One operation; a problem in it is noted and its results are unknown, so that the rest is still checked."""
-        place = self.place()
+        place, line = self.place(), self.token.line
         texts = [self.take("value")]
         while self.skip(","):
             texts.append(self.take("value"))
@@ -226,14 +238,13 @@ class _Parser:
             results = self.operation(texts, place)
         except CompileError as error:
             self.problems.append(error.at(place))
-            self.to_next_statement()
+            self.to_statement_after(line)
         for text, value in zip(texts, results):
             self.define(text, value, place)
 
-    def to_next_statement(self) -> None:
-        """Skip to the next line that starts a statement or ends the graph."""
-        line = self.token.line
-        while self.token.kind != "end" and (self.token.line == line or self.token.kind not in ("value", "array", "mark")):
+    def to_statement_after(self, line: int) -> None:
+        """Skip to what starts a statement, or ends the graph, below a line."""
+        while self.token.kind != "end" and not (self.token.line > line and (self.token.kind in ("value", "array") or self.token.text == "}")):
             self.position += 1
 
     def operation(self, texts: list[str], place: Loc) -> list[Value | None]:

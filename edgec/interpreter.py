@@ -105,11 +105,20 @@ def _run_op(op: Op, operands: list[np.ndarray], bindings: Bindings) -> list[np.n
 
 
 def _checked(value: Value, array: np.ndarray, bindings: Bindings) -> np.ndarray:
+    if len(array.shape) == value.type.rank:
+        _bind_new(value.type, array.shape, bindings)
     wanted = concrete_shape(value.type, bindings)
     if array.shape != wanted or array.dtype != value.type.dtype.numpy:
         raise Internal(f"{type(value.op).__name__} computed {array.dtype}{list(array.shape)} for result {value.op.results.index(value)} "
                        f"of type {value.type}, which is {list(wanted)} here", loc=value.loc)
     return array
+
+
+def _bind_new(type_: TensorType, shape: Sequence[int], bindings: Bindings) -> None:
+    """A symbol that no input decides (how often a Loop ran, a symbol of the graph around a subgraph) stands for the size that came out."""
+    for size, dim in zip(shape, type_.shape):
+        if isinstance(dim, Expr) and dim.op == "var":
+            bindings.setdefault(dim.data, size)
 
 
 def concrete_shape(type_: TensorType, bindings: Bindings) -> tuple[int, ...]:

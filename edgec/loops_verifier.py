@@ -87,7 +87,8 @@ class _Checker:
         inside = self.body(loop.body, set(assigned))
         if not outer:
             self.scope.pop(loop.var)
-        return inside if (loop.stop - loop.start).lo > 0 else assigned
+        runs = loop.stop.dtype is loop.start.dtype is index and (loop.stop - loop.start).lo > 0
+        return inside if runs else assigned
 
     def store(self, store: Store) -> None:
         param, value = store.param, store.value

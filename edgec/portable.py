@@ -8,18 +8,24 @@ has no instruction for, just before code generation; the functions stand in `edg
 
 from __future__ import annotations
 
-from edgec import portable_erf, portable_exp, portable_log, portable_root, portable_round
+from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inverse_trig, portable_log, portable_pow, portable_root,
+                   portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
 from edgec.types import f32, f64
 
 UNARY = {
-    "exp": portable_exp.exp, "tanh": portable_exp.tanh,
-    "log": portable_log.log, "erf": portable_erf.erf,
+    "exp": portable_exp.exp, "tanh": portable_exp.tanh, "log": portable_log.log, "erf": portable_erf.erf,
+    "sin": portable_trig.sin, "cos": portable_trig.cos, "tan": portable_trig.tan,
+    "asin": portable_inverse_trig.asin, "acos": portable_inverse_trig.acos, "atan": portable_inverse_trig.atan,
+    "sinh": portable_hyperbolic.sinh, "cosh": portable_hyperbolic.cosh,
+    "asinh": portable_hyperbolic.asinh, "acosh": portable_hyperbolic.acosh, "atanh": portable_hyperbolic.atanh,
     "sqrt": portable_root.sqrt, "rsqrt": portable_root.rsqrt,
     "round": portable_round.round_half_even, "floor": portable_round.floor, "ceil": portable_round.ceil, "trunc": portable_round.trunc,
     "isnan": portable_round.isnan, "isinf": portable_round.isinf,
 }
+BINARY = {"pow": portable_pow.power, "mod": portable_pow.remainder}
+FUNCTIONS = {**UNARY, **BINARY}
 
 
 def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
@@ -36,7 +42,7 @@ def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
             return None
         if node.op == "mul_add" and not fma:
             return node.args[0] * node.args[1] + node.args[2]
-        function = UNARY.get(node.op)
+        function = FUNCTIONS.get(node.op)
         return function(m, *node.args) if function else None
 
     return transform((root,), replace)[0]

@@ -1,4 +1,4 @@
-"""exp, tanh, sinh and cosh in portable arithmetic: reduction to |r| <= ln(2)/2, one polynomial, scaling by an exponent field.
+"""exp and tanh in portable arithmetic: reduction to |r| <= ln(2)/2, one polynomial, scaling by an exponent field.
 
 The reduction r = x - n*ln(2), with ln(2) in two parts of which the first has so few bits that n times it is exact, is that of
 W. J. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980). n is rounded by adding 1.5 * 2^23 + 127: the low bits of
@@ -9,21 +9,22 @@ The tables are those of `edgec.portable_fit.fit`; each says the interval and the
 
 from __future__ import annotations
 
-from edgec.expr import Expr, unary
+from math import factorial
+
+from edgec.expr import Expr, select, unary
 from edgec.portable_arithmetic import Arithmetic
+from edgec.portable_constants import LN2_PARTS
 
 LOG2_E = 1.4426950408889634
-# ln(2) less this many bits: the first part has 9 bits (f32), so n * part is exact for every |n| < 2^15
-LN2 = {"f32": (0.693359375, -2.1219444e-04)}
-
-# exp(r) on [-0.347, 0.6935]: 2.5e-8 up to 0.347, 7.6e-8 above (used only just below the overflow)
-EXP = {"f32": (1.0, 1.0, 0.50000185, 0.16666742, 0.041626524, 0.008345864, 0.0015931944)}
-# (exp(r) - 1 - r) / r^2 on [-0.347, 0.347]: 1.4e-8 of r
-EXPM1 = {"f32": (0.5, 0.16666545, 0.041666403, 0.008366419, 0.0013940652)}
+# exp(r) on [-0.347, 0.6935]: 2.5e-8 up to 0.347, 7.6e-8 above (used only just below the overflow); Taylor's series in f64
+EXP = {"f32": (1.0, 1.0, 0.50000185, 0.16666742, 0.041626524, 0.008345864, 0.0015931944),
+       "f64": tuple(1 / factorial(k) for k in range(19))}
+# (exp(r) - 1 - r) / r^2 on [-0.347, 0.347]: 1.4e-8 of r; Taylor's series in f64
+EXPM1 = {"f32": (0.5, 0.16666545, 0.041666403, 0.008366419, 0.0013940652), "f64": tuple(1 / factorial(k) for k in range(2, 15))}
 # results below the smallest normal number are flushed from here on
-LOWEST = {"f32": -88.0}
+LOWEST = {"f32": -88.0, "f64": -709.1}
 # tanh rounds to 1 from here on
-SATURATION = {"f32": 9.125}
+SATURATION = {"f32": 9.125, "f64": 19.125}
 
 
 def exp(m: Arithmetic, x: Expr) -> Expr:
@@ -59,16 +60,20 @@ def split_exponent(m: Arithmetic, shifted: Expr, halvings: int, limit: bool) -> 
 
 def reduced(m: Arithmetic, x: Expr, n: Expr) -> Expr:
     """x - n * ln(2)."""
-    first, second = LN2[m.dtype.name]
+    first, second = LN2_PARTS[m.dtype.name]
     return m.mul_add(n, m.real(-second), m.mul_add(n, m.real(-first), x))
 
 
 def tanh(m: Arithmetic, x: Expr) -> Expr:
-    """(e^2a - 1) / (e^2a + 1) with the sign of x, a = |x|: both sums from e^r - 1, so nothing cancels near 0."""
+    """With a = |x| and E = e^2a: 1 - 2/(E + 1) from 1/2 on; h - h * (E - 1)/(E + 1) with h = (E - 1)/2 below, where E - 1 comes from
+    e^r - 1 so that nothing cancels near 0, and the rounding of the quotient hardly counts."""
     a = m.at_most(SATURATION[m.dtype.name], unary("abs", x))
     twice = a + a
     n, power = exponent_of(m, twice, 0, limit=False)
     r = reduced(m, twice, n)
     rest = m.mul_add(r * r, m.horner(r, EXPM1[m.dtype.name]), r)
     one = m.real(1.0)
-    return m.with_sign(m.mul_add(power, rest, power - one) / m.mul_add(power, rest, power + one), x)
+    above, below = m.mul_add(power, rest, power - one), m.mul_add(power, rest, power + one)
+    small = m.below(a, 0.5)
+    ratio, scale = select(small, above, m.real(2.0)) / below, select(small, above * m.real(0.5), one)
+    return m.with_sign(m.neg_mul_add(scale, ratio, scale), x)

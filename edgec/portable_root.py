@@ -10,19 +10,18 @@ from edgec.expr import Expr, binary, compare, select, unary
 from edgec.portable_arithmetic import Arithmetic
 
 # The bits of 1.5 * 2^(1.5 * bias)-ish from which half the bits of x are taken, balanced for the largest relative error
-ESTIMATE = {"f32": 0x5F375A86}
-STEPS = {"f32": 2}
+ESTIMATE = {"f32": 0x5F375A86, "f64": 0x5FE6EB50C7B537A9}
+STEPS = {"f32": 2, "f64": 4}
 
 
 def sqrt(m: Arithmetic, x: Expr) -> Expr:
     """The square root: NaN below 0, -0 at -0."""
     if "sqrt" in m.native:
         return unary("sqrt", x)
-    name, even = m.dtype.name, (m.mantissa + 1) // 2 * 2
-    tiny = m.below(x, m.smallest_normal)
-    value = select(tiny, x * m.real(2.0**even), x)
-    root = _root(m, value, name)
-    root = select(tiny, root * m.real(2.0 ** (-even // 2)), root)
+    up = 4 * m.mantissa // 2 * 2
+    tiny = m.below(x, 2.0**(up // 2) * m.smallest_normal)  # a residual of such a number would be subnormal
+    root = _root(m, select(tiny, x * m.real(2.0**up), x), m.dtype.name)
+    root = select(tiny, root * m.real(2.0**(-up // 2)), root)
     unchanged = compare("eq", x, m.real(0.0)) | compare("eq", x, m.real(float("inf")))
     return select(unchanged, x, select(m.below(x, 0.0), m.real(float("nan")), root))
 

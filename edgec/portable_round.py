@@ -36,6 +36,11 @@ def trunc(m: Arithmetic, x: Expr) -> Expr:
     return _unless_large(m, x, magnitude, select(compare("lt", magnitude, near), near - m.real(1.0), near))
 
 
+def trunc_of(m: Arithmetic, x: Expr) -> Expr:
+    """trunc(x), by the instruction where there is one."""
+    return unary("trunc", x) if "trunc" in m.native else trunc(m, x)
+
+
 def _nearest(m: Arithmetic, magnitude: Expr) -> Expr:
     shift = m.real(2.0**m.mantissa)
     return (magnitude + shift) - shift

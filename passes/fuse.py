@@ -19,8 +19,6 @@ from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.lowering import lower_op, scalar
 from edgec.passes.normalize import normalize
 
-AXIS_NAMES = "abcdefghijklm"
-
 
 @dataclass(eq=False)
 class Local:
@@ -228,78 +226,69 @@ def _view_factor(state: _State, user: Value) -> float:
 # ---------------------------------------------------------------------------------------------------------------- emission
 
 def _emit(state: _State) -> Program:
-    graph = state.graph
-    buffers = {v: Buffer(v.op.name, v.type.dtype, v.type.shape, "input") for v in graph.inputs}
-    outputs = _output_buffers(state, buffers)
-    composite: dict[Value, Expr] = {}
-    kernels: list[Kernel] = []
-    for value, local in state.locals.items():
-        composite[value] = transform((local.expr,), lambda n: _resolved(state, n, composite, buffers))[0]
-        if state.groups[value].root is value:
-            buffers[value] = outputs.get(value) or Buffer(_unique(value, buffers), value.type.dtype, value.type.shape, "temporary")
-            kernels.extend(_kernels(local, composite[value], buffers[value]))
-    kernels.extend(_copies(state, buffers, outputs))
-    ordered = tuple(_output_for(state, n, v, buffers, outputs) for n, v in enumerate(graph.outputs))
-    return Program(graph.name, tuple(buffers[v] for v in graph.inputs), ordered, tuple(kernels), graph.symbols)
+    return _Emission(state).program()
 
 
-def _output_buffers(state: _State, buffers: dict[Value, Buffer]) -> dict[Value, Buffer]:
-    """One output buffer for each distinct computed output value."""
-    found: dict[Value, Buffer] = {}
-    for name, value in zip(state.graph.output_names, state.graph.outputs):
-        if value in state.locals and value not in found:
-            found[value] = Buffer(name, value.type.dtype, value.type.shape, "output")
-    return found
+class _Emission:
+    """Composes the expression of every value from its own definition and those inlined into it, and gives kernels to the roots."""
 
+    def __init__(self, state: _State):
+        self.state, self.graph = state, state.graph
+        self.buffers = {v: Buffer(v.op.name, v.type.dtype, v.type.shape, "input") for v in self.graph.inputs}
+        self.names = {b.name for b in self.buffers.values()} | set(self.graph.output_names)
+        self.composite: dict[Value, Expr] = {}
+        self.kernels: list[Kernel] = []
 
-def _output_for(state: _State, number: int, value: Value, buffers: dict, outputs: dict) -> Buffer:
-    name = state.graph.output_names[number]
-    return next(b for b in (*outputs.values(), *state.extra) if b.name == name)  # type: ignore[attr-defined]
+    def program(self) -> Program:
+        direct = self._direct_outputs()
+        for value, local in self.state.locals.items():
+            self.composite[value] = transform((local.expr,), self._resolve)[0]
+            if self.state.groups[value].root is value:
+                target = direct.get(value) or Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "temporary")
+                self.buffers[value] = target
+                self._kernel(value, local.axes, self.composite[value], target)
+        outputs = tuple(self._output(n, v, direct) for n, v in zip(self.graph.output_names, self.graph.outputs))
+        return Program(self.graph.name, tuple(self.buffers[v] for v in self.graph.inputs), outputs, tuple(self.kernels), self.graph.symbols)
 
+    def _direct_outputs(self) -> dict[Value, Buffer]:
+        """The output buffer that each computed output value is stored to by its own kernel (the first, when given out twice)."""
+        found: dict[Value, Buffer] = {}
+        for name, value in zip(self.graph.output_names, self.graph.outputs):
+            if value in self.state.locals and value not in found:
+                found[value] = Buffer(name, value.type.dtype, value.type.shape, "output")
+        return found
 
-def _copies(state: _State, buffers: dict[Value, Buffer], outputs: dict[Value, Buffer]) -> list[Kernel]:
-    """Outputs that are inputs, constants or a value given out twice are copied."""
-    state.extra = []  # type: ignore[attr-defined]
-    kernels = []
-    for name, value in zip(state.graph.output_names, state.graph.outputs):
-        if value in outputs and outputs[value].name == name:
-            continue
+    def _output(self, name: str, value: Value, direct: dict[Value, Buffer]) -> Buffer:
+        """The buffer of one output; inputs, constants and values given out twice are copied."""
+        if value in direct and direct[value].name == name:
+            return direct[value]
         target = Buffer(name, value.type.dtype, value.type.shape, "output")
-        state.extra.append(target)  # type: ignore[attr-defined]
         axes = tuple(fresh("i", 0, _high(d) - 1) for d in value.type.shape)
-        local = Local(value, axes, None, True, False, False, {})  # type: ignore[arg-type]
         literal = scalar(value)
-        expr = read(_buffer(value, buffers), axes) if literal is None else literal
-        kernels.extend(_kernels(local, expr, target))
-    return kernels
+        self._kernel(value, axes, read(self._buffer(value), axes) if literal is None else literal, target)
+        return target
 
+    def _kernel(self, value: Value, axes: tuple[Expr, ...], expr: Expr, target: Buffer) -> None:
+        over = tuple(Axis(v, d) for v, d in zip(axes, value.type.shape))
+        self.kernels.extend(normalize(Kernel(target.name, over, (Stage(target.name, (), expr, target, axes),), loc=value.loc)))
 
-def _buffer(value: Value, buffers: dict[Value, Buffer]) -> Buffer:
-    if value not in buffers and value.is_constant:
-        buffers[value] = Buffer(_unique(value, buffers), value.type.dtype, value.type.shape, "constant", data=value.array)
-    return buffers[value]
+    def _resolve(self, node: Expr) -> Expr | None:
+        if node.op != "read" or not isinstance(node.data, Value):
+            return None
+        value = node.data
+        if value in self.state.groups and self.state.groups[value].root is not value:
+            return substitute(self.composite[value], dict(zip(self.state.locals[value].axes, node.args)))
+        return read(self._buffer(value), node.args)
 
+    def _buffer(self, value: Value) -> Buffer:
+        if value not in self.buffers and value.is_constant:
+            self.buffers[value] = Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "constant", data=value.array)
+        return self.buffers[value]
 
-def _unique(value: Value, buffers: dict[Value, Buffer]) -> str:
-    taken = {b.name for b in buffers.values()}
-    name, count = value.name, 1
-    while name in taken:
-        count += 1
-        name = f"{value.name}.{count}"
-    return name
-
-
-def _resolved(state: _State, node: Expr, composite: dict[Value, Expr], buffers: dict[Value, Buffer]) -> Expr | None:
-    if node.op != "read" or not isinstance(node.data, Value):
-        return None
-    value = node.data
-    if value in state.groups and state.groups[value].root is not value:
-        return substitute(composite[value], dict(zip(state.locals[value].axes, node.args)))
-    return read(_buffer(value, buffers), node.args)
-
-
-def _kernels(local: Local, expr: Expr, target: Buffer) -> list[Kernel]:
-    """The kernel(s) that store one value: several where it is a concatenation."""
-    axes = tuple(Axis(v, d) for v, d in zip(local.axes, local.value.type.shape))
-    stage = Stage(target.name, (), expr, target, local.axes)
-    return normalize(Kernel(target.name, axes, (stage,), loc=local.value.loc))
+    def _unique(self, stem: str) -> str:
+        name, count = stem, 1
+        while name in self.names:
+            count += 1
+            name = f"{stem}.{count}"
+        self.names.add(name)
+        return name

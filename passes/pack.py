@@ -70,9 +70,8 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     axes = [a.var for a in nest.axes if a.var in n.free and a is not vector] + [v for v in order if v in n.free]
     if any(not isinstance(extents.get(v), int) for v in axes) or any(v not in extents for v in n.free):
         return None
-    width = sum(segment.piece.lanes)
     sizes = [extents[v] for v in axes]
-    if int(np.prod(sizes, dtype=np.int64)) * width * segment.count > 4 * n.data[0].size + 4096:
+    if int(np.prod(sizes, dtype=np.int64)) * segment.piece.width * segment.count > 4 * n.data[0].size + 4096:
         return None
     key = (n.data[0], n, segment, tuple(axes))
     data = _table(n, vector.var, segment, axes, sizes, tables.data(n.data[0]))
@@ -82,21 +81,19 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     offset = local // real
     for v, size in zip(axes, sizes):
         offset = offset * size + v
-    return load(param, offset * width + local % real)
+    return load(param, offset * real + local % real)
 
 
 def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: list[int], source: np.ndarray) -> np.ndarray:
-    """table[tile, axes..., lane]; lanes past the real width are zero."""
-    real, width = segment.piece.width, sum(segment.piece.lanes)
+    """table[tile, axes..., lane]; no lane is padding, so packing costs no flash."""
+    real = segment.piece.width
     rank = len(axes) + 2
     env = {v: np.arange(s).reshape([-1 if k == p + 1 else 1 for k in range(rank)]) for p, (v, s) in enumerate(zip(axes, sizes))}
     tile = np.arange(segment.count).reshape([-1] + [1] * (rank - 1))
     lanes = np.arange(real).reshape([1] * (rank - 1) + [-1])
     env[vector] = segment.start + tile * real + lanes
     positions = np.broadcast_to(evaluate(n.args[0], env, _no_reads), (segment.count, *sizes, real))
-    table = np.zeros((segment.count, *sizes, width), dtype=source.dtype)
-    table[..., :real] = source[positions]
-    return table
+    return source[positions]
 
 
 def _no_reads(source: object, at: tuple) -> np.ndarray:

@@ -93,7 +93,8 @@ class Resize(Op):
             return None
         if not value.is_constant:
             raise Unsupported(f"Resize: {what} %{value.name} is not known at compile time", loc=self._pending_loc,
-                              notes=[f"operand %{v.name}: {v.type}" for v in self.operands], hint=f"make {what} an initializer of the model")
+                              notes=[f"operand %{v.name}: {v.type}" for v in self.operands],
+                              hint=f"make {what} an initializer of the model")
         return value.array
 
     def extents(self, shape: Sequence[Any], scales: np.ndarray | None, sizes: Sequence[Any] | None,

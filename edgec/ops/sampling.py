@@ -1,8 +1,8 @@
 """One axis of a resize: where each output element samples the input, and with which weights.
 
 Coordinates are exact fractions (a resize of 3 to 7 samples at 2*3/7, not at a rounding of it), so floor and ties never depend on float
-rounding. A `SampledAxis` then finds a closed form of the sample positions, (step*o + offset) // period, where there is a small one: for integer
-factors, for instance; otherwise positions and weights are tables over the output index.
+rounding. A `SampledAxis` then finds a closed form of the sample positions, (step*o + offset) // period, where there is a small one (for
+integer factors, for instance); otherwise positions and weights are tables over the output index.
 
     SampledAxis.of(Sampling(mode="linear", ...), size=4, count=8, scale=Fraction(2))
 """

@@ -20,7 +20,7 @@ from edgec.types import TensorType, index
 
 
 class Slice(Op):
-    """ONNX Slice: start : end : step along some axes, with the clamping of numpy; steps may be negative."""
+    """ONNX Slice: start : end : step along some axes, bounds clamped to the axis; steps may be negative."""
     data: Value
     starts: Value
     ends: Value
@@ -46,9 +46,9 @@ class Slice(Op):
         return {axis: self._range(start, end, step, self.data.shape[axis]) for axis, start, end, step in zip(normal, starts, ends, steps)}
 
     def _range(self, start: Dim, end: Dim, step: int, size: Dim) -> tuple[Dim, int, Dim]:
-        low, high = (0, size) if step > 0 else (-1, size - 1)
-        first = _clamp(self._from_front(start, size), low, high)
-        last = _clamp(self._from_front(end, size), low, high)
+        high = size if step > 0 else size - 1
+        first = _clamp(self._from_front(start, size), 0, high)
+        last = _clamp(self._from_front(end, size), 0 if step > 0 else -1, high)
         if step > 0:
             count = floordiv(as_index(last - first) + (step - 1), step)
         else:
@@ -71,11 +71,14 @@ class Slice(Op):
         return None if any(b is not None and b.dtype == object for b in bounds) else moved_elements(self, self.data, *bounds)
 
     def reference(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, axes: np.ndarray | None, steps: np.ndarray | None) -> np.ndarray:
-        cuts = [slice(None)] * data.ndim
         for n, (start, end) in enumerate(zip(starts, ends)):
-            step = 1 if steps is None else int(steps[n])
-            cuts[n if axes is None else int(axes[n])] = slice(int(start), int(end), step)
-        return data[tuple(cuts)]
+            axis, step = n if axes is None else int(axes[n]), 1 if steps is None else int(steps[n])
+            size = data.shape[axis]
+            first, last = (int(b) + size if b < 0 else int(b) for b in (start, end))
+            high, low = (size, 0) if step > 0 else (size - 1, -1)
+            first, last = min(max(first, 0), high), min(max(last, low), high)
+            data = np.take(data, np.arange(first, last, step), axis)
+        return data
 
     def lower(self, at: tuple[Expr, ...], data: Reader, *bounds: Any) -> Expr:
         place = list(at)

@@ -22,7 +22,7 @@ def code(dtype):
 @pytest.mark.parametrize("source", TYPES, ids=str)
 def test_every_pair(check, source, target):
     x = np.array([0, 1, 2, 3, 17, 100]) if np.dtype(source) != np.bool_ else np.array([False, True])
-    check(Cast, [x.astype(source)], to=code(target))
+    check(Cast, [x.astype(source)], to=code(target), oracle=bf16.numpy not in (source, target))  # onnxruntime has no numpy bf16
     check(CastLike, [x.astype(source), np.zeros(1, target)], oracle=False)
 
 

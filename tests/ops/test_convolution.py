@@ -113,7 +113,8 @@ def reduction_axes(op):
 @pytest.mark.parametrize("cls", [Conv, ConvTranspose])
 def test_symbolic_batch_and_size(cls, auto_pad):
     n, y = var("n", 1, 4), var("y", 1, 9)
-    op = cls(value("x", n, 2, y, 7), value("w", 2, 2, 3, 3), auto_pad=auto_pad, strides=(2, 2), pads=() if auto_pad != "NOTSET" else (1, 0, 1, 1))
+    pads = (1, 0, 1, 1) if auto_pad == "NOTSET" else ()
+    op = cls(value("x", n, 2, y, 7), value("w", 2, 2, 3, 3), auto_pad=auto_pad, strides=(2, 2), pads=pads)
     random = np.random.default_rng(0)
     for batch, rows in ((1, 9), (3, 4), (2, 5)):
         x, w = random.standard_normal((batch, 2, rows, 7)).astype(np.float32), random.standard_normal((2, 2, 3, 3)).astype(np.float32)

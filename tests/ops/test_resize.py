@@ -120,7 +120,8 @@ def tables(root):
 
 
 def test_nearest_by_an_integer_factor_is_a_division():
-    op = Resize(value("x", 1, 3, 4, 5), None, constant(floats(1, 1, 2, 3)), coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    op = Resize(value("x", 1, 3, 4, 5), None, constant(floats(1, 1, 2, 3)), coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor")
     root, (n, c, y, x) = lowered(op)
     assert root is read(op.x, (n, c, y // 2, x // 3))
 

@@ -1,0 +1,215 @@
+"""Operators that hold graphs: If, Loop and Scan.
+
+A subgraph reads nothing but its own inputs: the formal ones ONNX names, then one for each of the operator's `captured` operands (outer
+values the subgraph uses). The interpreter runs them; there is no lowering, so the compiler takes only those that simplification removes.
+
+    If(condition, captured=(a,), then_branch=Graph((a_in,), ...), else_branch=Graph((a_in,), ...))
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+
+from edgec.errors import Unsupported
+from edgec.expr import Expr, dim, fresh, maximum
+from edgec.graph import Graph, Op, Value
+from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
+from edgec.types import TensorType, bool_, i64
+
+
+def run_body(graph: Graph, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The results of a subgraph on its inputs."""
+    from edgec.interpreter import run  # the interpreter runs operators, this one operator runs the interpreter
+    return run(graph, arrays)
+
+
+def require_inputs(op: Op, graph: Graph, what: str, types: Sequence[TensorType], captured: Sequence[Value]) -> None:
+    """The subgraph takes inputs of these types, then the captured values."""
+    wanted = [*types, *(v.type for v in captured)]
+    op.require(len(graph.inputs) == len(wanted), f"{what} has {len(graph.inputs)} inputs, it is given {len(wanted)}")
+    for number, (value, type_) in enumerate(zip(graph.inputs, wanted)):
+        fits = value.dtype is type_.dtype and same_shape(value.shape, type_.shape)
+        op.require(fits, f"input {number} of {what}, %{value.name}, is {value.type}, it is given {type_}")
+
+
+def require_switch(op: Op, value: Value | None, what: str) -> None:
+    """A condition: one bool."""
+    if value is not None:
+        single = value.type.is_static and value.type.max_size == 1
+        op.require(single and value.dtype is bool_, f"{what} is {value.type}; one bool is needed")
+
+
+def truth(array: Any) -> bool:
+    return bool(np.asarray(array).reshape(()))
+
+
+class If(Op):
+    """ONNX If: the results of then_branch where the condition holds, else those of else_branch (If-25).
+
+    Where the branches differ in a size, the result has a dimension of its own, between the two.
+    """
+
+    cond: Value
+    captured: tuple[Value, ...] = ()
+    then_branch: Graph
+    else_branch: Graph
+
+    def infer(self) -> tuple[TensorType, ...]:
+        require_switch(self, self.cond, "the condition")
+        for graph, what in ((self.then_branch, "then_branch"), (self.else_branch, "else_branch")):
+            require_inputs(self, graph, what, (), self.captured)
+        pairs = list(zip(self.then_branch.outputs, self.else_branch.outputs))
+        self.require(len(self.then_branch.outputs) == len(self.else_branch.outputs),
+                     f"the branches give {len(self.then_branch.outputs)} and {len(self.else_branch.outputs)} results")
+        return tuple(self._merged(number, a.type, b.type) for number, (a, b) in enumerate(pairs))
+
+    def _merged(self, number: int, a: TensorType, b: TensorType) -> TensorType:
+        self.require(a.dtype is b.dtype and a.rank == b.rank, f"result {number} is {a} in one branch, {b} in the other")
+        return a.with_shape(tuple(m if same_dim(m, n) else between(m, n) for m, n in zip(a.shape, b.shape)))
+
+    def reference(self, cond, captured):
+        return tuple(run_body(self.then_branch if truth(cond) else self.else_branch, captured))
+
+
+def between(a: Any, b: Any) -> Expr:
+    """A dimension that is known to be one of two only when the model runs."""
+    lows, highs = zip(*((d, d) if isinstance(d, int) else (d.lo, d.hi) for d in (a, b)))
+    return fresh("size", min(lows), max(highs))
+
+
+class Loop(Op):
+    """ONNX Loop: run the body while the condition holds, at most m times (Loop-25).
+
+    The body maps (iteration, condition, state...) to (condition, state..., scan results...); a scan result is stacked over the iterations.
+    """
+
+    m: Value | None = None
+    cond: Value | None = None
+    initial: tuple[Value, ...] = ()
+    captured: tuple[Value, ...] = ()
+    body: Graph
+
+    def infer(self) -> tuple[TensorType, ...]:
+        require_switch(self, self.cond, "the condition")
+        self.require(self.m is None or self.m.dtype is i64 and self.m.type.max_size == 1, "the trip count must be one i64")
+        types = [v.type for v in self.initial]
+        require_inputs(self, self.body, "body", [TensorType(i64, ()), TensorType(bool_, ()), *types], self.captured)
+        self.require(len(self.body.outputs) > len(types),
+                     f"body gives {len(self.body.outputs)} results, a condition and {len(types)} states are needed")
+        require_switch(self, self.body.outputs[0], "the condition that body gives")
+        states, scans = self.body.outputs[1:len(types) + 1], self.body.outputs[len(types) + 1:]
+        require_states(self, states, types)
+        trips = self._trips() if scans else 0
+        return (*types, *(v.type.with_shape((trips, *v.shape)) for v in scans))
+
+    def _trips(self) -> Any:
+        """How many iterations there are, as a dimension."""
+        most = self.m.elements if self.m is not None else None
+        if most is None:
+            raise Unsupported("Loop: the number of iterations is not known at compile time, so its scan results have no size",
+                              loc=self._pending_loc, hint="make the trip count a constant")
+        count = dim(maximum(most[0], 0)) if isinstance(most[0], Expr) else max(most[0], 0)
+        if self._never_stops():
+            return count
+        return fresh("trips", 0, count.hi if isinstance(count, Expr) else count)
+
+    def _never_stops(self) -> bool:
+        """Whether the condition is true for sure: a constant, or handed through from the start."""
+        started = self.cond is None or self.cond.is_constant and truth(self.cond.array)
+        kept = through_identity(self.body.outputs[0])
+        return started and (kept is self.body.inputs[1] or kept.is_constant and truth(kept.array))
+
+    def reference(self, m, cond, initial, captured):
+        limit = np.inf if m is None else int(np.asarray(m).reshape(()))
+        holds, states, trip = cond is None or truth(cond), list(initial), 0
+        rows: list[list[np.ndarray]] = []
+        while holds and trip < limit:
+            keep, *rest = run_body(self.body, [np.int64(trip), np.bool_(True), *states, *captured])
+            holds, states, trip = truth(keep), rest[:len(states)], trip + 1
+            rows.append(rest[len(states):])
+        scans = self.body.outputs[len(states) + 1:]
+        return (*states, *(stacked([row[n] for row in rows], v.type) for n, v in enumerate(scans)))
+
+
+def through_identity(value: Value) -> Value:
+    """The value that Identity operators hand on."""
+    while type(value.op).__name__ == "Identity":
+        value = value.op.operands[0]
+    return value
+
+
+def require_states(op: Op, given: Sequence[Value], types: Sequence[TensorType]) -> None:
+    """The body hands on states of the types it takes; Unsupported when a state changes its shape."""
+    for number, (value, type_) in enumerate(zip(given, types)):
+        op.require(value.dtype is type_.dtype, f"state {number} is {type_}, body gives {value.type}")
+        if not same_shape(value.shape, type_.shape):
+            raise Unsupported(f"{type(op).__name__}: state {number} is {type_}, but body gives {value.type}", loc=op._pending_loc,
+                              hint="a state must keep its shape")
+
+
+def stacked(rows: Sequence[np.ndarray], element: TensorType, axis: int = 0) -> np.ndarray:
+    """Arrays joined along a new axis; without any, an empty array of that element type (symbolic sizes at their least)."""
+    if rows:
+        return np.stack(rows, axis=axis)
+    shape = [d if isinstance(d, int) else d.lo for d in element.shape]
+    return np.zeros((*shape[:axis], 0, *shape[axis:]), element.dtype.numpy)
+
+
+class Scan(Op):
+    """ONNX Scan: run the body on one slice of every scan input after the other (Scan-25).
+
+    The body maps (state..., slices...) to (state..., slices of the scan results...). Operands are the states, then num_scan_inputs tensors.
+    """
+
+    initial_state_and_scan_inputs: tuple[Value, ...] = ()
+    captured: tuple[Value, ...] = ()
+    body: Graph
+    num_scan_inputs: int
+    scan_input_axes: tuple = ()
+    scan_input_directions: tuple = ()
+    scan_output_axes: tuple = ()
+    scan_output_directions: tuple = ()
+
+    def infer(self) -> tuple[TensorType, ...]:
+        given = self.initial_state_and_scan_inputs
+        self.require(all(v is not None for v in given), "an operand is absent", hint="Scan-8 with sequence_lens has no newer form")
+        self.require(0 < self.num_scan_inputs <= len(given), f"num_scan_inputs is {self.num_scan_inputs} of {len(given)} operands")
+        types, inputs = [v.type for v in given[:-self.num_scan_inputs]], given[-self.num_scan_inputs:]
+        axes = self._axes("scan_input_axes", [v.type.rank for v in inputs])
+        length = inputs[0].shape[axes[0]]
+        for value, axis in zip(inputs, axes):
+            self.require(same_dim(value.shape[axis], length), f"scan inputs are {length} and {value.shape[axis]} long")
+        slices = [v.type.with_shape(v.shape[:a] + v.shape[a + 1:]) for v, a in zip(inputs, axes)]
+        require_inputs(self, self.body, "body", [*types, *slices], self.captured)
+        self.require(len(self.body.outputs) >= len(types), f"body gives {len(self.body.outputs)} results for {len(types)} states")
+        require_states(self, self.body.outputs, types)
+        scans = self.body.outputs[len(types):]
+        places = self._axes("scan_output_axes", [v.type.rank + 1 for v in scans])
+        for name, count in (("scan_input_directions", len(inputs)), ("scan_output_directions", len(scans))):
+            self.require(all(d in (0, 1) for d in self._per(getattr(self, name), count)), f"{name} must be 0 or 1")
+        return (*types, *(v.type.with_shape((*v.shape[:a], length, *v.shape[a:])) for v, a in zip(scans, places)))
+
+    def _axes(self, name: str, ranks: Sequence[int]) -> list[int]:
+        """The axes that attribute `name` gives, one a tensor, counted from the front."""
+        return [normal_axis(self, a, rank, f"{name} entry") for rank, a in zip(ranks, self._per(getattr(self, name), len(ranks)))]
+
+    def _per(self, values: Sequence[int], count: int) -> tuple[int, ...]:
+        """An attribute as one entry a tensor; absent means 0 for each."""
+        self.require(len(values) in (0, count), f"{len(values)} axes or directions are given for {count} tensors")
+        return tuple(values) or (0,) * count
+
+    def reference(self, given, captured):
+        states, inputs = list(given[:-self.num_scan_inputs]), given[-self.num_scan_inputs:]
+        ways = zip(inputs, self._per(self.scan_input_axes, len(inputs)), self._per(self.scan_input_directions, len(inputs)))
+        moved = [np.moveaxis(x, axis, 0)[::-1 if backward else 1] for x, axis, backward in ways]
+        rows = []
+        for slices in zip(*moved):
+            results = run_body(self.body, [*states, *slices, *captured])
+            states = results[:len(states)]
+            rows.append(results[len(states):])
+        scans = self.body.outputs[len(states):]
+        places = zip(scans, self._per(self.scan_output_axes, len(scans)), self._per(self.scan_output_directions, len(scans)))
+        return (*states, *(stacked([row[n] for row in (rows[::-1] if backward else rows)], v.type, axis % (v.type.rank + 1))
+                           for n, (v, axis, backward) in enumerate(places)))

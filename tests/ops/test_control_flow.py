@@ -1,0 +1,168 @@
+"""If, Loop and Scan: whole models against onnxruntime, inferred sizes, error messages."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from edgec.errors import TypeMismatch, Unsupported
+from edgec.expr import Expr, var
+from edgec.graph import Graph, constant, graph_input, run_reference
+from edgec.interpreter import interpret
+from edgec.onnx_reader import load
+from edgec.ops.arithmetic import Add
+from edgec.ops.control_flow import If, Loop, Scan
+from edgec.ops.comparison import Identity
+from edgec.types import TensorType, bool_, f32, i64
+
+HEADER = '<ir_version: 8, opset_import: ["": 18]>\n'
+
+
+def agree(text, **arrays):
+    """The model's results in the interpreter, after comparing them with onnxruntime's."""
+    model = onnx.parser.parse_model(HEADER + text)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    expected = onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, arrays)
+    found = interpret(load(model), arrays)
+    for name, array in zip(found, expected):
+        assert found[name].dtype == array.dtype
+        np.testing.assert_allclose(found[name], array, rtol=1e-6)
+    return list(found.values())
+
+
+IF = """choose (bool[1] cond, float[3] x, float[3] y) => (float[3] z, float[3] w) {
+    s = Add (x, y)
+    z, w = If (cond) <
+        then_branch = then () => (float[3] a, float[3] b) { a = Mul (s, x)  b = Identity (y) },
+        else_branch = other () => (float[3] c, float[3] d) { t = Neg (s)  c = Add (t, y)  d = Identity (x) }>
+}"""
+
+
+@pytest.mark.parametrize("cond", [True, False])
+def test_if_takes_one_branch_with_outer_values(cond):
+    x, y = np.array([1, 2, 3], np.float32), np.array([4, 5, 6], np.float32)
+    z, w = agree(IF, cond=np.array([cond]), x=x, y=y)
+    np.testing.assert_array_equal(z, (x + y) * x if cond else -x)
+    np.testing.assert_array_equal(w, y if cond else x)
+
+
+LOOP = """power (float[2] x, bool go) => (float[2] y, float[5, 2] rows) {
+    m = Constant <value = int64 {5}> ()
+    y, rows = Loop (m, go, x) <body = step (int64 i, bool c, float[2] s) => (bool keep, float[2] t, float[2] row) {
+        keep = Identity (c)
+        f = Cast <to = 1> (i)
+        u = Mul (s, x)
+        t = Add (u, f)
+        row = Neg (s)
+    }>
+}"""
+
+
+def test_loop_carries_a_state_and_stacks_scan_results():
+    y, rows = agree(LOOP, x=np.array([0.5, -1.5], np.float32), go=np.array(True))
+    np.testing.assert_array_equal(rows[0], [-0.5, 1.5])
+    assert y.shape == (2,) and rows.shape == (5, 2)
+
+
+WHILE = """count (int64 x) => (int64 y, int64[n] rows) {
+    m = Constant <value = int64 {20}> ()
+    yes = Constant <value_int = 1> ()
+    go = Cast <to = 9> (yes)
+    y, rows = Loop (m, go, x) <body = step (int64 i, bool c, int64 s) => (bool keep, int64 t, int64 row) {
+        t = Add (s, s)
+        limit = Constant <value = int64 {50}> ()
+        keep = Less (t, limit)
+        row = Identity (s)
+    }>
+}"""
+
+
+def test_loop_stops_when_its_condition_fails():
+    y, rows = agree(WHILE, x=np.array(3, np.int64))
+    assert y == 96 and rows.tolist() == [3, 6, 12, 24, 48]
+
+
+SCAN = """running (float[2] init, float[3, 2] x, float[2, 3] w) => (float[2] last, float[2, 3] sums, float[3, 2] products) {
+    last, sums, products = Scan <num_scan_inputs = 2, scan_input_axes = [0, 1], scan_input_directions = [1, 0],
+                                 scan_output_axes = [1, 0], scan_output_directions = [0, 1],
+        body = step (float[2] s, float[2] a, float[2] b) => (float[2] t, float[2] u, float[2] v) {
+            t = Add (s, a)
+            u = Identity (t)
+            v = Mul (b, init)
+        }> (init, x, w)
+}"""
+
+
+def test_scan_slices_along_axes_in_both_directions():
+    random = np.random.default_rng(0)
+    init, x, w = (random.standard_normal(s).astype(np.float32) for s in ((2,), (3, 2), (2, 3)))
+    last, sums, products = agree(SCAN, init=init, x=x, w=w)
+    np.testing.assert_allclose(last, init + x.sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(sums[:, 0], init + x[2], rtol=1e-6)
+    np.testing.assert_allclose(products[0], w[:, 2] * init, rtol=1e-6)
+
+
+def value(name, *shape, dtype=f32, tag=0):
+    return graph_input(name, TensorType(dtype, shape), tag=tag)
+
+
+def graph(inputs, *outputs):
+    return Graph(tuple(inputs), outputs, tuple(f"y{n}" for n in range(len(outputs))))
+
+
+COND, X, Y = value("cond", dtype=bool_), value("x", 3), value("y", 3)
+COUNT, GO, STATE = value("i", dtype=i64), value("go", dtype=bool_), value("s", 3)
+
+
+def body(*results, inputs=(STATE,)):
+    return graph((COUNT, GO, *inputs), *results)
+
+
+def test_branches_of_different_sizes_give_a_bounded_dimension():
+    longer = constant(np.zeros(7, np.float32))
+    op = If(COND, (X,), graph([X], Add(X, X).output), graph([X], longer))
+    [size] = op.output.shape
+    assert isinstance(size, Expr) and (size.lo, size.hi) == (3, 7)
+    x = np.ones(3, np.float32)
+    assert [run_reference(op, [np.array(c), x])[0].shape for c in (True, False)] == [(3,), (7,)]
+
+
+def test_the_trip_count_is_exact_only_where_nothing_stops_the_loop():
+    m, grown = constant(np.int64(4)), Add(STATE, STATE).output
+    assert Loop(m, None, (X,), (), body(Identity(GO).output, grown, grown)).results[1].shape == (4, 3)
+    stops = value("stops", dtype=bool_)
+    size = Loop(m, None, (X,), (stops,), body(stops, grown, grown, inputs=(STATE, stops))).results[1].shape[0]
+    assert (size.lo, size.hi) == (0, 4)
+    n = var("n", 0, 6)
+    scan = Scan((X, value("rows", n, 3)), (), graph((STATE, value("row", 3)), STATE, STATE), 1)
+    assert scan.results[1].shape == (n, 3)
+
+
+def test_a_loop_that_does_not_run_gives_its_state_and_no_rows():
+    op = Loop(constant(np.int64(0)), None, (X,), (), body(GO, STATE, STATE))
+    y, rows = run_reference(op, [np.int64(0), np.ones(3, np.float32)])
+    assert y.tolist() == [1, 1, 1] and rows.shape == (0, 3)
+
+
+@pytest.mark.parametrize("error, make, message", [
+    (TypeMismatch, lambda: If(X, (), graph([], Y), graph([], Y)), "the condition is f32\\[3\\]; one bool is needed"),
+    (TypeMismatch, lambda: If(COND, (X,), graph([], Y), graph([X], Y)), "then_branch has 0 inputs, it is given 1"),
+    (TypeMismatch, lambda: If(COND, (X,), graph([value("z", 4)], Y), graph([X], Y)), r"%z, is f32\[4\], it is given f32\[3\]"),
+    (TypeMismatch, lambda: If(COND, (), graph([], X), graph([], X, Y)), "the branches give 1 and 2 results"),
+    (TypeMismatch, lambda: If(COND, (), graph([], X), graph([], value("z", 3, 1))), r"result 0 is f32\[3\] in one branch"),
+    (TypeMismatch, lambda: Loop(X, None, (X,), (), body(GO, STATE)), "the trip count must be one i64"),
+    (TypeMismatch, lambda: Loop(None, GO, (X,), (), body(GO)), "body gives 1 results, a condition and 1 states are needed"),
+    (TypeMismatch, lambda: Loop(None, GO, (X,), (), body(STATE, STATE)), "the condition that body gives is f32"),
+    (TypeMismatch, lambda: Loop(None, GO, (X,), (), body(GO, COUNT)), r"state 0 is f32\[3\], body gives i64\[\]"),
+    (Unsupported, lambda: Loop(None, GO, (X,), (), body(GO, value("z", 4))), "a state must keep its shape"),
+    (Unsupported, lambda: Loop(None, GO, (X,), (), body(GO, STATE, STATE)), "the number of iterations is not known"),
+    (TypeMismatch, lambda: Scan((X,), (), graph([STATE], STATE), 2), "num_scan_inputs is 2 of 1 operands"),
+    (TypeMismatch, lambda: Scan((value("a", 2, 3), value("b", 4, 3)), (), graph([X, Y], X), 2), "scan inputs are 2 and 4 long"),
+    (TypeMismatch, lambda: Scan((value("a", 2, 3),), (), graph([X], X), 1, (2,)), "scan_input_axes entry 2 is outside"),
+    (TypeMismatch, lambda: Scan((value("a", 2, 3),), (), graph([X], X), 1, (), (2,)), "must be 0 or 1"),
+    (TypeMismatch, lambda: Scan((value("a", 2, 3),), (), graph([X], X), 1, (0, 0)), "2 axes or directions are given for 1 tensors"),
+])
+def test_errors(error, make, message):
+    with pytest.raises(error, match=message):
+        make()
