@@ -458,7 +458,9 @@ class _Function:
         return self.emit(f"{'lshr' if e.dtype.kind == 'u' else 'ashr'} {self.of(e)} {x}, {y}")
 
     def _arithmetic(self, e: Expr, local: dict[Expr, str]) -> str:
-        x, y = (self.operand(a, e.lanes, local) for a in e.args)
+        x, *others, y = (self.operand(a, e.lanes, local) for a in e.args)
+        for factor in others:  # index products keep more than two factors
+            x = self.emit(f"{INT_OPS[e.op]} {self.of(e)} {x}, {factor}")
         if e.dtype.is_float:
             return self.emit(f"{FLOAT_OPS[e.op]} {self.of(e)} {x}, {y}")
         if e.op in ("div", "mod"):

@@ -21,7 +21,7 @@ class Memory:
     """Buffers with the actual sizes of symbolic dimensions; `bindings` are those by name, `symbols` the same by variable."""
 
     def __init__(self, program: Program, arrays: Mapping[Any, np.ndarray], arena: bool = False):
-        """Inputs by Buffer or name; with `arena`, temporaries share one block of `program.arena_bytes`. ModelError where inputs do not fit."""
+        """Inputs by Buffer or name; with `arena`, temporaries share `program.arena_bytes`. ModelError where inputs do not fit."""
         self.program = program
         given = {b: np.asarray(array) for b in program.inputs for array in [arrays.get(b, arrays.get(b.name))] if array is not None}
         self.bindings = bind_symbols(program, given)

@@ -4,11 +4,12 @@
     Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
     Kernel   ::= name axes: Axis* stages: Stage*
     Axis     ::= var extent                      -- the outer axes, shared by all stages
-    Stage    ::= name axes: Axis* value: Expr target: Buffer|None indices: Expr*
-                                                 -- inner axes; target None is scratch that lives inside one outer point
+    Stage    ::= name axes: Axis* value: Expr target: Buffer indices: Expr* combine? guards?
+                                                 -- inner axes; target[indices] (= | combine=) value at every point inside the guards
 
-A stage's value reads buffers and earlier stages of its kernel (`expr.read`), and holds reductions (`expr.reduce`). The last stage(s)
-store to buffers: target[indices] = value at every point of outer x inner axes. A stage in scratch is read by its inner indices.
+A stage's value reads buffers (`expr.read`) and holds reductions (`expr.reduce`). A target of kind "scratch" is an intermediate that lives
+inside one outer point; later stages of the kernel read it. Neighbouring stages over the very same axes that do not read each other are
+several results of one walk. With a `combine` a stage is an update: it merges into what the target holds, points in order of the axes.
 
     softmax over rows: axes (n < 4); m[] = max_over(c; x[n,c]); e[c] = exp(x[n,c] - m[]); s[] = sum_over(c; e[c]); y[n,c] = e[c] / s[]
 """
@@ -109,6 +110,8 @@ class Stage:
     value: Expr
     target: Buffer | None = None
     indices: tuple[Expr, ...] = ()
+    combine: str = ""  # "" stores; add, mul, min, max, or, and merge into what is there
+    guards: tuple[tuple[Expr, Expr], ...] = ()  # (index, extent): the store happens where 0 <= index < extent for all
 
     @property
     def dtype(self) -> DType:

@@ -85,7 +85,8 @@ class _Machine:
         """`count` elements of a parameter from `at` on."""
         if not 0 <= at <= self.sizes[param] - count:
             places = ", ".join(f"{v.data} = {n}" for v, n in self.variables.items())
-            raise Internal(f"{self.loops.name}: {what} {param.name}[{at}] of {count} elements leaves its {self.sizes[param]}", notes=[places])
+            message = f"{what} {param.name}[{at}] of {count} elements leaves its {self.sizes[param]}"
+            raise Internal(f"{self.loops.name}: {message}", notes=[places])
         return self.memory[param][at:at + count]
 
     def value(self, root: Expr, memo: dict[int, Value] | None = None) -> Value:

@@ -37,8 +37,8 @@ class _Reader:
         while self.open[-1].indent >= indent:
             self._close()
         head = tokens.peek() if tokens.kind != "string" else ""
-        readers = {"loops": self._loops, "symbols": self._symbols, "param": self._param, "for": self._for, "if": self._if, "else": self._else,
-                   "block": self._block, "call": self._call, "barrier": self._barrier}
+        readers = {"loops": self._loops, "symbols": self._symbols, "param": self._param, "for": self._for, "if": self._if,
+                   "else": self._else, "block": self._block, "call": self._call, "barrier": self._barrier}
         if tokens.kind == "shared":
             number = tokens.take()
             tokens.expect("=")

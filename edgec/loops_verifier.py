@@ -67,8 +67,9 @@ class _Checker:
                 self.require(condition.dtype is bool_ and condition.lanes == 1, f"the condition {condition} is no single truth value")
                 return self.body(body, assigned) & self.body(orelse, assigned)
             case Let(register=register, value=value):
-                self.require(value.dtype is register.dtype, f"{value.dtype} is assigned to register {register.name} of {register.dtype}")
-                self.require(value.lanes in (1, register.lanes), f"{value.lanes} lanes are assigned to register {register.name} of {register.lanes}")
+                name = f"register {register.name}"
+                self.require(value.dtype is register.dtype, f"{value.dtype} is assigned to {name} of {register.dtype}")
+                self.require(value.lanes in (1, register.lanes), f"{value.lanes} lanes are assigned to {name} of {register.lanes}")
                 return assigned | {register}
             case Store():
                 self.store(statement)

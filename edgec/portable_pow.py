@@ -79,7 +79,7 @@ def product(m: Arithmetic, y: Expr, pair: Pair) -> Pair:
 
 def exp2_of_pair(m: Arithmetic, pair: Pair) -> Expr:
     """2^(high + low): inf above the largest finite result, 0 below the smallest normal one."""
-    high = m.at_least(-float(m.bias), m.at_most(float(m.bias) + 2, pair[0]))
+    high = m.at_least(-float(m.bias), m.at_most(float(m.bias) + 3, pair[0]))
     low = m.at_least(-1.0, m.at_most(1.0, pair[1]))
     n, scale = split_exponent(m, high + m.real(magic(m)), 0, limit=True)
     return m.horner((high - n) + low, EXP2[m.dtype.name]) * scale

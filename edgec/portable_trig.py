@@ -22,7 +22,7 @@ COS = {"f32": (0.041666646, -0.0013887308, 2.4432107e-05), "f64": tuple((-1)**k 
 
 def limit(m: Arithmetic) -> float:
     """The largest |x| whose reduction is good."""
-    return 2.0**20 if m.dtype.name == "f64" else 2.0**22 if m.fma else 102400.0
+    return 2.0**20 if m.dtype.name == "f64" else 2.0**18 if m.fma else 102400.0
 
 
 def sin(m: Arithmetic, x: Expr) -> Expr:
@@ -53,11 +53,27 @@ def reduced(m: Arithmetic, magnitude: Expr) -> tuple[Expr, Expr]:
     near = select(compare("le", magnitude, m.real(limit(m))), magnitude, magnitude * m.real(0.0))
     shift = m.real(1.5 * 2.0**m.mantissa)
     shifted = m.mul_add(near, m.real(2 / pi), shift)
-    n = shifted - shift
-    rest = near
-    for part in (HALF_PI_FUSED if m.fma else HALF_PI_PARTS)[m.dtype.name]:
-        rest = m.mul_add(n, m.real(-part), rest)
-    return m.bits(shifted), rest
+    return m.bits(shifted), _less_multiple(m, near, m.real(0.0) - (shifted - shift))
+
+
+def _less_multiple(m: Arithmetic, x: Expr, n: Expr) -> Expr:
+    """x + n * pi/2, where the sum is at most about pi/4.
+
+    The sums with the first parts are exact, since they cancel the leading digits. With products that round once the rest is simple; else the
+    products with all but the last part are exact, and what their sums lose is kept until the end.
+    """
+    if m.fma:
+        for part in HALF_PI_FUSED[m.dtype.name]:
+            x = m.mul_add(n, m.real(part), x)
+        return x
+    exact, kept, last = HALF_PI_PARTS[m.dtype.name]
+    for part in exact:
+        x = x + n * m.real(part)
+    lost = n * m.real(last)
+    for part in kept:
+        x, error = m.sum_exactly(x, n * m.real(part))
+        lost = lost + error
+    return x + lost
 
 
 def is_odd(m: Arithmetic, quadrant: Expr) -> Expr:

@@ -28,7 +28,8 @@ CHUNK_BYTES = 64 << 20
 POINT_BYTES = 48  # of one point while it is evaluated: a few index arrays and values
 
 
-def run_program(program: Program, arrays: Mapping[Any, np.ndarray], *, chunk_bytes: int = CHUNK_BYTES, arena: bool = False) -> dict[str, np.ndarray]:
+def run_program(program: Program, arrays: Mapping[Any, np.ndarray], *, chunk_bytes: int = CHUNK_BYTES,
+                arena: bool = False) -> dict[str, np.ndarray]:
     """Outputs by name, for inputs by name or Buffer. ModelError where inputs do not fit; Internal where a kernel leaves a buffer."""
     memory = run_memory(program, arrays, chunk_bytes=chunk_bytes, arena=arena)
     return {b.name: memory.array(b).copy() for b in program.outputs}

@@ -14,7 +14,8 @@ from typing import Any, Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from edgec.expr import Combine, Expr, argument, binary, cast, const, fresh, inside, maximum, minimum, read, reduce, reduce_over, select, unary, var
+from edgec.expr import (Combine, Expr, argument, binary, cast, const, fresh, inside, maximum, minimum, read, reduce, reduce_over, select, unary,
+                        var)
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Loops, Param, Register, Stmt, Store, get, horizontal, lane, load, splat
 from edgec.types import f32, i32, index
@@ -117,7 +118,8 @@ class _Draft:
     steps: list[Kernel] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.input, self.output = Buffer("x", f32, (self.rows, self.columns), "input"), Buffer("y", f32, (self.rows, self.columns), "output")
+        shape = (self.rows, self.columns)
+        self.input, self.output = Buffer("x", f32, shape, "input"), Buffer("y", f32, shape, "output")
         self.known = [self.input]
 
     def axes(self) -> tuple[Axis, Axis]:
@@ -192,7 +194,8 @@ def _body(draw: Any, params: tuple[Param, Param], variables: list[Expr], registe
     for _ in range(draw(st.integers(1, 3))):
         match draw(st.sampled_from(["let", "store", "for", "if"] if depth else ["let", "store"])):
             case "let":
-                register = draw(st.sampled_from(mine)) if mine and draw(st.booleans()) else Register("t.acc", f32, draw(st.sampled_from([1, 4, 8])))
+                again = mine and draw(st.booleans())
+                register = draw(st.sampled_from(mine)) if again else Register("t.acc", f32, draw(st.sampled_from([1, 4, 8])))
                 found.append(Let(register, _value(draw, params, variables, mine, register.lanes)))
                 mine.append(register)
             case "store":
@@ -217,7 +220,8 @@ def _place(draw: Any, variables: Sequence[Expr]) -> Expr:
     return minimum(i * draw(st.integers(0, 9)) + draw(st.integers(0, 20)), 80)
 
 
-def _value(draw: Any, params: tuple[Param, Param], variables: Sequence[Expr], registers: Sequence[Register], lanes: int, depth: int = 2) -> Expr:
+def _value(draw: Any, params: tuple[Param, Param], variables: Sequence[Expr], registers: Sequence[Register], lanes: int,
+           depth: int = 2) -> Expr:
     """An f32 expression of that many lanes."""
     leaves = [load(draw(st.sampled_from(params)), _place(draw, variables), lanes, draw(st.integers(0, lanes - 1))),
               splat(const(draw(st.floats(-9, 9, width=32)), f32), lanes)]

@@ -45,7 +45,7 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
         for root in dict.fromkeys([*stored, *(node.data.root for node in buffer_reads(kernel))]):
             if root.kind in ("temporary", "scratch"):
                 if root not in stored and root not in found:
-                    raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by kernel {kernel.name}"])
+                    raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by {kernel.name}"])
                 found[root] = (found.get(root, (step, step))[0], step)
     return found
 
@@ -108,7 +108,8 @@ def _blocks(program: Program, in_place: bool) -> list[_Block]:
     for step, kernel in enumerate(program.steps if in_place else ()):
         heir = _heir(kernel, step, lives)
         for root in takes_place_of(kernel) if heir else ():
-            if root in lives and lives[root][1] == step and lives[root][0] < step and root.kind == "temporary" and _size(root) == _size(heir):
+            dies = root in lives and lives[root][0] < lives[root][1]
+            if dies and root.kind == "temporary" and _size(root) == _size(heir):
                 chains[root].append(heir)
                 chains[heir] = chains[root]
                 break

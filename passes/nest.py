@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Sequence
 
 from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral, rebuild, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Stage
@@ -29,31 +29,54 @@ class Domain:
 
 
 @dataclass(frozen=True, eq=False)
-class Nest:
-    """One store per point of `axes`: target[offset] = value."""
+class Result:
+    """One store per point: target[offset] (= | combine=) value where the guards hold."""
 
-    axes: tuple[Axis, ...]
     value: Expr
     target: Param
     offset: Expr
-    domains: dict[Expr, Domain]  # what is known of each reduce node in value
+    combine: str = ""
+    guards: tuple[tuple[Expr, Expr], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Nest:
+    """One or more results at every point of `axes`."""
+
+    axes: tuple[Axis, ...]
+    results: tuple[Result, ...]
+    domains: dict[Expr, Domain]  # what is known of each reduce node in the values
+
+    @property
+    def values(self) -> tuple[Expr, ...]:
+        return tuple(r.value for r in self.results)
+
+    @property
+    def offset(self) -> Expr:
+        """Where the first result goes (the others follow the same walk)."""
+        return self.results[0].offset
+
+    @property
+    def is_update(self) -> bool:
+        return any(r.combine for r in self.results)
 
     @property
     def loads(self) -> list[Expr]:
-        return [n for n in walk(self.value) if n.op == "load"]
+        return [n for n in walk(*self.values) if n.op == "load"]
 
 
-def flatten(stage: Stage, axes: tuple[Axis, ...], params: dict[Buffer, Param]) -> Nest:
-    """The nest of a stage; `params` maps every root buffer to its parameter."""
+def flatten(together: Sequence[Stage], axes: tuple[Axis, ...], params: dict[Buffer, Param]) -> Nest:
+    """The nest of stages that share their axes; `params` maps every root buffer to its parameter."""
     def flat(node: Expr) -> Expr | None:
         if node.op != "read":
             return None
         buffer: Buffer = node.data
         return load(params[buffer.root], buffer.flat(node.args))
 
-    value = transform((stage.value,), flat)[0]
-    nest = Nest(axes, value, params[stage.target.root], stage.target.flat(stage.indices), {})
-    return merge_axes(_find_domains(nest))
+    values = transform([s.value for s in together], flat)
+    results = tuple(Result(v, params[s.target.root], transform((s.target.flat(s.indices),), flat)[0], s.combine,
+                           tuple(tuple(transform(pair, flat)) for pair in s.guards)) for s, v in zip(together, values))
+    return merge_axes(_find_domains(Nest(axes, results, {})))
 
 
 def _find_domains(nest: Nest) -> Nest:
@@ -72,8 +95,8 @@ def _find_domains(nest: Nest) -> Nest:
         domains[node] = Domain(parts.combine, parts.axes, parts.extents, parts.init, body, guards)
         return node
 
-    value = transform((nest.value,), visit)[0]
-    return replace(nest, value=value, domains=domains)
+    values = transform(nest.values, visit)
+    return replace(nest, results=tuple(replace(r, value=v) for r, v in zip(nest.results, values)), domains=domains)
 
 
 def _domain_key(node: Expr, guards: tuple[tuple[Expr, Expr], ...]) -> tuple:
@@ -122,13 +145,14 @@ def merge_axes(nest: Nest) -> Nest:
 
 
 def _offsets(nest: Nest) -> list[Expr]:
-    return [nest.offset, *(n.args[0] for n in nest.loads)]
+    return [*(r.offset for r in nest.results), *(n.args[0] for n in nest.loads)]
 
 
 def _other_uses(nest: Nest) -> frozenset:
     """Variables that matter beyond load offsets: in guards, comparisons, casts of indices."""
     found: set[Expr] = set()
-    roots = [nest.value, *(e for d in nest.domains.values() for pair in d.guards for e in pair)]
+    guards = [pair for d in nest.domains.values() for pair in d.guards] + [pair for r in nest.results for pair in r.guards]
+    roots = [*nest.values, *(e for pair in guards for e in pair)]
     inner: set[int] = set()
     for node in walk(*roots):
         if node.op == "load":
@@ -138,14 +162,13 @@ def _other_uses(nest: Nest) -> frozenset:
             for a in node.args[2:] if node.op == "inside" else node.args:
                 if a.dtype is index:
                     found |= a.free
-    for d in nest.domains.values():
-        for pair in d.guards:
-            found |= pair[0].free
+    for pair in guards:
+        found |= pair[0].free
     return frozenset(found)
 
 
 def _mergeable(nest: Nest, outer: Axis, inner: Axis) -> bool:
-    if not isinstance(inner.extent, int) or {outer.var, inner.var} & _other_uses(nest):
+    if nest.is_update or not isinstance(inner.extent, int) or {outer.var, inner.var} & _other_uses(nest):
         return False
     for offset in _offsets(nest):
         a, b = coefficient(offset, outer.var), coefficient(offset, inner.var)
@@ -168,14 +191,18 @@ def substitute_nest(nest: Nest, values: dict[Expr, Expr]) -> Nest:
     mapping: dict[Expr, Expr] = {}
     done: dict[int, Expr] = {}
     domains: dict[Expr, Domain] = {}
-    for node in walk(nest.value):
+    for node in walk(*nest.values):
         if node.op == "reduce" and node in nest.domains:
             new = _substitute_domain(nest.domains[node], node, values, done)
             domains[new[0]] = new[1]
             done[id(node)] = new[0]
         else:
             done[id(node)] = values.get(node) if node in values else rebuild(node, [done[id(a)] for a in node.args])
-    return replace(nest, value=done[id(nest.value)], offset=substitute(nest.offset, values), domains=domains)
+    def moved(r: Result) -> Result:
+        guards = tuple((substitute(i, values), substitute(e, values)) for i, e in r.guards)
+        return Result(done[id(r.value)], r.target, substitute(r.offset, values), r.combine, guards)
+
+    return replace(nest, results=tuple(map(moved, nest.results)), domains=domains)
 
 
 def _substitute_domain(d: Domain, node: Expr, values: dict[Expr, Expr], done: dict[int, Expr]) -> tuple[Expr, Domain]:

@@ -26,7 +26,9 @@ from edgec.types import index
 class Tables:
     """The parameters of one kernel: one per root buffer, and the packed tables made for it (equal tables once)."""
 
-    def __init__(self, buffers: Sequence[Buffer], written: Sequence[Buffer]):
+    def __init__(self, buffers: Sequence[Buffer], written: Sequence[Buffer], growth: float = 1.0):
+        """`growth` bounds the size of a table, relative to the constant it is made from."""
+        self.growth = growth
         self.params = {b: Param(f"p{n}", b.dtype, b.max_size, b in written, b.kind == "constant") for n, b in enumerate(buffers)}
         self._sources = {p: b for b, p in self.params.items()}
         self._made: dict[tuple, Param] = {}
@@ -71,7 +73,7 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     if any(not isinstance(extents.get(v), int) for v in axes) or any(v not in extents for v in n.free):
         return None
     sizes = [extents[v] for v in axes]
-    if int(np.prod(sizes, dtype=np.int64)) * segment.piece.width * segment.count > 4 * n.data[0].size + 4096:
+    if int(np.prod(sizes, dtype=np.int64)) * segment.piece.width * segment.count > tables.growth * n.data[0].size + 1024:
         return None
     key = (n.data[0], n, segment, tuple(axes))
     data = _table(n, vector.var, segment, axes, sizes, tables.data(n.data[0]))

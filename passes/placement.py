@@ -64,10 +64,11 @@ class _Search:
 
     def attempt(self, order: list[int]) -> int:
         """Place in this order, each at the lowest gap that holds it; keep the result when it is no worse than the best. Its size."""
-        offsets, size = [-1] * len(self.intervals), 0
+        sizes = [interval.bytes for interval in self.intervals]
+        offsets, size = [-1] * len(sizes), 0
         for n in order:
-            offsets[n] = _lowest_gap(self.intervals[n].bytes, [(offsets[m], self.intervals[m].bytes) for m in self.neighbours[n] if offsets[m] >= 0])
-            size = max(size, offsets[n] + self.intervals[n].bytes)
+            offsets[n] = _lowest_gap(sizes[n], [(offsets[m], sizes[m]) for m in self.neighbours[n] if offsets[m] >= 0])
+            size = max(size, offsets[n] + sizes[n])
             self.work += len(self.neighbours[n])
         if self.size < 0 or size <= self.size:
             self.order, self.offsets, self.size = order, offsets, size
@@ -105,7 +106,7 @@ def _by_breadth(intervals: Sequence[Interval]) -> list[int]:
 
 
 def _improve(search: _Search, bound: int, work: int) -> None:
-    """Local search: what stands at the top of the range changes places in the order with a neighbour in time, or two intervals at random."""
+    """Local search: what stands at the top changes places in the order with a neighbour in time, or two intervals at random."""
     generator = random.Random(len(search.intervals))
     search.work = 0
     while search.size > bound and search.work < work:

@@ -60,6 +60,8 @@ class Schedule:
 def schedule(nest: Nest, target: Any) -> Schedule:
     """The schedule of a nest for a target's description."""
     lanes = target.lanes(_widest(nest))
+    if nest.is_update:  # points may meet in one element: they go one by one, in order
+        return Schedule(None, (), None, None, 1, nest.axes, (), 0, 1, 1)
     vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
     row = _row_axis(nest, vector)
     reduce_vector = _reduce_vector(nest, lanes) if vector is None and lanes > 1 else None
@@ -74,8 +76,8 @@ def schedule(nest: Nest, target: Any) -> Schedule:
 
 def _widest(nest: Nest) -> int:
     """Bits of the widest element computed with (8-bit data that is summed in 32 bits fills vectors of 32-bit lanes)."""
-    bits = [n.dtype.bits for n in walk(nest.value) if n.dtype.name not in ("index", "bool") and n.op != "const"]
-    return max(bits, default=nest.value.dtype.bits)
+    bits = [n.dtype.bits for n in walk(*nest.values) if n.dtype.name not in ("index", "bool") and n.op != "const"]
+    return max(bits, default=nest.values[0].dtype.bits)
 
 
 def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
@@ -96,7 +98,8 @@ def _vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
     for n, c in strides_of(nest, axis.var):
         cost += _access(c, lanes, packable=n.data[0].constant)
     guarded = any(axis.var in i.free for d in nest.domains.values() for i, _ in d.guards)
-    guarded = guarded or any(n.op == "inside" and any(axis.var in a.free for a in n.args[2:]) for n in walk(nest.value))
+    guarded = guarded or any(n.op == "inside" and any(axis.var in a.free for a in n.args[2:]) for n in walk(*nest.values))
+    guarded = guarded or any(axis.var in i.free for r in nest.results for i, _ in r.guards)
     return cost * (lanes / used if used < lanes else 1.0) / 1.0 * (2.0 if guarded else 1.0)
 
 

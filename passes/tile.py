@@ -13,17 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Sequence
 
-from edgec.expr import Expr, as_expr, binary, const, fresh, inside, mul_add, neutral, substitute, walk
+from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside, is_const, mul_add, neutral, substitute, walk
 from edgec.expr import make as make_node
-from edgec.kernel import Axis, Buffer, Kernel
+from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
-from edgec.loops import For, Let, Loops, Param, Register, Stmt, Store, expressions, get, horizontal, iota, lane, splat, statements, vector
-from edgec.passes.nest import Domain, Nest, flatten
+from edgec.loops import For, If, Let, Loops, Param, Register, Stmt, Store, expressions, get, horizontal, iota, lane, load, splat, statements, vector
+from edgec.passes.nest import Domain, Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, instantiate, scalar_point
 from edgec.passes.rows import RowTile, row_tiles
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule, Segment, schedule
-from edgec.types import index
+from edgec.types import bool_, index
 
 Inner = Callable[[], list[Stmt]]
 
@@ -38,18 +38,33 @@ class Tiled:
 
 def tile(kernel: Kernel, target: Any) -> Tiled:
     """The loops of a kernel for a target's description."""
-    reads = [n.data.root for s in kernel.stages for n in walk(s.value, *s.indices) if n.op == "read"]
+    reads = [n.data.root for s in kernel.stages for n in walk(s.value, *s.indices, *(e for pair in s.guards for e in pair)) if n.op == "read"]
     written = [s.target.root for s in kernel.stages]
-    tables = Tables(list(dict.fromkeys([*written, *reads])), written)
-    whole = len(kernel.stages) == 1
+    tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
+    groups = _walked_together(kernel.stages)
+    whole = len(groups) == 1
     body: list[Stmt] = []
-    for stage in kernel.stages:
-        axes = (*kernel.axes, *stage.axes) if whole else stage.axes
-        nest = flatten(stage, axes, tables.params)
+    for group in groups:
+        axes = (*kernel.axes, *group[0].axes) if whole else group[0].axes
+        nest = flatten(group, axes, tables.params)
         body.extend(_Tiler(nest, schedule(nest, target), target, tables).statements())
     if not whole:
         body = _wrap(kernel.axes, body)
     return _finish(kernel, body, tables)
+
+
+def _walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Neighbouring stages over the very same axes, of which none reads or stores what another of them stores, are one walk."""
+    groups: list[list[Stage]] = []
+    for stage in stages:
+        touched = {n.data.root for n in walk(stage.value, *stage.indices) if n.op == "read"} | {stage.target.root}
+        last = groups[-1] if groups else []
+        same = last and len(last[0].axes) == len(stage.axes) and all(a is b for a, b in zip(last[0].axes, stage.axes))
+        if same and not any(s.target.root in touched for s in last) and not stage.combine and not last[0].combine:
+            last.append(stage)
+        else:
+            groups.append([stage])
+    return groups
 
 
 def _wrap(axes: Sequence[Axis], body: list[Stmt]) -> list[Stmt]:
@@ -142,19 +157,20 @@ class _Tiler:
 
     def _tile(self, nest: Nest, points: list[Point]) -> list[Stmt]:
         body: list[Stmt] = []
-        values = self._values(nest, nest.value, points, body, None)
-        for point, value in zip(points, values):
-            body.extend(_store(nest.target, instantiate(nest.offset, point, {}), value, point))
+        values = self._values(nest, nest.values, points, body, None)
+        for point, at_point in zip(points, values):
+            for result, value in zip(nest.results, at_point):
+                body.extend(_result(result, value, point))
         return body
 
-    def _values(self, nest: Nest, root: Expr, points: list[Point], body: list[Stmt], step: KStep | None) -> list[Expr]:
-        """`root` at every point; the loops of its reductions go to `body` first."""
+    def _values(self, nest: Nest, roots: Sequence[Expr], points: list[Point], body: list[Stmt], step: KStep | None) -> list[list[Expr]]:
+        """Every root at every point; the loops of their reductions go to `body` first."""
         replaced: list[dict[Expr, Expr]] = [{} for _ in points]
-        for node in _outer_reductions(root, nest):
+        for node in _outer_reductions(roots, nest):
             results = self._shared(nest, node, points, body)
             for mine, result in zip(replaced, results):
                 mine.update(result)
-        return [instantiate(root, p, r, step) for p, r in zip(points, replaced)]
+        return [[instantiate(root, p, r, step) for root in roots] for p, r in zip(points, replaced)]
 
     def _shared(self, nest: Nest, node: Expr, points: list[Point], body: list[Stmt]) -> list[dict[Expr, Expr]]:
         """A reduction at every point, computed once for points that do not differ in what it depends on."""
@@ -171,13 +187,28 @@ class _Tiler:
 
     def register(self, dtype: Any, lanes: int) -> Register:
         self.counter += 1
-        return Register(f"{self.nest.target.name}.acc{self.counter}", dtype, lanes)
+        return Register(f"{self.nest.results[0].target.name}.acc{self.counter}", dtype, lanes)
 
 
-def _outer_reductions(root: Expr, nest: Nest) -> list[Expr]:
-    """The reduce nodes of an expression that are not inside another one, in evaluation order."""
+def _result(result: Result, value: Expr, point: Point) -> list[Stmt]:
+    """The store of one result at one point, tested where its guards may fail; an update merges with what is there."""
+    offset = instantiate(result.offset, point, {})
+    if result.combine:
+        value = binary(result.combine, load(result.target, offset), value)
+    stores = _store(result.target, offset, value, point)
+    condition = const(True, bool_)
+    for i, extent in result.guards:
+        at = instantiate(i, point, {})
+        condition = binary("and", condition, binary("and", compare("le", 0, at), compare("lt", at, instantiate(extent, point, {}))))
+    if is_const(condition):
+        return stores if condition.data else []
+    return [If(condition, tuple(stores))]
+
+
+def _outer_reductions(roots: Sequence[Expr], nest: Nest) -> list[Expr]:
+    """The reduce nodes of expressions that are not inside another one, in evaluation order."""
     inner: set[int] = set()
-    found = [n for n in walk(root) if n.op == "reduce"]
+    found = [n for n in walk(*roots) if n.op == "reduce"]
     for n in found:
         for b in nest.domains[n].body:
             inner.update(id(m) for m in walk(b) if m.op == "reduce")
@@ -365,14 +396,14 @@ class _Reduction:
             if state is not None:
                 kept.append(n)
                 tests.append(state)
-        values = [self.tiler._values(self.nest, b, [points[n] for n in kept], body, step) for b in self.domain.body]
+        values = self.tiler._values(self.nest, self.domain.body, [points[n] for n in kept], body, step)
         for position, n in enumerate(kept):
             if any(i.lanes > 1 for i, _ in tests[position]):
-                values[0][position] = self._lane_by_lane(points[n], tests[position])
+                values[position] = [self._lane_by_lane(points[n], tests[position])]
                 tests[position] = []
         mine = registers[copy % len(registers)]
         for position, n in enumerate(kept):
-            self._combine(body, mine[n], [v[position] for v in values], tests[position])
+            self._combine(body, mine[n], values[position], tests[position])
 
     def _lane_by_lane(self, point: Point, tests: list[tuple[Expr, Expr]]) -> Expr:
         """The body where lanes of one vector disagree on whether they count."""

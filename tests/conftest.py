@@ -1,8 +1,12 @@
 """Collects the `.edge` text tests (see edgec.edge_file); `pytest --bless` rewrites their expectations."""
 
 import pytest
+from hypothesis import settings
 
 from edgec.edge_file import actual
+
+settings.register_profile("edgec", deadline=None)  # a busy machine is no failure
+settings.load_profile("edgec")
 
 
 def pytest_addoption(parser):

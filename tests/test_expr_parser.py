@@ -121,7 +121,8 @@ def test_deep_expressions_are_cut_into_lines():
 
 
 def test_names_that_are_words_are_quoted():
-    assert [identifier(n) for n in ("x", "layer.0", "exp", "inf", "a b", "0", 'q"')] == ["x", "layer.0", '"exp"', '"inf"', '"a b"', '"0"', '"q\\""']
+    names = ("x", "layer.0", "exp", "inf", "a b", "0", 'q"')
+    assert [identifier(n) for n in names] == ["x", "layer.0", '"exp"', '"inf"', '"a b"', '"0"', '"q\\""']
     source = Buffer("max", f32, (8,), "input")
     assert parse_expr(print_expr(read(source, (I,))), NAMES, {"max": source}) is read(source, (I,))
 
@@ -135,7 +136,8 @@ def test_declarations_round_trip():
 
 @pytest.mark.parametrize("text, message", [
     ("x[i", "expected ','"), ("x[i]", "1 indices for 2 axes"), ("y[i]", "nothing called y"), ("i + ", "expected a name"),
-    ("k", "unknown name k"), ("i + 1.0", "add of index and f32"), ("(i", "expected ')'"), ("i ?", "unexpected '?'"), ("i j", "end of the line"),
+    ("k", "unknown name k"), ("i + 1.0", "add of index and f32"), ("(i", "expected ')'"), ("i ?", "unexpected '?'"),
+    ("i j", "end of the line"),
     ("cast<f99>(i)", "cast<dtype>"), ("%3", "unknown shared"), ("add_over(r 4; 0.0; 1.0)", "expected '<'"), ("exp()", "without operands"),
 ])
 def test_mistakes_are_pointed_at(text, message):

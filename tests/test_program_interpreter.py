@@ -121,7 +121,8 @@ def test_a_recurrence_runs_in_order():
 def test_scratch_is_used_again_at_every_outer_point():
     x, y, scratch = Buffer("x", f32, (3, 4), "input"), Buffer("y", f32, (3, 4), "output"), vector("row", "scratch", 4)
     n, i, j = axis(3), axis(4), axis(4)
-    stages = (Stage("a", (i,), read(x, (n.var, i.var)) * 3.0, scratch, (i.var,)), Stage("b", (j,), read(scratch, (3 - j.var,)), y, (n.var, j.var)))
+    stages = (Stage("a", (i,), read(x, (n.var, i.var)) * 3.0, scratch, (i.var,)),
+              Stage("b", (j,), read(scratch, (3 - j.var,)), y, (n.var, j.var)))
     arrays = {"x": np.arange(12, dtype=np.float32).reshape(3, 4)}
     np.testing.assert_array_equal(run_one(Kernel("k", (n,), stages), arrays)["y"], 3 * arrays["x"][:, ::-1])
 

@@ -96,8 +96,8 @@ def test_the_key_knows_no_names():
 
 
 @pytest.mark.parametrize("changes", [
-    {"x": {"dtype": i8}, "value": 1}, {"x": {"shape": (5, 8)}}, {"x": {"order": (1, 0)}}, {"x": {"kind": "constant"}}, {"extent": 3}, {"value": 2.0},
-    {"schedule": "tile 4"}, {"x": {"shape": (var("n", 1, 9), 8)}},
+    {"x": {"dtype": i8}, "value": 1}, {"x": {"shape": (5, 8)}}, {"x": {"order": (1, 0)}}, {"x": {"kind": "constant"}},
+    {"extent": 3}, {"value": 2.0}, {"schedule": "tile 4"}, {"x": {"shape": (var("n", 1, 9), 8)}},
     {"y": {"parent": Buffer("p", f32, (4, 16), "output"), "offset": 0, "view_strides": (16, 1)}},
     {"y": {"parent": Buffer("p", f32, (4, 16), "output"), "offset": 8, "view_strides": (16, 1)}},
 ])

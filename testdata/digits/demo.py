@@ -1,4 +1,4 @@
-"""What `make demo` runs: the digits network compiled for this computer, an aarch64 core and two microcontrollers, then linked into a C program.
+"""What `make demo` runs: the digits network on this computer, an aarch64 core and two microcontrollers, then in a C program.
 
 Every target classifies real held-out samples, and every answer is compared with the reference interpreter; what is not this computer
 runs under qemu. Then `out/` at the root of the repository gets digits.o, digits.h and main.c, and gcc makes a program of them.
@@ -53,8 +53,8 @@ def main() -> int:
         expected = interpreted(images)
     table, good = comparison(console, images, labels, expected)
     console.print(table)
-    console.print("Agreement and the largest difference of a probability are with the reference interpreter. Latency and instructions are of\n"
-                  "one inference, RAM is the arena and the deepest stack, flash is code, constants and weights.\n", soft_wrap=True)
+    console.print("Agreement and the largest difference of a probability are with the reference interpreter. Latency and instructions are\n"
+                  "of one inference, RAM is the arena and the deepest stack, flash is code, constants and weights.\n", soft_wrap=True)
     return 0 if link_and_run(console) and good else 1
 
 

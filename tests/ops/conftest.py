@@ -79,8 +79,8 @@ def make_op():
 def check():
     """check(cls, arrays, terms=K, magnitude=S, attribute=...): reference == onnxruntime and lower == reference.
 
-    Floats may differ by (K + 8) roundings of numbers of magnitude S.
-    K is how many terms a result sums, S bounds the sum of their magnitudes (by default the largest result, at least 1).
+    Floats may differ by (K + 8) roundings of numbers of magnitude S: K is how many terms a result sums, S bounds the sum of their
+    magnitudes (by default the largest result, at least 1).
     """
     def run(cls, arrays, terms=1, magnitude=None, constants=(), oracle=True, opset=22, domain="", **attributes):
         op = build(cls, arrays, attributes, constants)

@@ -77,7 +77,7 @@ def test_one_hot(check, shape, depth, seed, dtype, draw):
     axis = draw.draw(st.integers(-len(shape) - 1, len(shape)))
     indices = np.random.default_rng(seed).integers(-depth, depth, shape).astype(dtype)
     check(OneHot, [indices, np.array(depth, np.int64), np.array([2, 5], np.float32)], constants=(1,), axis=axis,
-          oracle=dtype is not np.int32)
+          oracle=dtype is np.int64 and shape != [])  # onnxruntime has no scalar indices
 
 
 def test_one_hot_out_of_range_is_all_off(check):

@@ -16,7 +16,8 @@ from edgec.program_interpreter import run_program
 from edgec.testing import assert_same, programs, random_inputs
 from edgec.types import f32, i8, i32
 
-intervals = st.lists(st.builds(lambda a, n, s: Interval(a, a + n, 64 * s), st.integers(0, 40), st.integers(0, 12), st.integers(0, 99)), max_size=60)
+interval = st.builds(lambda a, n, s: Interval(a, a + n, 64 * s), st.integers(0, 40), st.integers(0, 12), st.integers(0, 99))
+intervals = st.lists(interval, max_size=60)
 
 
 def assert_disjoint(found, offsets, size):
@@ -145,7 +146,8 @@ def test_scratch_never_shares_with_what_its_kernel_touches():
     x, a, y = matrix("x", "input"), matrix("a"), matrix("y", "output")
     scratch = Buffer("row", f32, (6,), "scratch")
     i, j, k = fresh("i", 0, 3), fresh("j", 0, 5), fresh("k", 0, 5)
-    stages = (Stage("s", (Axis(j, 6),), read(a, (i, j)) * 2.0, scratch, (j,)), Stage("t", (Axis(k, 6),), read(scratch, (5 - k,)), y, (i, k)))
+    stages = (Stage("s", (Axis(j, 6),), read(a, (i, j)) * 2.0, scratch, (j,)),
+              Stage("t", (Axis(k, 6),), read(scratch, (5 - k,)), y, (i, k)))
     program = liveness(Program("p", (x,), (y,), (relu("k0", x, a), Kernel("k1", (Axis(i, 4),), stages))))
     arrays = random_inputs(program)
     assert program.arena[scratch] >= program.arena[a] + 128 or program.arena[scratch] + 64 <= program.arena[a]
