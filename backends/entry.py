@@ -45,7 +45,7 @@ def entry_text(interface: Interface, calls: Sequence[CallStep], pointer_bits: in
     declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * len(c.dims))})" for s, c in kernels.items()]
     if interface.weights_symbol:
         declared.append(f"@{interface.weights_symbol} = external hidden constant [0 x i8]")
-    return "\n".join([*lines, "}", *declared, 'attributes #0 = { nounwind "no-builtins" "warn-stack-size"="0" }', ""])
+    return "\n".join([*lines, "}", *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }', ""])
 
 
 def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:

@@ -65,7 +65,7 @@ class _Function:
             self.scopes[0][s] = f"%{_symbol_name(s)}"
         self._body(self.loops.body)
         head = f"define void @{self.symbol}({', '.join(arguments)}) #0 {{\nentry:\n"
-        attributes = 'nounwind "no-builtins" "no-trapping-math"="true" "denormal-fp-math"="ieee,ieee" "warn-stack-size"="0"'
+        attributes = 'nounwind noredzone "no-builtins" "no-trapping-math"="true" "denormal-fp-math"="ieee,ieee" "warn-stack-size"="0"'
         if self.target.vector_bits > 256:
             attributes += f' "prefer-vector-width"="{self.target.vector_bits}" "min-legal-vector-width"="{self.target.vector_bits}"'
         return (head + "\n".join(self.lines) + "\n  ret void\n}\n\n" + "\n".join(self.declared.values()) +

@@ -34,7 +34,7 @@ from edgec.passes.liveness import liveness
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
-from edgec.pipeline import parse_pipeline, registered, run_pipeline
+from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 
 GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
 WEIGHT_ALIGN = 64
@@ -50,13 +50,14 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
-    program = lower(optimise_graph(graph, machine), machine)
+    program = lower(optimise_graph(graph, machine, passes=passes), machine)
     return emit(program, machine, prefix or _prefix(model, graph), optimize, keep, workers=workers, cache=cache, progress=progress)
 
 
-def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES) -> Graph:
-    """The graph after the default graph passes."""
-    return run_pipeline(graph, parse_pipeline(text, registered()))
+def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, passes: Sequence[str] = ()) -> Graph:
+    """The graph after the default graph passes and those of the files `passes`."""
+    custom = [each for file in passes for each in load_passes(file)]
+    return run_pipeline(graph, insert_passes(parse_pipeline(text, registered()), custom), target)
 
 
 def lower(graph: Graph, target: Target) -> Program:

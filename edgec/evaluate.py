@@ -262,10 +262,10 @@ def _binary(op: str, dtype: DType, args: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Integer division that truncates as in C; x / 0 is 0, which native code guards."""
-    with np.errstate(divide="ignore"):
-        quotient = np.floor_divide(a, b)
-    rounded_down = (quotient * b != a) & ((a < 0) != (b < 0)) & (b != 0)
+    """Integer division that truncates as in C; a divisor of 0 counts as 1."""
+    b = np.where(b == 0, np.ones_like(b), b)
+    quotient = np.floor_divide(a, b)
+    rounded_down = (quotient * b != a) & ((a < 0) != (b < 0))
     return quotient + rounded_down.astype(quotient.dtype)
 
 
@@ -317,10 +317,14 @@ def convert(a: np.ndarray, source: DType, dtype: DType, saturate: bool = False) 
     return a.astype(dtype.numpy)
 
 
-def evaluate_op(op: Op, arrays: Sequence[np.ndarray], results: Sequence[int] | None = None) -> tuple[np.ndarray, ...]:
-    """Run `op.lower` over the whole grid of every result (or those numbered in `results`), operands read from `arrays` in operand order."""
+def evaluate_op(op: Op, arrays: Sequence[np.ndarray], results: Sequence[int] | None = None,
+                symbols: Mapping[Expr, int] | None = None) -> tuple[np.ndarray, ...]:
+    """Run `op.lower` over the whole grid of every result (or those numbered in `results`), operands read from `arrays` in operand order.
+
+    `symbols` are the sizes of symbolic dimensions that no operand has as a whole axis.
+    """
     data = {id(v): np.asarray(a) for v, a in zip(op.operands, arrays)}
-    symbols = bind_symbols(op.operands, arrays)
+    symbols = {**bind_symbols(op.operands, arrays), **(symbols or {})}
     found = []
     for number in range(len(op.results)) if results is None else results:
         found.append(_run_result(op, number, data, symbols))

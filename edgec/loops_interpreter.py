@@ -131,10 +131,9 @@ class _Machine:
         within = np.asarray(True)
         for i, extent in inside_pairs(node):
             within = within & (memo[id(i)] >= 0) & np.asarray(memo[id(i)] < memo[id(extent)])
-        if not np.any(within):
-            return memo[id(node.args[1])]
-        value = self.value(node.args[0], memo)
-        return value if np.all(within) else np.where(within, value, memo[id(node.args[1])])
+        fill = memo[id(node.args[1])]
+        value = np.where(within, self.value(node.args[0], memo), fill) if np.any(within) else fill
+        return np.broadcast_to(value, (node.lanes,)) if node.lanes > 1 else value[()] if isinstance(value, np.ndarray) else value
 
 
 def _plan(root: Expr) -> list[Expr]:

@@ -68,6 +68,8 @@ def _body_types(node: Node) -> list[TensorType]:
     given = [v.type for v in node.inputs if v is not None]
     if node.op == "Loop":
         return [TensorType(i64, ()), TensorType(bool_, ()), *(v.type for v in node.inputs[2:] if v is not None)]
+    if node.op == "Scan" and node.opset < 9:
+        raise Unsupported("Scan of opset 8, with a batch axis and sequence lengths", loc=node.loc, hint="convert the model to opset 9 or newer")
     if node.op == "Scan":
         count = node.attributes.get("num_scan_inputs", 0)
         axes = node.attributes.get("scan_input_axes", (0,) * count)

@@ -194,11 +194,6 @@ def dft_axis_to_operand(node: Node, emit: Emit) -> Node:
     return replace(node, inputs=(node.inputs[0], node.input(1), axis), attributes=_without(node, "axis"))
 
 
-def scan_with_batch(node: Node, emit: Emit) -> Node:
-    """scan of opset 8, with a batch axis and sequence lengths  ->  refused"""
-    raise Unsupported("Scan of opset 8", loc=node.loc, hint="convert the model to opset 9 or newer")
-
-
 UPGRADES: dict[tuple[str, int], Rule] = {
     ("BatchNormalization", 9): norm_without_spatial,
     ("BatchNormalization", 14): norm_without_training,
@@ -213,7 +208,6 @@ UPGRADES: dict[tuple[str, int], Rule] = {
     ("Resize", 11): resize_with_coordinates,
     ("Resize", 13): resize_modes,
     ("RoiAlign", 16): roi_align_coordinates,
-    ("Scan", 9): scan_with_batch,
     ("Scatter", 11): scatter_elements,
     ("Slice", 10): slice_to_operands,
     ("Softmax", 13): flat_softmax,

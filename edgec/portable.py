@@ -12,7 +12,7 @@ from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inv
                    portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
-from edgec.types import f32, f64
+from edgec.types import DType, f32, f64
 
 UNARY = {
     "exp": portable_exp.exp, "tanh": portable_exp.tanh, "log": portable_log.log, "erf": portable_erf.erf,
@@ -29,16 +29,17 @@ FUNCTIONS = {**UNARY, **BINARY}
 
 
 def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
-    """`root` with every f32 function not named in `native` written out; `fma` says that mul_add rounds once.
+    """`root` with every f32 and f64 function not named in `native` written out; `fma` says that mul_add rounds once.
 
-    What remains: add sub mul div neg abs min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`. mul_add
-    itself becomes mul and add where it does not round once. Lanes, loads and registers stay as they are.
+    A name in `native` counts for both types, or for one when that follows a dot: `sqrt`, `sqrt.f32`. What remains: add sub mul div neg abs
+    min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`; comparisons are false on NaN but `ne`, which is
+    true, and integers wrap. mul_add itself becomes mul and add where it does not round once. Lanes, loads and registers stay as they are.
     """
-    machine = {t: Arithmetic(t, native, fma) for t in (f32,)}
+    machines = {t: Arithmetic(t, _of_type(native, t), fma and t is f32) for t in (f32, f64)}
 
     def replace(node: Expr) -> Expr | None:
-        m = machine.get(node.args[0].dtype) if node.args else None
-        if m is None or node.op in native:
+        m = machines.get(node.args[0].dtype) if node.args else None
+        if m is None or node.op in m.native:
             return None
         if node.op == "mul_add" and not fma:
             return node.args[0] * node.args[1] + node.args[2]
@@ -46,3 +47,7 @@ def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
         return function(m, *node.args) if function else None
 
     return transform((root,), replace)[0]
+
+
+def _of_type(native: frozenset[str], dtype: DType) -> frozenset[str]:
+    return frozenset(name.split(".")[0] for name in native if name.partition(".")[2] in ("", dtype.name))

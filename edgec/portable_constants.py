@@ -29,6 +29,7 @@ def parts(digits: int, widths: Sequence[int], shift: int = 0) -> tuple[float, ..
 LN2_PARTS = {"f32": parts(LN2, (15, 24)), "f64": parts(LN2, (42, 53))}
 # x - n * pi/2 with products that round once: any n is exact
 HALF_PI_FUSED = {"f32": parts(PI, (24, 24, 24), 1)}
+HALF_PI_KEPT = {"f32": (HALF_PI_FUSED["f32"][:1], HALF_PI_FUSED["f32"][1:2], HALF_PI_FUSED["f32"][2])}
 # Else in three groups: parts whose sums are exact as well, parts whose products are exact (|n| < 2^16 in f32, 2^20 in f64), and the rest
 _F32, _F64 = parts(PI, (8, 8, 8, 8, 8, 8, 24), 1), parts(PI, (33, 33, 33, 53), 1)
 HALF_PI_PARTS = {"f32": (_F32[:3], _F32[3:6], _F32[6]), "f64": (_F64[:1], _F64[1:3], _F64[3])}

@@ -22,9 +22,9 @@ from edgec.portable_round import trunc_of
 LOG2 = {"f32": (0.9617967, 0.5770788, 0.41192725, 0.33649093), "f64": tuple(2 / (2 * k + 1) / log(2) for k in range(1, 13))}
 # 2/ln(2) as the nearest float and what is left
 SCALE = {"f32": (2.885390043258667, 3.851926e-08), "f64": (2.8853900817779268, 4.0710547481862066e-17)}
-# 2^r on [-0.501, 0.501]: 3.1e-9; Taylor's series in f64
-EXP2 = {"f32": (1.0, 0.6931472, 0.24022648, 0.055503596, 0.009618505, 0.0013391025, 0.00015327196),
-        "f64": tuple(log(2)**k / factorial(k) for k in range(14))}
+# 2^r on [-0.501, 1.0005]: 1.4e-9 up to 0.501, 2.8e-9 above (used only just below the overflow); Taylor's series in f64
+EXP2 = {"f32": (1.0, 0.6931472, 0.24022649, 0.055504184, 0.009618327, 0.0013324487, 0.00015376297, 1.7597064e-05),
+        "f64": tuple(log(2)**k / factorial(k) for k in range(19))}
 # |log2(x)| is at least 2^-23.5 (2^-52.5) unless x is 1, so a larger exponent overflows or vanishes all the same
 LARGEST_EXPONENT = {"f32": 2.0**32, "f64": 2.0**64}
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 from math import factorial, pi
 
 from edgec.expr import Expr, binary, compare, select, unary
-from edgec.portable_arithmetic import Arithmetic
-from edgec.portable_constants import HALF_PI_FUSED, HALF_PI_PARTS
+from edgec.portable_arithmetic import Arithmetic, Pair
+from edgec.portable_constants import HALF_PI_FUSED, HALF_PI_KEPT, HALF_PI_PARTS
 
 # (sin(r)/r - 1) / r^2 and (cos(r) - 1 + r^2/2) / r^4 as polynomials of r^2, |r| <= 0.787: 4.2e-9 of sin(r), 1.2e-10 of cos(r);
 # Taylor's series in f64
 SIN = {"f32": (-0.16666654, 0.008332106, -0.00019507874), "f64": tuple((-1)**k / factorial(2 * k + 1) for k in range(1, 10))}
 COS = {"f32": (0.041666646, -0.0013887308, 2.4432107e-05), "f64": tuple((-1)**k / factorial(2 * k) for k in range(2, 10))}
+
+# (tan(r)/r - 1) / r^2 as a polynomial of r^2, |r| <= 0.787: 1.3e-9
+TAN = (0.3333335, 0.1333267, 0.05405997, 0.02127942, 0.01084759, 7.012975e-05, 0.004387628)
 
 
 def limit(m: Arithmetic) -> float:
@@ -41,39 +44,46 @@ def cos(m: Arithmetic, x: Expr) -> Expr:
 
 
 def tan(m: Arithmetic, x: Expr) -> Expr:
-    """The tangent of x radians: sine by cosine, or minus the inverse in odd quadrants."""
-    quadrant, r = reduced(m, unary("abs", x))
-    odd, c, s = is_odd(m, quadrant), cosine(m, r), sine(m, r)
-    ratio = select(odd, c, s) / select(odd, s, c)
-    return m.flip_sign(ratio, binary("shl", quadrant, m.whole(m.dtype.bits - 1)) ^ m.bits(x))
+    """The tangent of x radians: minus the inverse in odd quadrants."""
+    quadrant, near, n = nearest_multiple(m, unary("abs", x))
+    t, odd = tangent(m, *rest_pair(m, near, n)), is_odd(m, quadrant)
+    return m.flip_sign(select(odd, m.real(1.0) / t, t), binary("shl", quadrant, m.whole(m.dtype.bits - 1)) ^ m.bits(x))
 
 
 def reduced(m: Arithmetic, magnitude: Expr) -> tuple[Expr, Expr]:
     """(an integer whose two low bits are the quadrant, the rest r of the angle)."""
+    quadrant, near, n = nearest_multiple(m, magnitude)
+    return quadrant, rest(m, near, n)
+
+
+def nearest_multiple(m: Arithmetic, magnitude: Expr) -> tuple[Expr, Expr, Expr]:
+    """(an integer whose two low bits are the quadrant, the angle or 0 beyond the limit, -n where n * pi/2 is nearest to it)."""
     near = select(compare("le", magnitude, m.real(limit(m))), magnitude, magnitude * m.real(0.0))
     shift = m.real(1.5 * 2.0**m.mantissa)
     shifted = m.mul_add(near, m.real(2 / pi), shift)
-    return m.bits(shifted), _less_multiple(m, near, m.real(0.0) - (shifted - shift))
+    return m.bits(shifted), near, shift - shifted
 
 
-def _less_multiple(m: Arithmetic, x: Expr, n: Expr) -> Expr:
-    """x + n * pi/2, where the sum is at most about pi/4.
+def rest(m: Arithmetic, x: Expr, n: Expr) -> Expr:
+    """x + n * pi/2, at most about pi/4 in size."""
+    if not m.fma:
+        return rest_pair(m, x, n)[0]
+    for part in HALF_PI_FUSED[m.dtype.name]:
+        x = m.mul_add(n, m.real(part), x)
+    return x
 
-    The sums with the first parts are exact, since they cancel the leading digits. With products that round once the rest is simple; else the
-    products with all but the last part are exact, and what their sums lose is kept until the end.
-    """
-    if m.fma:
-        for part in HALF_PI_FUSED[m.dtype.name]:
-            x = m.mul_add(n, m.real(part), x)
-        return x
-    exact, kept, last = HALF_PI_PARTS[m.dtype.name]
+
+def rest_pair(m: Arithmetic, x: Expr, n: Expr) -> Pair:
+    """x + n * pi/2 as a pair: sums with the first parts are exact, what the others lose is kept until the end."""
+    exact, kept, last = HALF_PI_KEPT[m.dtype.name] if m.fma else HALF_PI_PARTS[m.dtype.name]
     for part in exact:
-        x = x + n * m.real(part)
+        x = m.mul_add(n, m.real(part), x)
     lost = n * m.real(last)
     for part in kept:
-        x, error = m.sum_exactly(x, n * m.real(part))
-        lost = lost + error
-    return x + lost
+        high, low = m.product_exactly(n, m.real(part)) if m.fma else (n * m.real(part), None)
+        x, error = m.sum_exactly(x, high)
+        lost = lost + error if low is None else lost + (error + low)
+    return m.sum_ordered(x, lost)
 
 
 def is_odd(m: Arithmetic, quadrant: Expr) -> Expr:
@@ -90,3 +100,11 @@ def cosine(m: Arithmetic, r: Expr) -> Expr:
     """cos(r), |r| <= pi/4."""
     z = r * r
     return m.horner(z, (1.0, -0.5, *COS[m.dtype.name]))
+
+
+def tangent(m: Arithmetic, r: Expr, low: Expr) -> Expr:
+    """tan(r + low), |r| <= pi/4 and low a rounding error of r."""
+    if m.dtype.name == "f64":
+        return sine(m, r) / cosine(m, r)
+    z = r * r
+    return r + m.mul_add(r * z, m.horner(z, TAN), m.mul_add(low, z, low))

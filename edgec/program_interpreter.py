@@ -161,7 +161,7 @@ class _Runner:
         for i, size in zip(indices, target.shape):
             if i.size and not 0 <= i.min() <= i.max() < size:
                 raise IndexError(f"a store to {stage.target} leaves it: index {i.min()} to {i.max()} of {size}")
-        target[indices] = value
+        target[indices] = value if indices else value.ravel()[-1]  # one place, which the last point keeps
 
     def mask(self, stage: Stage, env: dict[Expr, Any], shape: tuple[int, ...]) -> np.ndarray | None:
         """Where the inner point exists, when that depends on the outer point."""

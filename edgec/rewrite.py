@@ -1,8 +1,8 @@
 """Local rewriting of graphs: rules say what, one driver says how.
 
 A rule is a function whose first parameter is annotated with the operator class(es) it looks at; its docstring is `before -> after`. It gets
-an op whose operands are already rewritten and returns the value(s) in its place, or None. A second parameter `context` tells how often a
-value is used.
+an op whose operands are already rewritten and returns the value(s) in its place, or None; a result it leaves alone it returns as it is. A
+second parameter `context` tells how often a value is used.
 
     @rule
     def double_negation(op: Neg):
@@ -150,8 +150,8 @@ class _Sweep:
             self.replaced[op] = self.replaced[rebuilt] = (rebuilt, found)
             self._adopt(found, op)
         rebuilt, values = self.replaced[op]
-        waiting = self._unsettled(values)
-        return waiting or self._finish(op, rebuilt, tuple(self.results[v.op][v.number] for v in values))
+        waiting = self._unsettled([v for v in values if v.op is not rebuilt])
+        return waiting or self._finish(op, rebuilt, tuple(v if v.op is rebuilt else self.results[v.op][v.number] for v in values))
 
     def _unsettled(self, values: Sequence[Value]) -> list[Op]:
         """The ops to wait for; one that is being replaced itself waits for us."""

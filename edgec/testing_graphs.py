@@ -221,7 +221,8 @@ def _add(d: _Drawing) -> Value:
     if d.draw(st.booleans()):
         return arithmetic.Add(x, d.pick(same)).output
     shape = tuple(d.pick((1, n)) for n in x.shape)
-    return d.pick((arithmetic.Add, arithmetic.Sub, arithmetic.Mul, arithmetic.Max))(*_operands(d, x, d.whole(*shape))).output
+    operands = _operands(d, x, d.whole(*shape))
+    return d.pick((arithmetic.Add, arithmetic.Sub, arithmetic.Mul, lambda *each: arithmetic.Max(each)))(*operands).output
 
 
 def _operands(d: _Drawing, x: Value, w: Value) -> tuple[Value, Value]:

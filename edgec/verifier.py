@@ -11,6 +11,7 @@ from typing import Iterator, Sequence
 from edgec.errors import CompileError, Internal
 from edgec.expr import Expr
 from edgec.graph import Constant, Graph, Input, Op
+from edgec.types import TensorType
 
 
 def verify(graph: Graph) -> list[CompileError]:
@@ -21,7 +22,7 @@ def verify(graph: Graph) -> list[CompileError]:
         current = work.pop()
         problems += [*_signature(current), *_order(current)]
         for op in current.ops:
-            problems += _op(op, current)
+            problems += _op(op)
             work += [a for a in op.attributes.values() if isinstance(a, Graph)]
     return problems
 
@@ -56,7 +57,7 @@ def _order(graph: Graph) -> Iterator[CompileError]:
         seen.add(op)
 
 
-def _op(op: Op, graph: Graph) -> Iterator[CompileError]:
+def _op(op: Op) -> Iterator[CompileError]:
     """The recorded types are the inferred ones, symbols come from the inputs, constants cannot be written to."""
     try:
         inferred = op.infer()
@@ -65,18 +66,31 @@ def _op(op: Op, graph: Graph) -> Iterator[CompileError]:
         return
     inferred = inferred if isinstance(inferred, tuple) else (inferred,)
     recorded = tuple(v.type for v in op.results)
-    if inferred != recorded:
+    if len(inferred) != len(recorded) or not all(map(same_type, recorded, inferred)):
         yield Internal(f"{type(op).__name__} is recorded as {recorded}, its operands give {inferred}", loc=op.loc)
     if isinstance(op, Constant) and op.data.flags.writeable:
         yield Internal(f"the constant %{op.output.name} can be written to", loc=op.loc)
-    yield from _symbols(op, graph)
+    yield from _extents(op)
 
 
-def _symbols(op: Op, graph: Graph) -> Iterator[CompileError]:
-    known = set(graph.symbols)
+def same_type(a: TensorType, b: TensorType) -> bool:
+    """Equal types, where a size that only shows when the model runs is a new symbol each time it is inferred: equal bounds will do."""
+    def same(m: object, n: object) -> bool:
+        new = isinstance(m, Expr) and isinstance(n, Expr) and is_born(m) and is_born(n)
+        return m == n or new and (m.lo, m.hi) == (n.lo, n.hi)
+    return a.dtype is b.dtype and a.rank == b.rank and all(map(same, a.shape, b.shape))
+
+
+def is_born(dim: Expr) -> bool:
+    """Whether a dimension is a symbol made by `fresh`, for a size that a node decides when the model runs."""
+    return dim.op == "var" and "." in dim.data
+
+
+def _extents(op: Op) -> Iterator[CompileError]:
+    known = {s for v in op.operands for d in v.shape if isinstance(d, Expr) for s in d.free}
     for value in op.results:
         for dim in value.type.shape:
-            if isinstance(dim, Expr) and not dim.free <= known:
-                yield Internal(f"%{value.name}: {value.type} has a symbol that no input has", loc=value.loc)
+            if isinstance(dim, Expr) and not isinstance(op, Input) and not is_born(dim) and not dim.free <= known:
+                yield Internal(f"%{value.name}: {value.type} has a symbol that no operand has", loc=value.loc)
             if (dim if isinstance(dim, int) else dim.lo) < 0:
                 yield Internal(f"%{value.name}: {value.type} may have a negative extent", loc=value.loc)

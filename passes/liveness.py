@@ -108,7 +108,7 @@ def _blocks(program: Program, in_place: bool) -> list[_Block]:
     for step, kernel in enumerate(program.steps if in_place else ()):
         heir = _heir(kernel, step, lives)
         for root in takes_place_of(kernel) if heir else ():
-            dies = root in lives and lives[root][0] < lives[root][1]
+            dies = root in lives and lives[root][0] < lives[root][1] == step
             if dies and root.kind == "temporary" and _size(root) == _size(heir):
                 chains[root].append(heir)
                 chains[heir] = chains[root]

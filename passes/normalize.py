@@ -2,6 +2,7 @@
 
     y[c] = select(c < 4, a[c], b[c - 4])            ->  two kernels, each without a choice
     y[j] = x[j // 49, j % 49]   (j < 64*49)         ->  y[49*p + q] = x[p, q]   (p < 64, q < 49)
+    y[j] = x[(j + 1) // 2]      (j < 8)             ->  y[2*p] = x[p];  y[2*p + 1] = x[p + 1]   (p < 4)
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from typing import Any
 
 from edgec.expr import COMPARE, Expr, ReduceParts, const, fresh, reduce, substitute, transform, walk
 from edgec.kernel import Axis, Kernel, Stage
-from edgec.linear import coefficient, split
+from edgec.linear import coefficient
 from edgec.types import index
 
 ZERO = const(0, index)
+MAX_PHASES = 4
 
 
 def normalize(kernel: Kernel) -> list[Kernel]:
     """The kernels that together do what a single-stage kernel does."""
-    return [split_digits(drop_units(piece)) for piece in cut_pieces(kernel)]
+    return [whole for piece in cut_pieces(kernel) for whole in cut_phases(split_digits(drop_units(piece)))]
 
 
 def drop_units(kernel: Kernel) -> Kernel:
@@ -154,4 +156,19 @@ def _divisor(node: Expr, axis: Expr) -> list[int]:
         return []
     step = coefficient(node.args[0], axis)
     d = node.args[1].data
-    return [d // abs(step)] if step and d % abs(step) == 0 and not split(node.args[0])[0] else []
+    return [d // abs(step)] if step and d % abs(step) == 0 else []
+
+
+def cut_phases(kernel: Kernel) -> list[Kernel]:
+    """A short axis that indices divide (the phase of a strided transposed convolution) becomes one kernel per value: all affine then."""
+    stage = kernel.stages[0]
+    divided = {v for node in walk(stage.value, *stage.indices) if node.op == "floordiv" for v in node.free}
+    axis = next((a for a in kernel.axes if a.var in divided and isinstance(a.extent, int) and a.extent <= MAX_PHASES), None)
+    if axis is None:
+        return [kernel]
+    pieces = []
+    for number in range(axis.extent):
+        fixed = {axis.var: const(number, index)}
+        new = Stage(stage.name, stage.axes, substitute(stage.value, fixed), stage.target, tuple(substitute(i, fixed) for i in stage.indices))
+        pieces.extend(cut_phases(Kernel(f"{kernel.name}.{number}", tuple(a for a in kernel.axes if a is not axis), (new,), loc=kernel.loc)))
+    return pieces

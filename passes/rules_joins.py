@@ -27,6 +27,12 @@ def concat_of_one(op: Concat):
 
 
 @rule
+def count_axis_from_front(op: Concat):
+    """concat(a, b) axis=-1  ->  concat(a, b) axis=rank-1, so that equal concatenations are one"""
+    return Concat(op.inputs, axis=axis_of(op)).output if op.axis < 0 else None
+
+
+@rule
 def drop_empty(op: Concat):
     """concat(a, empty, b)  ->  concat(a, b)"""
     kept = tuple(v for v in op.inputs if v.shape[axis_of(op)] != 0)
@@ -111,4 +117,4 @@ def split_into_one(op: Split):
     return op.data if len(op.results) == 1 else None
 
 
-RULES = (concat_of_one, drop_empty, flatten_concat, whole_slice, slice_of_concat, split_of_concat, split_into_one)
+RULES = (concat_of_one, count_axis_from_front, drop_empty, flatten_concat, whole_slice, slice_of_concat, split_of_concat, split_into_one)

@@ -13,7 +13,7 @@ from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.graph_text import constant_text, load_graph, parse_graph, print_graph, save_graph
 from edgec.ops.activation import LeakyRelu, Relu
 from edgec.ops.arithmetic import Add, Clip
-from edgec.testing_graphs import graphs
+from edgec.testing_patterns import patterns
 from edgec.types import DTYPES, TensorType, f32
 from edgec.verifier import verify
 
@@ -25,7 +25,7 @@ def same(a: Graph, b: Graph) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(graphs(symbolic=True) | graphs())
+@given(patterns(symbolic=True) | patterns())
 def test_parse_of_print_is_the_same_graph(graph):
     text, arrays = print_graph(graph)
     again = parse_graph(text, arrays)
@@ -143,7 +143,7 @@ def test_any_text_is_a_graph_or_an_error(text):
 
 
 @settings(max_examples=100, deadline=None)
-@given(graphs(steps=3), st.data())
+@given(patterns(steps=3), st.data())
 def test_damaged_text_is_a_graph_or_an_error(graph, data):
     from edgec.errors import CompileError
     text, arrays = print_graph(graph)

@@ -58,12 +58,24 @@ def test_new_ops_are_rewritten_too():
 
 def test_rules_for_several_classes_and_results():
     @rule
-    def swap(op: Split | Add):
-        """split(x)  ->  the pieces the other way round"""
-        return tuple(reversed(op.results)) if isinstance(op, Split) and op.data is X else None
+    def absolute(op: Split | Add, context):
+        """split(x), x + y  ->  split(abs(x)), abs(x) + y"""
+        first = op.operands[0]
+        return None if isinstance(first.op, Abs) else op.with_operands((Abs(first).output, *op.operands[1:])).results
     a, b = Split(X, num_outputs=2).results
-    found = rewrite(graph_of(Neg(a).output, Neg(b).output), swap)
-    assert found.outputs == (Neg(b).output, Neg(a).output)
+    found = rewrite(graph_of(Neg(a).output, Add(b, a).output), absolute)
+    c, d = Split(Abs(X).output, num_outputs=2).results
+    assert found.outputs == (Neg(c).output, Add(Abs(d).output, c).output)
+
+
+def test_a_result_that_is_left_alone():
+    @rule
+    def first_piece(op: Split, context):
+        """split(x) whose second piece nobody reads  ->  zeros, and the second piece as it is"""
+        return None if context.uses(op.results[1]) else (constant(np.zeros(2, np.float32)), op.results[1])
+    a, b = Split(X, num_outputs=2).results
+    assert rewrite(graph_of(Neg(a).output), first_piece).outputs == (Neg(constant(np.zeros(2, np.float32))).output,)
+    assert rewrite(graph_of(a, b), first_piece).outputs == (a, b)
 
 
 def test_uses_are_counted():

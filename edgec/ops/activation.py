@@ -12,9 +12,8 @@ import math
 
 import numpy as np
 
-from edgec.expr import Expr, cast, maximum, minimum, select, unary
+from edgec.expr import Expr, cast, compare, maximum, minimum, select, unary
 from edgec.graph import Value
-from edgec.ops.elementary import log_one_plus
 from edgec.ops.elementwise import FLOAT, Pointwise, Unary
 from edgec.ops.shape_arithmetic import same_shape
 from edgec.ops.transcendental import error_function
@@ -24,6 +23,13 @@ from edgec.types import TensorType, f32
 def logistic(x: Expr) -> Expr:
     """1 / (1 + e^-x); the overflow of e^-x gives 0, as it should."""
     return 1.0 / (unary("exp", -x) + 1.0)
+
+
+def log_one_plus(u: Expr) -> Expr:
+    """log(1 + u) for 0 <= u <= 1: log(w) * u / (w - 1) with w = 1 + u rounded, in which the error of w cancels (W. Kahan)."""
+    w = u + 1.0
+    exact = compare("eq", w, 1.0)
+    return select(exact, u, unary("log", w) * (u / select(exact, 1.0, w - 1.0)))
 
 
 class Relu(Unary):

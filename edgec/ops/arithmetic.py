@@ -1,6 +1,6 @@
 """Arithmetic on elements: + - * /, remainders, powers, signs, minima and maxima, with numpy broadcasting.
 
-Integer division truncates as in C, x / 0 is 0 and least / -1 wraps: nothing traps. Integer results wrap.
+Integer division truncates as in C; a divisor of 0 counts as 1 and least / -1 wraps: nothing traps. Integer results wrap.
 
     Add(x, y).output; Mod(a, b, fmod=1).output
 """
@@ -51,7 +51,7 @@ class Mul(Binary):
 
 
 class Div(Binary):
-    """ONNX Div: a / b; integers truncate toward zero."""
+    """ONNX Div: a / b; integers truncate toward zero, and 0 divides as 1."""
     widened = False
 
     @staticmethod
@@ -61,24 +61,12 @@ class Div(Binary):
     def exact(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if a.dtype.kind == "f":
             return a / b
-        zero, minus = b == 0, (b == -1) if b.dtype.kind == "i" else np.zeros_like(b, dtype=bool)
-        safe = np.where(zero | minus, np.ones_like(b), b)
-        floor = a // safe
-        quotient = floor + ((floor * safe != a) & ((a < 0) != (safe < 0)))
-        return np.where(zero, 0, np.where(minus, np.negative(a), quotient))
+        divisor = np.where(b == 0, np.ones_like(b), b)
+        floor = a // divisor
+        return floor + ((floor * divisor != a) & ((a < 0) != (divisor < 0)))
 
     def formula(self, a: Expr, b: Expr) -> Expr:
-        if a.dtype.is_float:
-            return a / b
-        return select(compare("eq", b, 0), 0, _wrapping(b, lambda safe: a / safe, -a if a.dtype.kind == "i" else a))
-
-
-def _wrapping(b: Expr, value: Any, at_minus_one: Expr) -> Expr:
-    """`value(safe b)`, where the divisors 0 and -1, at which machines trap, are replaced by 1; `at_minus_one` is the value at -1."""
-    if b.dtype.kind == "u":
-        return value(select(compare("eq", b, 0), 1, b))
-    minus = compare("eq", b, -1)
-    return select(minus, at_minus_one, value(select(compare("eq", b, 0) | minus, 1, b)))
+        return a / b
 
 
 class Mod(Binary):
@@ -95,10 +83,7 @@ class Mod(Binary):
         return np.mod(a, b)
 
     def formula(self, a: Expr, b: Expr) -> Expr:
-        if a.dtype.is_float:
-            rest = a % b
-            return rest if self.fmod else select(compare("ne", rest, 0) & ((rest < 0) ^ (b < 0)), rest + b, rest)
-        rest = select(compare("eq", b, 0), 0, _wrapping(b, lambda safe: a % safe, const(0, a.dtype)))
+        rest = a % b
         if self.fmod or a.dtype.kind == "u":
             return rest
         return select(compare("ne", rest, 0) & ((rest < 0) ^ (b < 0)), rest + b, rest)
@@ -132,7 +117,7 @@ class Pow(Pointwise):
 
 
 def _integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Python integers, reduced to the width of the type; an exponent above 63 only keeps its parity (the power is 0, 1, -1 or overflows)."""
+    """Python integers, reduced to the width of the type; an exponent above 63 only keeps its parity."""
     modulus = 1 << (8 * x.dtype.itemsize)
 
     def power(a: int, n: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgec.expr import Expr, as_expr, binary, compare, const, is_const, maximum, minimum, select, unary
+from edgec.expr import Expr, as_expr, binary, compare, const, is_const, maximum, minimum, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.elementwise import INTEGER, NUMERIC, Binary, Unary, require_kind, symbolic_elements

@@ -23,7 +23,7 @@ Labels = tuple[str, ...]
 
 
 class Einsum(Op):
-    """ONNX Einsum: numpy.einsum; letters label axes, repeated ones take the diagonal, `...` stands for the same broadcast axes everywhere."""
+    """ONNX Einsum: numpy.einsum. Letters label axes, repeated ones take the diagonal, `...` stands for broadcast axes."""
     inputs: tuple[Value, ...] = ()
     equation: str
 
@@ -37,7 +37,7 @@ class Einsum(Op):
 
     @cached_property
     def labels(self) -> tuple[tuple[Labels, ...], Labels]:
-        """The labels of every operand's axes and of the result's; the axes of `...` are labelled '0', '1', ... from the left of the widest."""
+        """The labels of every operand's axes and of the result's; the axes of `...` are labelled '0', '1', ... from the widest's left."""
         text = self.equation.replace(" ", "")
         given, arrow, result = text.partition("->")
         terms = given.split(",")
@@ -57,7 +57,8 @@ class Einsum(Op):
 
     def _term(self, term: str, rank: int, widest: int) -> Labels:
         letters = len(term.replace("...", ""))
-        self.require(letters == rank or ("..." in term and letters < rank), f"the term '{term}' does not label the axes of an operand of rank {rank}")
+        self.require(letters == rank or ("..." in term and letters < rank),
+                     f"the term '{term}' does not label the axes of an operand of rank {rank}")
         return _expanded(term, rank - letters, widest)
 
     @property

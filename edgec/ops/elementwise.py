@@ -1,7 +1,7 @@
 """What elementwise operators have in common: broadcasting, element types, rounding, and symbolic results.
 
-A family (arithmetic, activation, comparison, ...) derives from `Unary`, `Binary` or `Variadic` and says its formula twice: `exact` in numpy, given float64 for every float type and rounded once afterwards; `formula` as an expression,
-given f32 for 16-bit floats.
+A family (arithmetic, activation, comparison, ...) derives from `Unary`, `Binary` or `Variadic` and says its formula twice: `exact`
+in numpy, given float64 for every float type and rounded once afterwards; `formula` as an expression, given f32 for 16-bit floats.
 
     class Exp(Unary):
         exact = staticmethod(np.exp)

@@ -73,7 +73,7 @@ class Gather(Op):
 
 
 class GatherElements(Op):
-    """ONNX GatherElements: result[.., i, ..] = data[.., indices[.., i, ..], ..] along an axis (numpy.take_along_axis, smaller extents allowed)."""
+    """ONNX GatherElements: result[.., i, ..] = data[.., indices[.., i, ..], ..], along an axis (numpy.take_along_axis)."""
     data: Value
     indices: Value
     axis: int = 0
@@ -108,10 +108,13 @@ class GatherND(Op):
         require_kind(self, self.indices, INTEGER, "the indices")
         batch, data, indices = self.batch_dims, self.data.shape, self.indices.shape
         self.require(indices and data, "operands must have at least one axis")
-        self.require(0 <= batch < min(len(data), len(indices)), f"batch_dims {batch} is not below the ranks of {self.data.type} and {self.indices.type}")
-        self.require(same_shape(data[:batch], indices[:batch]), f"the first {batch} axes differ: {shape_text(data)} and {shape_text(indices)}")
+        self.require(0 <= batch < min(len(data), len(indices)),
+                     f"batch_dims {batch} is not below the ranks of {self.data.type} and {self.indices.type}")
+        self.require(same_shape(data[:batch], indices[:batch]),
+                     f"the first {batch} axes differ: {shape_text(data)} and {shape_text(indices)}")
         depth = indices[-1]
-        self.require(isinstance(depth, int) and 1 <= depth <= len(data) - batch, f"index tuples of {depth} for rank {len(data)} with {batch} batch axes")
+        self.require(isinstance(depth, int) and 1 <= depth <= len(data) - batch,
+                     f"index tuples of {depth} for rank {len(data)} with {batch} batch axes")
         return self.data.type.with_shape((*indices[:-1], *data[batch + depth:]))
 
     def reference(self, data: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -132,7 +135,8 @@ class Compress(Op):
     axis: int | None = None
 
     def infer(self) -> TensorType:
-        self.require(self.condition.dtype is bool_ and len(self.condition.shape) == 1, f"the condition must be a bool vector, it is {self.condition.type}")
+        self.require(self.condition.dtype is bool_ and len(self.condition.shape) == 1,
+                     f"the condition must be a bool vector, it is {self.condition.type}")
         shape = self.data.shape
         if self.axis is None:
             return self.data.type.with_shape((len(self.kept),))

@@ -15,7 +15,7 @@ from edgec.graph import Op, Value, default_elements
 from edgec.lowering import Reader
 from edgec.onnx_tensor import dtype_of_code
 from edgec.ops.elementwise import require_kind
-from edgec.ops.shape_arithmetic import Dim, MAX_ELEMENTS, as_index, known, known_numbers, shape_text
+from edgec.ops.shape_arithmetic import Dim, MAX_ELEMENTS, as_index, known, known_numbers, require_sizes
 from edgec.types import TensorType, bf16, dtype_of, f16, f32, i64, index
 
 
@@ -31,7 +31,7 @@ class ConstantOfShape(Op):
     def infer(self) -> TensorType:
         self.require(self.value is None or np.asarray(self.value).size == 1, "value must be one element")
         shape = known(self, self.shape, "the shape")
-        self.require(all(isinstance(d, Expr) or d >= 0 for d in shape), f"negative size in {shape_text(shape)}")
+        require_sizes(self, shape)
         return TensorType(dtype_of(self.element.dtype), tuple(map(dim, shape)))
 
     def elements(self) -> Any:
@@ -120,10 +120,11 @@ class OneHot(Op):
         rank = len(self.indices.shape)
         require_kind(self, self.indices, "fiu", "the indices")
         self.require(-rank - 1 <= self.axis <= rank, f"axis {self.axis} is outside [{-rank - 1}, {rank}]")
-        self.require(len(self.values.shape) == 1 and self.values.type.max_size == 2, f"values must be (off, on), they are {self.values.type}")
+        self.require(len(self.values.shape) == 1 and self.values.type.max_size == 2,
+                     f"values must be (off, on), they are {self.values.type}")
         size = known(self, self.depth, "the depth")[0]
         size = dim(size if isinstance(size, Expr) else int(size))
-        self.require(isinstance(size, Expr) or size >= 0, f"the depth {size} is negative")
+        require_sizes(self, (size,))
         shape = self.indices.shape
         return self.values.type.with_shape((*shape[:self.place], size, *shape[self.place:]))
 

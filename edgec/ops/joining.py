@@ -13,8 +13,8 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, dim, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.ops.shape_arithmetic import (Dim, as_index, broadcast_shapes, exact_quotient, known, moved_elements, normal_axis, same_dim,
-                                        shape_text)
+from edgec.ops.shape_arithmetic import (Dim, as_index, broadcast_shapes, exact_quotient, known, moved_elements, normal_axis,
+                                        require_sizes, same_dim, shape_text)
 from edgec.types import TensorType
 
 
@@ -71,6 +71,7 @@ class Split(Op):
     def infer(self) -> tuple[TensorType, ...]:
         axis, shape = normal_axis(self, self.axis, len(self.data.shape)), self.data.shape
         sizes = self.sizes
+        require_sizes(self, sizes)
         if self.split is not None:
             self.require(same_dim(dim(sum(sizes)), shape[axis]), f"the pieces {shape_text(sizes)} do not add up to {shape[axis]}")
             self.require(self.num_outputs in (None, len(sizes)), f"{len(sizes)} pieces for {self.num_outputs} results")
@@ -125,7 +126,7 @@ class Tile(Op):
     def infer(self) -> TensorType:
         repeats = known(self, self.repeats, "the repeats")
         self.require(len(repeats) == len(self.data.shape), f"{len(repeats)} repeats for {len(self.data.shape)} axes")
-        self.require(all(isinstance(r, Expr) or r >= 0 for r in repeats), f"negative repeats {shape_text(repeats)}")
+        require_sizes(self, repeats)
         return self.data.type.with_shape(tuple(dim(d * r) for d, r in zip(self.data.shape, repeats)))
 
     def elements(self) -> Any:
@@ -145,7 +146,9 @@ class Expand(Op):
     shape: Value
 
     def infer(self) -> TensorType:
-        return self.data.type.with_shape(broadcast_shapes(self, self.data.shape, known(self, self.shape, "the shape")))
+        wanted = known(self, self.shape, "the shape")
+        require_sizes(self, wanted)
+        return self.data.type.with_shape(broadcast_shapes(self, self.data.shape, wanted))
 
     def elements(self) -> Any:
         shape = self.shape.elements

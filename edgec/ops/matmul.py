@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.expr import Expr, cast, const
+from edgec.expr import Expr, const
 from edgec.graph import Op, Value
 from edgec.ops.accumulation import fold, narrow, rounded, widen
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim

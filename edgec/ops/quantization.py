@@ -1,7 +1,7 @@
 """Between real numbers and integers with a scale: QuantizeLinear DequantizeLinear DynamicQuantizeLinear.
 
-The scale belongs to the whole tensor (a scalar), to one place of an axis (a vector), or to a block of `block_size` places of it (a tensor of
-the operand's rank). Rounding is to the nearest, halves to even, and saturates; ONNX operator documentation.
+The scale belongs to the whole tensor (a scalar), to one place of an axis (a vector), or to a block of `block_size` places of it (a
+tensor of the operand's rank). Rounding is to the nearest, halves to even, and saturates; ONNX operator documentation.
 
     QuantizeLinear(x, scale, zero_point, axis=0).output        # u8 by default
 """
@@ -43,7 +43,8 @@ class Scaled(Op):
             axis = normal_axis(self, self.axis, x.rank)
             wanted = list(x.shape)
             wanted[axis] = dim(floordiv(as_expr(x.shape[axis], index) + (self.block_size - 1), self.block_size))
-            self.require(same_shape(scale.shape, wanted), f"the scale {scale} does not hold one element a block of {self.block_size} at axis {axis} of {x}")
+            self.require(same_shape(scale.shape, wanted),
+                         f"the scale {scale} does not hold one element a block of {self.block_size} at axis {axis} of {x}")
 
     @property
     def granularity(self) -> str:
@@ -72,7 +73,7 @@ class Scaled(Op):
 
 
 class QuantizeLinear(Scaled):
-    """ONNX QuantizeLinear: saturate(round(x / scale) + zero point); `precision` is the type of the division (that of the scale by default)."""
+    """ONNX QuantizeLinear: saturate(round(x / scale) + zero point); `precision` is the type of the division, else that of the scale."""
     saturate: int = 1
     precision: int = 0
 
@@ -127,7 +128,8 @@ class DequantizeLinear(Scaled):
     @property
     def real(self) -> DType:
         """The float type of the result."""
-        return dtype_of_code(self.output_dtype, "the result of DequantizeLinear", self._pending_loc) if self.output_dtype else self.scale.dtype
+        given = self.output_dtype
+        return dtype_of_code(given, "the result of DequantizeLinear", self._pending_loc) if given else self.scale.dtype
 
     def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
         zero = 0 if zero_point is None else self.spread(zero_point, x.shape).astype(np.int64)
@@ -143,7 +145,7 @@ class DequantizeLinear(Scaled):
 
 
 class DynamicQuantizeLinear(Op):
-    """ONNX DynamicQuantizeLinear: u8 elements with the scale and zero point that just cover the range of x and 0; an all-zero x has scale 1."""
+    """ONNX DynamicQuantizeLinear: u8 elements, with the scale and zero point that just cover x and 0 (scale 1 for an x of zeros)."""
     x: Value
 
     def infer(self) -> tuple[TensorType, ...]:

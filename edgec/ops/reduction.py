@@ -84,7 +84,9 @@ class ReduceMean(Reduction):
 
     def exact(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         total, count = np.sum(x, axes, keepdims=True), int(np.prod([x.shape[n] for n in axes]))
-        return total / count if x.dtype.kind == "f" and count else total * np.nan if not count else np.sign(total) * (np.abs(total) // count)
+        if x.dtype.kind == "f":
+            return total / count if count else total * np.nan
+        return np.sign(total) * (np.abs(total) // max(count, 1))
 
     def formula(self, over: Over, count: Dim) -> Expr:
         total = over("add")

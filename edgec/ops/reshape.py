@@ -16,8 +16,8 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.ops.shape_arithmetic import (Dim, as_index, exact_quotient, known, known_numbers, moved_elements, normal_axes, product, same_dim,
-                                        same_product, shape_text)
+from edgec.ops.shape_arithmetic import (Dim, as_index, exact_quotient, known, known_numbers, moved_elements, normal_axes, product,
+                                        require_sizes, same_dim, same_product, shape_text)
 from edgec.types import TensorType, i64
 
 
@@ -33,7 +33,7 @@ class Reshape(Op):
         self.require(len(open_axes) <= 1, f"shape {shape_text(wanted)} has more than one -1")
         for axis in open_axes:
             wanted[axis] = self._rest([d for n, d in enumerate(wanted) if n != axis], wanted)
-        self.require(all(not isinstance(d, int) or d >= 0 for d in wanted), f"shape {shape_text(wanted)} has a negative size")
+        require_sizes(self, wanted)
         self._require_same_size(wanted)
         return TensorType(self.data.dtype, tuple(wanted))
 
@@ -130,7 +130,7 @@ class Flatten(Op):
 
 
 class Squeeze(Op):
-    """ONNX Squeeze: without the named axes of size 1, or without all of them."""
+    """ONNX Squeeze: without the named axes of size 1, or without all of them; symbolic axes that may be 1 stay, since ranks are fixed."""
     data: Value
     axes: Value | None = None
 
@@ -152,7 +152,7 @@ class Squeeze(Op):
         return self.data.elements
 
     def reference(self, data: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
-        return np.squeeze(data, None if axes is None else tuple(int(a) for a in axes.ravel()))
+        return np.squeeze(data, self.dropped)
 
     def lower(self, at: tuple[Expr, ...], data: Reader, axes: Reader | None) -> Expr:
         kept = iter(at)

@@ -45,10 +45,20 @@ def broadcast_shapes(op: Op, *shapes: Sequence[Dim]) -> tuple[Dim, ...]:
             if same_dim(result[axis], 1):
                 result[axis] = size
             elif not same_dim(size, 1):
+                are_numbers = isinstance(size, int) and isinstance(result[axis], int)
                 op.require(same_dim(result[axis], size), f"shapes {' and '.join(map(shape_text, shapes))} do not broadcast: "
                            f"sizes {result[axis]} and {size} at axis {axis - rank}",
-                           hint="" if isinstance(size, int) and isinstance(result[axis], int) else "give the symbolic dimension a fixed size")
+                           hint="" if are_numbers else "give the symbolic dimension a fixed size")
     return tuple(result)
+
+
+def require_sizes(op: Op, shape: Sequence[Dim]) -> None:
+    """A TypeMismatch of `op` for a negative size, Unsupported for one that may become negative."""
+    op.require(all(isinstance(d, Expr) or d >= 0 for d in shape), f"shape {shape_text(shape)} has a negative size")
+    for size in shape:
+        if isinstance(size, Expr) and size.lo < 0:
+            raise Unsupported(f"{type(op).__name__}: the size {size} may be negative", loc=op._pending_loc,
+                              hint="raise the lower bound of the symbolic dimension, or give it a fixed size")
 
 
 def normal_axis(op: Op, axis: int, rank: int, what: str = "axis") -> int:

@@ -15,7 +15,7 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, as_expr, dim, floordiv, maximum, minimum
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
-from edgec.ops.shape_arithmetic import Dim, as_index, known, known_numbers, moved_elements, normal_axes, same_dim, shape_text
+from edgec.ops.shape_arithmetic import Dim, as_index, known, known_numbers, moved_elements, normal_axes, require_sizes, same_dim, shape_text
 from edgec.types import TensorType, index
 
 
@@ -70,7 +70,8 @@ class Slice(Op):
         bounds = [None if v is None else np.array(v.elements) for v in (self.starts, self.ends, self.axes, self.steps)]
         return None if any(b is not None and b.dtype == object for b in bounds) else moved_elements(self, self.data, *bounds)
 
-    def reference(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, axes: np.ndarray | None, steps: np.ndarray | None) -> np.ndarray:
+    def reference(self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, axes: np.ndarray | None,
+                  steps: np.ndarray | None) -> np.ndarray:
         for n, (start, end) in enumerate(zip(starts, ends)):
             axis, step = n if axes is None else int(axes[n]), 1 if steps is None else int(steps[n])
             size = data.shape[axis]
@@ -109,7 +110,7 @@ class Pad(Op):
         for axis, (before, after) in self.borders.items():
             self._check_border(shape[axis], before, after)
             shape[axis] = dim(shape[axis] + before + after)
-        self.require(all(isinstance(d, Expr) or d >= 0 for d in shape), f"the pads crop {shape_text(self.data.shape)} to {shape_text(shape)}")
+        require_sizes(self, shape)
         return self.data.type.with_shape(tuple(shape))
 
     def _check_border(self, size: Dim, before: Dim, after: Dim) -> None:
@@ -133,13 +134,13 @@ class Pad(Op):
         widths = [(0, 0)] * data.ndim
         for n, axis in enumerate(places):
             widths[axis] = (int(pads[n]), int(pads[n + len(pads) // 2]))
-        cropped = data[tuple(slice(max(0, -a), d - max(0, -b)) for d, (a, b) in zip(data.shape, widths))]
-        borders = [(max(a, 0), max(b, 0)) for a, b in widths]
         if self.mode != "constant":
-            return np.pad(cropped, borders, self.mode)
+            return np.pad(data, widths, self.mode)
         fill = np.zeros((), data.dtype) if constant_value is None else constant_value.reshape(())
-        result = np.full([d + a + b for d, (a, b) in zip(cropped.shape, borders)], fill, data.dtype)
-        result[tuple(slice(a, a + d) for d, (a, _) in zip(cropped.shape, borders))] = cropped
+        result = np.full([d + a + b for d, (a, b) in zip(data.shape, widths)], fill, data.dtype)
+        kept = [(max(a, 0), min(a + d, size)) for d, (a, _), size in zip(data.shape, widths, result.shape)]
+        if all(low < high for low, high in kept):
+            result[tuple(slice(*k) for k in kept)] = data[tuple(slice(low - a, high - a) for (low, high), (a, _) in zip(kept, widths))]
         return result
 
     def lower(self, at: tuple[Expr, ...], data: Reader, pads: Reader, constant_value: Reader | None, axes: Reader | None) -> Expr:
@@ -167,5 +168,5 @@ def _source_index(mode: str, i: Expr, size: Dim, before: Dim, after: Dim) -> Exp
     if isinstance(last, int) and max(before, after) <= last:
         mirrored = maximum(i, -i) if before else i
         return minimum(mirrored, 2 * last - mirrored) if after else mirrored
-    phase = i % (2 * last)
+    phase = i % maximum(2 * as_index(last), 1)
     return minimum(phase, 2 * last - phase)

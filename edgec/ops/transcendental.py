@@ -1,7 +1,6 @@
 """Exponential, logarithmic, trigonometric and hyperbolic functions of elements, and the error function.
 
-The reference computes in float64 and rounds once; native code uses the portable polynomials of exp, log, sin, cos, tanh and erf, and
-`edgec.ops.elementary` for the rest.
+The reference computes in float64 and rounds once; native code uses the polynomials of `edgec.portable`.
 
     Atanh(x).output
 """
@@ -13,7 +12,6 @@ import math
 import numpy as np
 
 from edgec.expr import Expr, cast, unary
-from edgec.ops import elementary
 from edgec.ops.elementwise import FLOAT, NUMERIC, Unary
 from edgec.types import f32
 
@@ -60,7 +58,7 @@ class Tan(Unary):
     exact = np.tan
 
     def formula(self, x: Expr) -> Expr:
-        return unary("sin", x) / unary("cos", x)
+        return unary("tan", x)
 
 
 class Asin(Unary):
@@ -69,7 +67,7 @@ class Asin(Unary):
     exact = np.arcsin
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.arcsine(x)
+        return unary("asin", x)
 
 
 class Acos(Unary):
@@ -78,7 +76,7 @@ class Acos(Unary):
     exact = np.arccos
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.arccosine(x)
+        return unary("acos", x)
 
 
 class Atan(Unary):
@@ -87,7 +85,7 @@ class Atan(Unary):
     exact = np.arctan
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.arctangent(x)
+        return unary("atan", x)
 
 
 class Sinh(Unary):
@@ -96,7 +94,7 @@ class Sinh(Unary):
     exact = np.sinh
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.hyperbolic_sine(x)
+        return unary("sinh", x)
 
 
 class Cosh(Unary):
@@ -105,7 +103,7 @@ class Cosh(Unary):
     exact = np.cosh
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.hyperbolic_cosine(x)
+        return unary("cosh", x)
 
 
 class Tanh(Unary):
@@ -123,7 +121,7 @@ class Asinh(Unary):
     exact = np.arcsinh
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.inverse_hyperbolic_sine(x)
+        return unary("asinh", x)
 
 
 class Acosh(Unary):
@@ -132,7 +130,7 @@ class Acosh(Unary):
     exact = np.arccosh
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.inverse_hyperbolic_cosine(x)
+        return unary("acosh", x)
 
 
 class Atanh(Unary):
@@ -141,7 +139,7 @@ class Atanh(Unary):
     exact = np.arctanh
 
     def formula(self, x: Expr) -> Expr:
-        return elementary.inverse_hyperbolic_tangent(x)
+        return unary("atanh", x)
 
 
 def error_function(x: np.ndarray) -> np.ndarray:

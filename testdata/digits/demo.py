@@ -84,7 +84,7 @@ def comparison(console: Console, images: np.ndarray, labels: np.ndarray, expecte
         good &= agreeing == count and difference <= ALIKE
         accuracy = np.mean(measured.answers.argmax(axis=1) == labels[:count])
         table.add_row(name, str(count), f"{accuracy:.1%}", f"{agreeing} of {count}", f"{difference:.1e}",
-                      f"{measured.microseconds:.1f} µs" if measured.microseconds else "",
+                      f"{measured.microseconds:.1f} us" if measured.microseconds else "",
                       f"{measured.instructions:,}" if measured.instructions else "", f"{measured.ram:,} B", f"{measured.flash:,} B")
     return table, good
 

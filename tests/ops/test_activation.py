@@ -12,7 +12,8 @@ from edgec.ops.activation import (Celu, Elu, Gelu, HardSigmoid, HardSwish, Leaky
 from edgec.types import TensorType, bf16, f32, i32
 
 CASES = [(Relu, {}), (LeakyRelu, {}), (LeakyRelu, {"alpha": 0.25}), (Elu, {}), (Elu, {"alpha": 2.0}), (Selu, {}),
-         (Selu, {"alpha": 1.5, "gamma": 2.0}), (Celu, {}), (Celu, {"alpha": 0.5}), (ThresholdedRelu, {}), (ThresholdedRelu, {"alpha": 0.25}),
+         (Selu, {"alpha": 1.5, "gamma": 2.0}), (Celu, {}), (Celu, {"alpha": 0.5}),
+         (ThresholdedRelu, {}), (ThresholdedRelu, {"alpha": 0.25}),
          (Sigmoid, {}), (HardSigmoid, {}), (HardSigmoid, {"alpha": 0.5, "beta": 0.25}), (HardSwish, {}), (Mish, {}), (Softplus, {}),
          (Softsign, {}), (Gelu, {}), (Gelu, {"approximate": "tanh"}), (Shrink, {}), (Shrink, {"bias": 0.5, "lambd": 1.5})]
 

@@ -18,8 +18,8 @@ def value(name, *shape, dtype=f32):
     return graph_input(name, TensorType(dtype, shape))
 
 
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), FLAGS, st.integers(0, 99), st.sampled_from([np.float32, np.float64, np.int32, np.int64]),
-       st.data())
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), FLAGS, st.integers(0, 99),
+       st.sampled_from([np.float32, np.float64, np.int32, np.int64]), st.data())
 @settings(deadline=None, max_examples=30)
 def test_cumsum(check, shape, flags, seed, dtype, draw):
     axis = draw.draw(st.integers(-len(shape), len(shape) - 1))

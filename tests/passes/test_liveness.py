@@ -160,6 +160,7 @@ def test_scratch_never_shares_with_what_its_kernel_touches():
     (lambda a, i, j: read(a, (i, j)) * read(a, (i, j)), True),
     (lambda a, i, j: read(a, (i, 5 - j)), False),
     (lambda a, i, j: read(a, (i, j)) + read(a, (0, j)), False),
+    (lambda a, i, j: read(a, (0, j)) + read(a, (i, j)), False),
     (lambda a, i, j: reduce_over([3], "add", lambda r: read(a, (i, j)) * 2.0), False),
     (lambda a, i, j: reduce_over([6], "add", lambda r: read(a, (i, r))), False),
 ])

@@ -1,0 +1,49 @@
+"""Named arrays in .npz files: what goes into a model and what comes out. The same arrays give the same bytes.
+
+    read_arrays("in.npz")                       # {"image": array}
+    Path("out.npz").write_bytes(arrays_bytes({"scores": scores}))
+
+numpy has no name for bf16, so such arrays travel as their bits, in uint16.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Mapping
+
+import numpy as np
+
+from edgec.errors import ModelError
+from edgec.types import DType, bf16
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip file can say
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Every array of an .npz file by name; ModelError when it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ModelError(f"'{path}' holds one nameless array", hint="save it with numpy.savez(path, name=array)")
+            return dict(file)
+    except OSError as error:
+        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from None
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"'{path}' is no .npz file with plain arrays", notes=str(error).splitlines()[:1]) from None
+
+
+def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an .npz file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, array in arrays.items():
+            with file.open(zipfile.ZipInfo(name + ".npy", EPOCH), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array.view(np.uint16) if array.dtype == bf16.numpy else np.asarray(array), allow_pickle=False)
+    return stream.getvalue()
+
+
+def as_type(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """An array read from a file as the element type that is wanted, where it is the bits of one; else unchanged."""
+    return array.view(bf16.numpy) if dtype is bf16 and array.dtype == np.uint16 else array

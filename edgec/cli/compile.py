@@ -1,0 +1,75 @@
+"""Compile a model into an object, a header and its facts.
+
+    edgec compile model.onnx --target aarch64 --bind N=1..8 -o build
+    edgec compile model.onnx --emit obj,asm,llvm,graph,kernels,loops -o build
+
+A shared library (so) needs a C compiler for the target, everything else nothing. Files appear all together or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgec.cli.delayed_progress import delayed_progress
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model
+from edgec.errors import ModelError
+
+name, help = "compile", "compile a model into an object, a header and its facts"
+
+ARTIFACT = {"obj": "obj", "header": "header", "json": "json", "asm": "asm", "llvm": "llvm", "archive": "archive", "so": "shared"}
+TEXTS = ("graph", "kernels", "loops")
+DEFAULT = "obj,header,json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser)
+    add_compile_arguments(parser)
+    parser.add_argument("--emit", default=DEFAULT, metavar="KIND,...",
+                        help=f"what to write: {', '.join((*ARTIFACT, *TEXTS))} (default: {DEFAULT})")
+    parser.add_argument("--prefix", metavar="NAME", help="of every C name (default: from the name of the model)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("."), metavar="FOLDER", help="where to write (default: here)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from edgec.backends.artifact import SUFFIXES, write_files
+    from edgec.backends.c_names import prefix
+    from edgec.compiler import compile
+    kinds = _kinds(arguments.emit)
+    graph, options = load_model(arguments), compile_options(arguments)
+    keep = tuple(kind for kind in ("llvm", "asm") if kind in kinds)
+    stem = arguments.prefix or prefix(Path(arguments.model).stem)
+    with delayed_progress(f"compiling {arguments.model}") as report:
+        artifact = compile(graph, prefix=stem, keep=keep, progress=report, **options)
+        contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
+        contents |= _texts(graph, artifact.target, stem, kinds, options["passes"])
+    for path in write_files({arguments.output / file: data for file, data in contents.items()}):
+        print(f"{path}  {path.stat().st_size:,} bytes")
+    facts = artifact.interface
+    print(f"{facts.run_symbol}: {facts.flash_bytes:,} bytes of code and weights, {facts.arena_bytes:,} of arena, {facts.stack_bytes:,} of stack")
+    return 0
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    unknown = [kind for kind in kinds if kind not in ARTIFACT and kind not in TEXTS]
+    if unknown or not kinds:
+        raise ModelError(f"cannot emit {', '.join(unknown) or 'nothing'}", hint=f"the kinds are {', '.join((*ARTIFACT, *TEXTS))}")
+    return list(dict.fromkeys(kinds))
+
+
+def _texts(graph: Any, target: Any, stem: str, kinds: list[str], passes: tuple[str, ...]) -> dict[str, bytes]:
+    """The three languages' texts that were asked for, their large constants in .npz files beside them."""
+    if not set(kinds) & set(TEXTS):
+        return {}
+    from edgec.compiled_texts import compiled_texts
+    texts, found = compiled_texts(graph, target, passes), {}
+    for kind in TEXTS:
+        if kind in kinds:
+            text, arrays = getattr(texts, kind)
+            found[f"{stem}.{kind}.edge"] = text.encode()
+            if arrays:
+                from edgec.array_file import arrays_bytes
+                found[f"{stem}.{kind}.npz"] = arrays_bytes(arrays)
+    return found

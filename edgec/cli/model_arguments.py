@@ -1,0 +1,55 @@
+"""The arguments that say which model, and how it is compiled: shared by every command that takes a model.
+
+    edgec run model.onnx --bind N=1 --shape image=1x3x224x224 --target aarch64 -O2
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgec.errors import ModelError
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL, --shape and --bind."""
+    parser.add_argument("model", metavar="MODEL", help="an ONNX file")
+    parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input; a range is 1..8")
+    parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension, or a range 1..8")
+
+
+def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
+    """How the model is compiled: the keyword parameters of `edgec.compile`."""
+    parser.add_argument("--target", default="native", metavar="TARGET", help="the machine to compile for, see `edgec targets` (default: native)")
+    parser.add_argument("--passes", action="append", default=[], metavar="FILE", help="a Python file with passes of your own")
+    parser.add_argument("-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep compiled kernels here and take them from here")
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """`shapes` and `bind` as `edgec.load` takes them; ModelError for what is given twice."""
+    from edgec.onnx_shapes import parse_bind, parse_shape
+    return {"shapes": _by_name(map(parse_shape, arguments.shape), "--shape"), "bind": _by_name(map(parse_bind, arguments.bind), "--bind")}
+
+
+def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The other keyword parameters of `edgec.compile`."""
+    return {"target": arguments.target, "passes": tuple(arguments.passes), "optimize": arguments.optimize,
+            "workers": arguments.workers, "cache": arguments.cache}
+
+
+def load_model(arguments: argparse.Namespace) -> Any:
+    """The graph of the model that the arguments name."""
+    from edgec.onnx_reader import load
+    return load(arguments.model, **model_options(arguments))
+
+
+def _by_name(pairs: Any, option: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise ModelError(f"{option} gives '{name}' twice, as {found[name]} and as {value}")
+        found[name] = value
+    return found

@@ -1,0 +1,62 @@
+"""Run a model, compiled or (with --interpret) in numpy. The arrays are those of the graph's inputs and outputs, under their names.
+
+    edgec run model.onnx --inputs in.npz --outputs out.npz
+    edgec run model.onnx --inputs in.npz --target cortex-m4          # under emulation
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Mapping
+
+import numpy as np
+
+from edgec.cli.delayed_progress import delayed_progress
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model
+
+name, help = "run", "run a model on arrays from a file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser)
+    add_compile_arguments(parser)
+    parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name")
+    parser.add_argument("--outputs", type=Path, metavar="FILE.npz", help="where the output arrays go (default: a summary is printed)")
+    parser.add_argument("--interpret", action="store_true", help="run the model in numpy instead of compiling it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from edgec.array_file import arrays_bytes
+    from edgec.backends.artifact import write_files
+    graph = load_model(arguments)
+    inputs = input_arrays(graph, arguments.inputs)
+    outputs = _interpreted(graph, inputs) if arguments.interpret else _compiled(arguments, graph, inputs)
+    if arguments.outputs:
+        write_files({arguments.outputs: arrays_bytes(outputs)})
+    else:
+        for output, array in outputs.items():
+            print(f"{output}: {array.dtype}{list(array.shape)}")
+            print(np.array2string(array, threshold=40, edgeitems=3, precision=6))
+    return 0
+
+
+def input_arrays(graph: Any, path: Path | None) -> dict[str, np.ndarray]:
+    """The arrays of a file that the graph's inputs are called by, as their element types; others are refused by whoever runs the graph."""
+    from edgec.array_file import as_type, read_arrays
+    dtypes = {v.name: v.dtype for v in graph.inputs}
+    return {n: as_type(a, dtypes[n]) if n in dtypes else a for n, a in (read_arrays(path) if path else {}).items()}
+
+
+def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    from edgec.interpreter import interpret
+    with delayed_progress("interpreting"):
+        return interpret(graph, inputs)
+
+
+def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    from edgec.compiler import compile
+    with delayed_progress(f"compiling {arguments.model}") as report:
+        artifact = compile(graph, progress=report, **compile_options(arguments))
+    with delayed_progress("running"):
+        return artifact.run(inputs)
