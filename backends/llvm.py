@@ -14,7 +14,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from edgec.backends.instruction import meaning
-from edgec.expr import Expr, const, inside_pairs, transform
+from edgec.expr import Expr, const, inside_pairs, walk
 from edgec.linear import join, split
 from edgec.loops import Block, For, If, Let, Loops, Param, Register, Stmt, Store, statements
 from edgec.portable import expand
@@ -50,8 +50,10 @@ class _Function:
         self.lines: list[str] = []
         self.label = "entry"
         self.numbers = 0
-        self.scopes: list[dict[Any, str]] = [{}]
-        self.volatile: dict[int, bool] = {}
+        self.scopes: list[dict[Any, tuple[str, tuple[int, ...]]]] = [{}]
+        self.sources: dict[int, tuple[Any, ...]] = {}
+        self.alive: list[Expr] = []
+        self.epochs: dict[Any, int] = {}
         self.registers: dict[Register, str] = {}
         self.declared: dict[str, str] = {}
         self.expanded: dict[Expr, Expr] = {}
@@ -62,9 +64,10 @@ class _Function:
         arguments = [f"ptr noalias {'' if p.writable else 'readonly '}captures(none) %{p.name}" for p in self.loops.params]
         arguments += [f"{self.pointer} %{_symbol_name(s)}" for s in self.loops.symbols]
         for s in self.loops.symbols:
-            self.scopes[0][s] = f"%{_symbol_name(s)}"
+            self.scopes[0][s] = (f"%{_symbol_name(s)}", ())
         self._body(self.loops.body)
         head = f"define void @{self.symbol}({', '.join(arguments)}) #0 {{\nentry:\n"
+        # noredzone: an x86-64 leaf may otherwise use 128 bytes below its frame, which LLVM leaves out of the frame's size
         attributes = 'nounwind noredzone "no-builtins" "no-trapping-math"="true" "denormal-fp-math"="ieee,ieee" "warn-stack-size"="0"'
         if self.target.vector_bits > 256:
             attributes += f' "prefer-vector-width"="{self.target.vector_bits}" "min-legal-vector-width"="{self.target.vector_bits}"'
@@ -103,8 +106,10 @@ class _Function:
             match statement:
                 case Let():
                     self.registers[statement.register] = self.value(self._portable(statement.value), statement.register.lanes)
+                    self._changed(statement.register)
                 case Store():
                     self._store(statement)
+                    self._changed(statement.param)
                 case For():
                     self._for(statement)
                 case If():
@@ -138,8 +143,10 @@ class _Function:
         phis = {r: self._name() for r in carried}
         slots = len(self.lines)
         self.registers.update(phis)
-        self.scopes.append({loop.var: variable})
+        self.scopes.append({loop.var: (variable, ())})
+        self._touch(loop.body)
         self._body(loop.body)
+        self._touch(loop.body)
         self.scopes.pop()
         following = self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")
         again = self.emit(f"icmp slt {self.pointer} {following}, {stop}")
@@ -161,12 +168,14 @@ class _Function:
         for label, body in ((then, statement.body), (other, statement.orelse)):
             self.registers = dict(before)
             self.block(label)
+            self._touch((*statement.body, *statement.orelse))
             self.scopes.append({})
             self._body(body)
             self.scopes.pop()
             ends.append((self.label, self.registers))
             self.lines.append(f"  br label %{after}")
         self.block(after)
+        self._touch((*statement.body, *statement.orelse))
         self.registers = dict(before)
         for r in before:
             a, b = ends[0][1][r], ends[1][1][r]
@@ -201,37 +210,49 @@ class _Function:
         pointer = f"%{param.name}"
         if terms:
             key = ("address", param, base)
-            found = self._lookup(key) if not self._is_volatile(base) else None
+            found = self._lookup(key, base)
             if found is None:
                 found = self.emit(f"getelementptr inbounds {kind}, ptr {pointer}, {self.pointer} {self.value(base)}")
-                if not self._is_volatile(base):
-                    self.scopes[-1][key] = found
+                self._remember(key, base, found)
             pointer = found
         return self.emit(f"getelementptr inbounds {kind}, ptr {pointer}, {self.pointer} {constant}") if constant else pointer
 
     # ------------------------------------------------------------------------------------------------------ expressions
 
-    def _lookup(self, key: Any) -> str | None:
+    def _lookup(self, key: Any, root: Expr) -> str | None:
+        """The text already emitted for a key about `root`, where it is still what `root` is worth."""
         for scope in reversed(self.scopes):
             if key in scope:
-                return scope[key]
+                text, age = scope[key]
+                return text if age == self._age(root) else None
         return None
 
-    def _is_volatile(self, root: Expr) -> bool:
-        """Whether a value may change between statements: it holds a register or memory this kernel writes."""
-        stack = [root]
-        while stack:
-            node = stack[-1]
-            if id(node) in self.volatile:
-                stack.pop()
-            elif all(id(a) in self.volatile for a in node.args):
-                own = node.op == "get" or node.op == "load" and node.data[0].writable
-                self.volatile[id(node)] = own or any(self.volatile[id(a)] for a in node.args)
-                self.expanded.setdefault(node, node)  # keeps the node, and so its id, alive
-                stack.pop()
-            else:
-                stack.extend(a for a in node.args if id(a) not in self.volatile)
-        return self.volatile[id(root)]
+    def _remember(self, key: Any, root: Expr, text: str) -> None:
+        self.scopes[-1][key] = (text, self._age(root))
+
+    def _age(self, root: Expr) -> tuple[int, ...]:
+        """How often each thing that a value depends on has been assigned so far; () for what never changes."""
+        return tuple(self.epochs.get(s, 0) for s in self._sources(root))
+
+    def _sources(self, root: Expr) -> tuple[Any, ...]:
+        """The registers and written parameters an expression reads, each once, in a stable order."""
+        if id(root) in self.sources:
+            return self.sources[id(root)]
+        for node in walk(root):
+            if id(node) not in self.sources:
+                own = [node.data] if node.op == "get" else [node.data[0]] if node.op == "load" and node.data[0].writable else []
+                self.sources[id(node)] = tuple(dict.fromkeys([*own, *(s for a in node.args for s in self.sources[id(a)])]))
+                self.alive.append(node)  # an id is only good while its node lives
+        return self.sources[id(root)]
+
+    def _touch(self, body: Sequence[Stmt]) -> None:
+        """Everything a body assigns counts as changed."""
+        for s in statements(body):
+            if isinstance(s, (Let, Store)):
+                self._changed(s.register if isinstance(s, Let) else s.param)
+
+    def _changed(self, source: Any) -> None:
+        self.epochs[source] = self.epochs.get(source, 0) + 1
 
     def value(self, root: Expr, lanes: int = 0) -> str:
         """The text of an expression's value, emitting what is not there yet; splat to `lanes` when asked."""
@@ -246,7 +267,7 @@ class _Function:
             if node in local:
                 stack.pop()
                 continue
-            found = self._lookup(node)
+            found = self._lookup(node, node)
             if found is not None:
                 local[node] = found
                 stack.pop()
@@ -258,8 +279,7 @@ class _Function:
                 continue
             text = self._node(node, local)
             local[node] = text
-            if not self._is_volatile(node):
-                self.scopes[-1][node] = text
+            self._remember(node, node, text)
             stack.pop()
         return local[root]
 
@@ -278,12 +298,11 @@ class _Function:
             return self._literal(e, lanes)
         kind = self.type(e.dtype, lanes)
         key = ("splat", e, lanes)
-        found = self._lookup(key) if not self._is_volatile(e) else None
+        found = self._lookup(key, e)
         if found is None:
             one = self.emit(f"insertelement {kind} poison, {self.type(e.dtype)} {text}, i32 0")
             found = self.emit(f"shufflevector {kind} {one}, {kind} poison, <{lanes} x i32> zeroinitializer")
-            if not self._is_volatile(e):
-                self.scopes[-1][key] = found
+            self._remember(key, e, found)
         return found
 
     def operand(self, a: Expr, lanes: int, local: dict[Expr, str]) -> str:
@@ -349,18 +368,20 @@ class _Function:
         return text
 
     def _horizontal(self, e: Expr, local: dict[Expr, str]) -> str:
-        """Halves of the vector are merged until one lane is left."""
-        from edgec.expr import binary
-        from edgec.loops import lane
-        a, text, lanes = e.args[0], local[e.args[0]], e.args[0].lanes
-        kind = self.type(a.dtype, lanes)
-        half = lanes // 2
+        """Halves of ever narrower vectors are merged until one lane is left (LLVM 22 gets shuffles within the full width wrong on x86)."""
+        a, text, half = e.args[0], local[e.args[0]], e.args[0].lanes // 2
         while half:
-            order = ", ".join(f"i32 {k + half if k < half else k}" for k in range(lanes))
-            other = self.emit(f"shufflevector {kind} {text}, {kind} poison, <{lanes} x i32> <{order}>")
-            text = self._combine(e.data, a.dtype, lanes, text, other)
-            half //= 2
-        return self.emit(f"extractelement {kind} {text}, i32 0")
+            low, high = (self._part(a.dtype, 2 * half, text, start, half) for start in (0, half))
+            text, half = self._combine(e.data, a.dtype, half, low, high), half // 2
+        return text
+
+    def _part(self, dtype: DType, lanes: int, text: str, start: int, count: int) -> str:
+        """`count` neighbouring lanes of a vector; a single one is a scalar."""
+        kind = self.type(dtype, lanes)
+        if count == 1:
+            return self.emit(f"extractelement {kind} {text}, i32 {start}")
+        order = ", ".join(f"i32 {start + k}" for k in range(count))
+        return self.emit(f"shufflevector {kind} {text}, {kind} poison, <{count} x i32> <{order}>")
 
     def _combine(self, op: str, dtype: DType, lanes: int, x: str, y: str) -> str:
         kind = self.type(dtype, lanes)

@@ -47,6 +47,10 @@ class Memory:
             self._views[buffer] = np.lib.stride_tricks.as_strided(block, shape, tuple(s * block.itemsize for s in strides))
         return self._views[buffer]
 
+    def fill(self, root: Buffer, elements: np.ndarray) -> None:
+        """Put elements into the memory of a root buffer, in the order in which they lie there."""
+        self._block(root)[:elements.size] = elements
+
     def number(self, dimension: Any) -> int:
         """A dimension or stride in this run."""
         return evaluate_dim(dimension, self.bindings)

@@ -34,6 +34,7 @@ from edgec.passes.liveness import liveness
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
+from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 
 GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
@@ -63,9 +64,9 @@ def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, pa
 def lower(graph: Graph, target: Target) -> Program:
     """The program of a graph, with layouts and arena offsets."""
     program = fuse(graph, target)
-    for step in (layout, views, stages, liveness):
-        program = step(program)
-    return program
+    for step in (layout, views, stages, winograd):
+        program = step(program, target)
+    return liveness(program)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Types and dimensions from text: `f32[n<=8,1,2*n + 1]`.
 
-A dimension is written in Python's syntax of integers (+ - * // % min max); a chain of <= gives the bounds of a symbol where it first stands.
+A dimension is written in Python's syntax of integers (+ - * // % min max); a chain of <= gives the bounds of a symbol where it first
+stands.
 
     parse_type("f32[n<=8,3]", symbols := {})      # f32[n,3], symbols == {"n": var("n", 1, 8)}
 """

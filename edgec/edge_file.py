@@ -8,8 +8,8 @@
     graph g(%x: f32[2]) -> (y=%x) {
     }
 
-`errors` is different: the expected messages stand as `# error: ...` at the end of the offending lines, and nothing follows. A large constant
-@name is declared without its elements; they are drawn from a generator seeded with the name, multiples of 1/8, so sums stay exact.
+`errors` is different: the expected messages stand as `# error: ...` at the end of the offending lines, and nothing follows. A large
+constant @name is declared without its elements; they are drawn from a generator seeded with the name, multiples of 1/8, so sums stay exact.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ floordiv node, so `d * (x // d) + x % d` is `x` by construction.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from typing import Any, Callable, Iterable, Mapping, Sequence
@@ -439,7 +440,7 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     if op == "bitcast":
         return bitcast(args[0], node.dtype)
     if op in BINARY:
-        return binary(op, *args)
+        return functools.reduce(lambda a, b: binary(op, a, b), args)  # products of indices have any number of factors
     if op in UNARY:
         return unary(op, args[0])
     if op in ("load", "splat", "lane", "vector", "horizontal"):

@@ -18,7 +18,7 @@ from edgec.expr import Expr
 from edgec.graph import Graph, Op, Value, constant, fields_of, graph_input
 from edgec.ops import OPERATORS
 from edgec.types import DTYPES, TensorType
-from edgec.verifier import verify
+from edgec.verifier import is_born, verify
 
 Arrays = Mapping[str, np.ndarray] | Callable[[str, TensorType], np.ndarray]
 
@@ -135,6 +135,14 @@ class _Parser:
             raise error.at(place) from None
 
     def graph(self) -> Graph:
+        """A graph; what is outside is not seen inside, since graphs are closed."""
+        outer, self.values = self.values, {}
+        try:
+            return self.closed_graph()
+        finally:
+            self.values = outer
+
+    def closed_graph(self) -> Graph:
         self.take("graph")
         name = self.name()
         self.take("(")
@@ -244,7 +252,9 @@ class _Parser:
 
     def to_statement_after(self, line: int) -> None:
         """Skip to what starts a statement, or ends the graph, below a line."""
-        while self.token.kind != "end" and not (self.token.line > line and (self.token.kind in ("value", "array") or self.token.text == "}")):
+        def starts(token: Token) -> bool:
+            return token.kind == "end" or (token.line > line and (token.kind in ("value", "array") or token.text == "}"))
+        while not starts(self.token):
             self.position += 1
 
     def operation(self, texts: list[str], place: Loc) -> list[Value | None]:
@@ -260,7 +270,18 @@ class _Parser:
         declared = [self.type()]
         while self.skip(","):
             declared.append(self.type())
-        return _built(cls, fields, texts, declared, place) if complete else [None] * len(texts)
+        if not complete:
+            return [None] * len(texts)
+        results = _built(cls, fields, texts, declared, place)
+        self.name_born_symbols(declared, results)
+        return results
+
+    def name_born_symbols(self, declared: list[TensorType], results: list[Value]) -> None:
+        """From here on, the name written for a size that the node decides means the node's own symbol."""
+        for type_, value in zip(declared, results):
+            for written, dim in zip(type_.shape, value.shape):
+                if isinstance(dim, Expr) and is_born(dim):
+                    self.symbols[written.data] = dim
 
     def operator(self) -> type[Op]:
         text = self.take("word")
@@ -327,12 +348,21 @@ def _built(cls: type[Op], fields: dict[str, Any], texts: list[str], declared: li
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{cls.__name__} cannot be built from these operands and attributes: {error}", loc=place) from error
     inferred = [v.type for v in op.results]
-    if inferred != declared or len(texts) != len(op.results):
+    if len(texts) != len(inferred) or len(declared) != len(inferred) or not all(map(_as_declared, inferred, declared)):
         raise ModelError(f"{cls.__name__} gives {', '.join(map(str, inferred))}, declared is {', '.join(map(str, declared))}", loc=place)
     for number, (value, text) in enumerate(zip(op.results, texts)):
         if len(texts) > 1 and value.name == f"{name}.{number}":
             value.name = _name_and_tag(text)[0]
     return list(op.results)
+
+
+def _as_declared(inferred: TensorType, declared: TensorType) -> bool:
+    """Whether the types agree; a size that the node decides may be written under any name."""
+    def same(dim: Any, written: Any) -> bool:
+        if isinstance(dim, Expr) and is_born(dim):
+            return isinstance(written, Expr) and written.op == "var" and (dim.lo, dim.hi) == (written.lo, written.hi)
+        return dim == written
+    return inferred.dtype is declared.dtype and inferred.rank == declared.rank and all(map(same, inferred.shape, declared.shape))
 
 
 def _name_and_tag(text: str) -> tuple[str, int]:

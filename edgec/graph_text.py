@@ -25,6 +25,7 @@ import numpy as np
 
 from edgec.errors import ModelError
 from edgec.expr import Expr
+from edgec.expr_text import print_expr
 from edgec.graph import Constant, Field, Graph, Input, Op, Value, digest, fields_of
 from edgec.types import TensorType, dtype_of
 
@@ -44,7 +45,8 @@ def save_graph(graph: Graph, path: str | Path) -> None:
     text, arrays = print_graph(graph)
     Path(path).write_text(text, encoding="utf-8")
     if arrays:
-        np.savez(Path(path).with_suffix(".npz"), **{n: a.view(np.uint16) if dtype_of(a.dtype).name == "bf16" else a for n, a in arrays.items()})
+        plain = {n: a.view(np.uint16) if dtype_of(a.dtype).name == "bf16" else a for n, a in arrays.items()}
+        np.savez(Path(path).with_suffix(".npz"), **plain)
 
 
 def load_graph(path: str | Path) -> Graph:
@@ -59,16 +61,21 @@ def load_graph(path: str | Path) -> Graph:
     return parse_graph(text, arrays, str(path))
 
 
-def type_text(type_: TensorType, declared: set[Expr]) -> str:
-    """A type, with the bounds of symbols not yet in `declared`, which is extended."""
+def type_text(type_: TensorType, declared: dict[Expr, str]) -> str:
+    """A type, with the bounds of symbols not yet in `declared`, which gets their names.
+
+    A symbol that a node made for a size of its own (`size.17`) is numbered in the order of appearance.
+    """
     return f"{type_.dtype}[{','.join(_dim_text(d, declared) for d in type_.shape)}]"
 
 
-def _dim_text(dim: Any, declared: set[Expr]) -> str:
-    if isinstance(dim, Expr) and dim.op == "var" and dim not in declared:
-        declared.add(dim)
-        return f"{dim.data}<={dim.hi}" if dim.lo == 1 else f"{dim.lo}<={dim.data}<={dim.hi}"
-    return str(dim)
+def _dim_text(dim: Any, declared: dict[Expr, str]) -> str:
+    if not isinstance(dim, Expr):
+        return str(dim)
+    if dim.op != "var" or dim in declared:
+        return print_expr(dim, declared)
+    name = declared[dim] = f"{dim.data.partition('.')[0]}_{len(declared)}" if "." in dim.data else dim.data
+    return f"{name}<={dim.hi}" if dim.lo == 1 else f"{dim.lo}<={name}<={dim.hi}"
 
 
 def quoted(name: str) -> str:
@@ -107,7 +114,7 @@ class _Names:
         self.taken: set[str] = set()
         self.arrays: dict[str, np.ndarray] = {}
         self.constants: dict[Any, str] = {}
-        self.symbols: set[Expr] = set()
+        self.symbols: dict[Expr, str] = {}
 
     def of(self, value: Value) -> str:
         if value not in self.values:

@@ -52,7 +52,8 @@ def run(graph: Graph, arrays: Sequence[Any] | Mapping[str, Any]) -> list[np.ndar
 def _in_order(graph: Graph, arrays: Mapping[str, Any]) -> list[Any]:
     """Arrays given by name, in the order of the graph's inputs."""
     names = [v.name for v in graph.inputs]
-    problems = [f"there is no input '{n}'" for n in arrays if n not in names] + [f"input '{n}' is missing" for n in names if n not in arrays]
+    problems = [f"there is no input '{n}'" for n in arrays if n not in names]
+    problems += [f"input '{n}' is missing" for n in names if n not in arrays]
     raise_all([ModelError(p, hint=_the_inputs(graph)) for p in problems])
     return [arrays[n] for n in names]
 

@@ -42,9 +42,9 @@ def interval(constant: int, terms: dict[Expr, int]) -> tuple[int, int]:
         if atom.op == "floordiv" and atom.args[1].op == "const":
             rest = _without_remainder(constant, terms, atom, coefficient)
             if rest is not None:
-                scale, (rest_constant, rest_terms) = rest
+                scale, steps, (rest_constant, rest_terms) = rest
                 low, high = interval(rest_constant, rest_terms)
-                reach = scale * (atom.args[1].data - 1)
+                reach = scale * (steps - 1)
                 return low + min(0, reach), high + max(0, reach)
     low = high = constant
     for atom, coefficient in terms.items():
@@ -54,16 +54,26 @@ def interval(constant: int, terms: dict[Expr, int]) -> tuple[int, int]:
 
 
 def _without_remainder(constant: int, terms: dict[Expr, int], atom: Expr, coefficient: int):
-    """(c, the sum less c*(y - d*(y//d))) when `atom` = y//d stands in the sum as part of such a remainder."""
-    divisor = atom.args[1].data
+    """(c, the sum less c*(y - d*(y//d))) when `atom` = y//d stands in the sum as part of such a remainder; likewise y//e - d*(y//(e*d))."""
+    dividend, divisor = atom.args[0], atom.args[1].data
+    for lower, e in _coarser(terms, dividend, divisor):
+        scale = -coefficient // (divisor // e)
+        if terms[lower] == scale and coefficient == -scale * (divisor // e):
+            return scale, divisor // e, (constant, {a: c for a, c in terms.items() if a is not atom and a is not lower})
     if coefficient % divisor:
         return None
     scale = -coefficient // divisor
-    inner_constant, inner = split(atom.args[0])
+    inner_constant, inner = split(dividend)
     if any(terms.get(a, 0) != scale * c for a, c in inner.items()):
         return None
     rest = {a: c for a, c in terms.items() if a is not atom and a not in inner}
-    return scale, (constant - scale * inner_constant, rest)
+    return scale, divisor, (constant - scale * inner_constant, rest)
+
+
+def _coarser(terms: dict[Expr, int], dividend: Expr, divisor: int) -> list[tuple[Expr, int]]:
+    """The terms that divide the same dividend by a proper divisor of `divisor`, with that number."""
+    found = [(a, a.args[1].data) for a in terms if a.op == "floordiv" and a.args[0] is dividend and a.args[1].op == "const"]
+    return [(a, e) for a, e in found if e < divisor and divisor % e == 0]
 
 
 def add(a: Expr, b: Expr) -> Expr:

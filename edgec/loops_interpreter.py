@@ -18,9 +18,12 @@ from edgec.types import index
 Value = Any  # int for scalar indices, else a numpy scalar or a vector of lanes
 
 
-def run_loops(loops: Loops, arrays: Sequence[np.ndarray], symbols: Mapping[str, int] | None = None) -> None:
-    """Execute on one flat array per parameter, in place. Internal for a load or store out of range, or an array that does not fit."""
-    machine = _Machine(loops, arrays, dict(symbols or {}))
+def run_loops(loops: Loops, arrays: Sequence[np.ndarray], symbols: Mapping[str, int] | None = None, ran: set[For] | None = None) -> None:
+    """Execute on one flat array per parameter, in place. Internal for a load or store out of range, or an array that does not fit.
+
+    Loops whose body ran at least once are added to `ran`.
+    """
+    machine = _Machine(loops, arrays, dict(symbols or {}), set() if ran is None else ran)
     with np.errstate(all="ignore"):
         machine.body(loops.body)
 
@@ -28,8 +31,8 @@ def run_loops(loops: Loops, arrays: Sequence[np.ndarray], symbols: Mapping[str, 
 class _Machine:
     """Memory, registers and loop variables while the statements run."""
 
-    def __init__(self, loops: Loops, arrays: Sequence[np.ndarray], symbols: dict[str, int]):
-        self.loops = loops
+    def __init__(self, loops: Loops, arrays: Sequence[np.ndarray], symbols: dict[str, int], ran: set[For]):
+        self.loops, self.ran = loops, ran
         self.memory: dict[Param, np.ndarray] = {}
         self.sizes: dict[Param, int] = {}
         self.variables: dict[Expr, int] = {}
@@ -60,6 +63,7 @@ class _Machine:
             case For(var=var, start=start, stop=stop, step=step):
                 for number in range(int(self.value(start)), int(self.value(stop)), step):
                     self.variables[var] = number
+                    self.ran.add(statement)
                     self.body(statement.body)
                 self.variables.pop(var, None)
             case Let(register=register, value=value):

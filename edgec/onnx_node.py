@@ -109,7 +109,8 @@ def read_attribute(proto: AttributeProto, folder: Path | None, loc: Loc) -> Any:
         if name == "GRAPH":
             return proto.g
         if name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS"):
-            value = {"FLOAT": proto.f, "INT": proto.i, "STRING": proto.s, "FLOATS": proto.floats, "INTS": proto.ints, "STRINGS": proto.strings}[name]
+            field_name = name.lower() if name.endswith("S") else name[0].lower()  # floats, ints, strings; f, i, s
+            value = getattr(proto, field_name)
             return _plain(tuple(value) if name.endswith("S") else value)
     except UnicodeDecodeError:
         raise ModelError(f"attribute '{proto.name}' is not valid UTF-8", loc=loc) from None
@@ -124,7 +125,8 @@ def check_attributes(op: str, protos: list[AttributeProto], known: Signature, lo
             raise ModelError(f"attribute '{proto.name}' is given twice", loc=loc)
         seen.add(proto.name)
         if proto.name not in known.attributes:
-            raise ModelError(f"{op} has no attribute '{proto.name}'", loc=loc, hint="it has " + (", ".join(sorted(known.attributes)) or "none"))
+            names = ", ".join(sorted(known.attributes)) or "none"
+            raise ModelError(f"{op} has no attribute '{proto.name}'", loc=loc, hint=f"it has {names}")
         wanted = known.attributes[proto.name][0]
         if AttributeProto.AttributeType.values().count(proto.type) and AttributeProto.AttributeType.Name(proto.type) != wanted:
             found = AttributeProto.AttributeType.Name(proto.type).lower()
@@ -137,36 +139,34 @@ def check_attributes(op: str, protos: list[AttributeProto], known: Signature, lo
 def build(node: Node, captured: tuple[Value, ...] = ()) -> tuple[Value, ...]:
     """The results of the operator class, one per result the node names; the node must be of the newest opset.
 
-    `captured` are the outer values that subgraphs of the node read: the operand field of that name. An attribute field `outputs`, which ONNX
-    does not have, gets the number of results that are asked for.
+    `captured` are the outer values that subgraphs of the node read: the operand field of that name. An attribute field `outputs`, which
+    ONNX does not have, gets the number of results that are asked for.
     """
     known = signature(node.domain, node.op, NEWEST if not node.domain else node.opset)
     if known is not None:
-        check_operands(node, known)
+        check_presence(node, known)
+        check_types(node, known)
     cls = OPERATORS[node.domain, node.op]
     fields = {**_operand_fields(cls, node), **_attribute_fields(cls, node, known)}
     if captured:
         fields["captured"] = captured
-    try:
-        made = cls(**fields, _name=next((n for n in node.outputs if n), node.op.lower()), _loc=node.loc)
-    except CompileError as error:
-        raise error.at(node.loc) from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MemoryError) as error:
-        raise ModelError(f"{node.op} cannot be built from these operands and attributes: {error}", loc=node.loc, notes=_shown(node)) from error
+    made = cls(**fields, _name=next((n for n in node.outputs if n), node.op.lower()), _loc=node.loc)
     for value in made.results:
         if value.type.max_size > MAX_ELEMENTS:
-            raise ModelError(f"{node.op} gives {value.type}: more than 2^31 elements", loc=node.loc, notes=_shown(node))
+            raise ModelError(f"{node.op} gives {value.type}: more than 2^31 elements", loc=node.loc, notes=shown(node))
     return _named_results(made, node)
 
 
 def _named_results(op: Op, node: Node) -> tuple[Value, ...]:
     if len(node.outputs) > len(op.results):
         raise Unsupported(f"{node.op} gives {len(op.results)} of the {len(node.outputs)} results that are asked for", loc=node.loc)
-    stem = next((n for n in node.outputs if n), "")
-    for number, (value, name) in enumerate(zip(op.results, node.outputs)):
-        if name and value.name == f"{stem}.{number}":
-            value.name = name
-    return op.results[:len(node.outputs)]
+    return tuple(named(value, name or value.name, node.loc) for value, name in zip(op.results, node.outputs))
+
+
+def named(value: Value, name: str, loc: Loc) -> Value:
+    """The value under the name and place it has in this model: an equal one of a model read before may carry that model's."""
+    value.name, value.loc = name, loc
+    return value
 
 
 def _operand_fields(cls: type[Op], node: Node) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _operand_fields(cls: type[Op], node: Node) -> dict[str, Any]:
         elif f.kind == "operand":
             raise ModelError(f"{node.op} needs its input '{f.name}'", loc=node.loc)
     if left:
-        raise Unsupported(f"{node.op} with {len(node.inputs)} inputs", loc=node.loc, notes=_shown(node))
+        raise Unsupported(f"{node.op} with {len(node.inputs)} inputs", loc=node.loc, notes=shown(node))
     return fields
 
 
@@ -204,34 +204,33 @@ def _same(a: Any, b: Any) -> bool:
     return not isinstance(a, np.ndarray) and a == b
 
 
-def check_operands(node: Node, known: Signature) -> None:
-    """Count, presence and element types of the operands, as the schema says; equal type variables want equal types."""
-    last = known.inputs[-1] if known.inputs else None
-    variadic = last is not None and last.option == "Variadic"
+def check_presence(node: Node, known: Signature) -> None:
+    """ModelError for too many operands, or an absent one that the operator needs."""
+    variadic = bool(known.inputs) and known.inputs[-1].option == "Variadic"
     if len(node.inputs) > len(known.inputs) and not variadic:
         raise ModelError(f"{node.op} takes at most {len(known.inputs)} inputs, {len(node.inputs)} are given", loc=node.loc)
+    for n, parameter in enumerate(known.inputs):
+        if parameter.option == "Single" and node.input(n) is None:
+            raise ModelError(f"{node.op} needs its input '{parameter.name}'", loc=node.loc)
+
+
+def check_types(node: Node, known: Signature) -> None:
+    """TypeMismatch for operands of element types the schema does not allow; equal type variables want equal types."""
     bound: dict[str, tuple[str, Value]] = {}
     for n, value in enumerate(node.inputs):
-        parameter = known.inputs[min(n, len(known.inputs) - 1)]
-        if value is None:
-            if parameter.option == "Single":
-                raise ModelError(f"{node.op} needs its input '{parameter.name}'", loc=node.loc)
-            continue
-        _check_type(node, parameter, value, bound)
-    for parameter in known.inputs[len(node.inputs):]:
-        if parameter.option == "Single":
-            raise ModelError(f"{node.op} needs its input '{parameter.name}'", loc=node.loc)
+        if value is not None:
+            _check_type(node, known.inputs[min(n, len(known.inputs) - 1)], value, bound)
 
 
 def _check_type(node: Node, parameter: Parameter, value: Value, bound: dict[str, tuple[str, Value]]) -> None:
     if onnx_type(value) not in parameter.types:
         allowed = ", ".join(sorted(t.removeprefix("tensor(").removesuffix(")") for t in parameter.types if t.startswith("tensor(")))
-        raise TypeMismatch(f"{node.op}: input '{parameter.name}' cannot be {value.type}", loc=node.loc, notes=_shown(node),
+        raise TypeMismatch(f"{node.op}: input '{parameter.name}' cannot be {value.type}", loc=node.loc, notes=shown(node),
                            hint=f"ONNX allows {allowed}" if allowed else "")
     name, other = bound.setdefault(parameter.variable, (parameter.name, value))
     if parameter.homogeneous and other.dtype is not value.dtype:
         raise TypeMismatch(f"{node.op}: inputs '{name}' and '{parameter.name}' must have one element type: {other.dtype} and {value.dtype}",
-                           loc=node.loc, notes=_shown(node))
+                           loc=node.loc, notes=shown(node))
 
 
 def onnx_type(value: Value) -> str:
@@ -246,5 +245,6 @@ def type_proto(value: Value) -> TypeProto:
     return onnx.helper.make_tensor_type_proto(CODE_OF_DTYPE[value.dtype], shape)
 
 
-def _shown(node: Node) -> list[str]:
+def shown(node: Node) -> list[str]:
+    """The operands of a node as notes of an error."""
     return [f"operand %{v.name}: {v.type}" for v in node.inputs if v is not None]

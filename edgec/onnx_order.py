@@ -59,7 +59,8 @@ def _producers(nodes: Sequence[NodeProto], defined: set[str], where: Where) -> d
     return found
 
 
-def _undefined(names: Sequence[str], defined: set[str], producers: dict[str, int], outer: Callable[[str], bool], loc: Loc) -> Iterator[CompileError]:
+def _undefined(names: Sequence[str], defined: set[str], producers: dict[str, int], outer: Callable[[str], bool],
+               loc: Loc) -> Iterator[CompileError]:
     for name in dict.fromkeys(names):
         if name not in producers and name not in defined and not outer(name):
             yield ModelError(f"its input '{name}' is not a graph input, an initialiser or the result of a node", loc=loc)

@@ -1,7 +1,7 @@
 """ONNX model -> Graph: the front door. Bad files end here, each with one CompileError that names the place.
 
-A model is read in the order of its data flow: names are checked (edgec.onnx_order), input types settled (edgec.onnx_shapes), unknown operators
-reported all at once (edgec.onnx_support); then each live node becomes a Node (edgec.onnx_node), is lifted to the newest opset
+A model is read in the order of its data flow: unknown operators are reported all at once (edgec.onnx_support), input types settled
+(edgec.onnx_shapes), names checked (edgec.onnx_order); then each live node becomes a Node (edgec.onnx_node), is lifted to the newest opset
 (edgec.onnx_upgrade) and built, or its function body is built in its place (edgec.onnx_functions).
 
     graph = load("model.onnx", shapes={"image": (1, 3, 224, 224)}, bind={"N": "1..8"})
@@ -16,13 +16,14 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto
 
 from edgec import onnx_subgraphs
 from edgec.errors import CompileError, Loc, ModelError, Unsupported, raise_all
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.onnx_functions import MAX_DEPTH, Body, Key, domain_of, local_body, local_functions, opsets_of, schema_body
-from edgec.onnx_node import NEWEST, OLDEST, Node, build, check_attributes, read_attribute, signature
+from edgec.onnx_node import (NEWEST, OLDEST, Node, build, check_attributes, check_presence, named, read_attribute, shown,
+                              signature)
 from edgec.onnx_order import live_order
 from edgec.onnx_shapes import Size, input_types
 from edgec.onnx_support import operator_problem, unsupported_operators
@@ -35,8 +36,9 @@ def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Seq
          bind: Mapping[str, Size] | None = None) -> Graph:
     """The graph of an ONNX file (or its bytes, or a ModelProto), opset 7 to the newest.
 
-    `shapes` gives the shape of an input (`{"x": (1, 3, 224, 224)}`, a range as text: `("1..8", 42)`), `bind` the size or range of a named open
-    dimension. ModelError for a broken file or open dimensions, Unsupported for what edgec cannot express, TypeMismatch from the operators.
+    `shapes` gives the shape of an input (`{"x": (1, 3, 224, 224)}`, a range as text: `("1..8", 42)`), `bind` the size or range of a named
+    open dimension. ModelError for a broken file or open dimensions, Unsupported for what edgec cannot express, TypeMismatch from the
+    operators.
     """
     proto, file, folder = _open(model)
     try:
@@ -70,8 +72,8 @@ def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mappi
         raise ModelError("the graph has no outputs", loc=place)
     opsets = opsets_of(model.opset_import) if model.opset_import else {"": 1}
     if not OLDEST <= opsets.get("", NEWEST) <= NEWEST:
-        raise Unsupported(f"the model is of opset {opsets['']}; edgec reads {OLDEST} to {NEWEST}", loc=place,
-                          hint="convert it with onnx.version_converter.convert_version" if opsets[""] < OLDEST else "install a newer onnx package")
+        hint = "convert it with onnx.version_converter.convert_version" if opsets[""] < OLDEST else "install a newer onnx package"
+        raise Unsupported(f"the model is of opset {opsets['']}; edgec reads {OLDEST} to {NEWEST}", loc=place, hint=hint)
     functions = local_functions(model, place)
     raise_all(unsupported_operators(model.graph, opsets, functions, file))
     return Reader(file, folder, functions).model_graph(model.graph, opsets, shapes, bind)
@@ -92,7 +94,7 @@ def _require_text(model: ModelProto, place: Loc) -> None:
 
 @dataclass
 class Scope:
-    """The names in force while one graph or function body is read. `public` are better names for results, `calls` the functions being read."""
+    """The names in force while one graph or function body is read: `public` are better names for results, `calls` the functions around."""
 
     opsets: dict[str, int]
     values: dict[str, Value | None] = field(default_factory=dict)
@@ -129,7 +131,8 @@ class Reader:
         infos = [i for i in graph.input if i.name not in scope.tensors]
         _unique([i.name for i in graph.input], "graph input", place)
         _unique([o.name for o in graph.output], "graph output", place)
-        inputs = [graph_input(i.name, t, Loc(self.file, i.name, "input")) for i, t in zip(infos, input_types(infos, shapes, bind, self.file))]
+        types = input_types(infos, shapes, bind, self.file)
+        inputs = [named(graph_input(i.name, t), i.name, Loc(self.file, i.name, "input")) for i, t in zip(infos, types)]
         scope.values.update((i.name, v) for i, v in zip(infos, inputs))
         outputs = self.body(graph.node, scope, [o.name for o in graph.output], place)
         self._check_outputs(graph, outputs)
@@ -169,9 +172,10 @@ class Reader:
         """The value of a name: read from an initialiser, or captured from an enclosing graph, the first time it is used."""
         if name not in scope.values:
             if name in scope.tensors:
-                read = read_sparse_tensor if hasattr(scope.tensors[name], "dims") and hasattr(scope.tensors[name], "indices") else read_tensor
-                array = read(scope.tensors[name], self.folder, Loc(self.file))
-                scope.values[name] = constant(array, scope.label(name), Loc(self.file, name, "initialiser"))
+                tensor = scope.tensors[name]
+                read = read_sparse_tensor if isinstance(tensor, SparseTensorProto) else read_tensor
+                array = read(tensor, self.folder, Loc(self.file))
+                scope.values[name] = named(constant(array), scope.label(name), Loc(self.file, name, "initialiser"))
             elif scope.parent is None:
                 raise ModelError(f"the name '{name}' is not defined here", loc=loc)
             else:
@@ -207,15 +211,26 @@ class Reader:
         known = signature(domain, proto.op_type, opset)
         if known is not None:
             check_attributes(proto.op_type, attributes, known, loc)
+            check_presence(node, known)
         node = replace(node, attributes={a.name: read_attribute(a, self.folder, loc) for a in attributes})
-        if any(isinstance(v, GraphProto) for v in node.attributes.values()):
-            return onnx_subgraphs.build_with_subgraphs(self, node, scope)
-        return self.build(node, scope)
+        return self.guarded(node, scope)
+
+    def guarded(self, node: Node, scope: Scope) -> Sequence[Value]:
+        """The results of a node; what an operator did not foresee in a malformed node is a ModelError as well."""
+        try:
+            if any(isinstance(v, GraphProto) for v in node.attributes.values()):
+                return onnx_subgraphs.build_with_subgraphs(self, node, scope)
+            return self.build(node, scope)
+        except CompileError as error:
+            raise error.at(node.loc) from None
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ModelError(f"{node.op} cannot be built from these operands and attributes: {error}", loc=node.loc,
+                             notes=shown(node)) from error
 
     def build(self, node: Node, scope: Scope) -> Sequence[Value]:
         """A node by its operator class, after upgrades, or by the function body of its schema."""
         if not node.domain and node.op == "Constant":
-            return (constant(_constant_array(node), node.outputs[0], node.loc),)
+            return (named(constant(_constant_array(node)), node.outputs[0], node.loc),)
 
         def emit(op: str, *inputs: Value | None, **attributes: Any) -> Value:
             return self.build(Node(op, "", NEWEST, inputs, attributes, (f"{node.outputs[0]}.{op.lower()}",), node.loc), scope)[0]
@@ -234,7 +249,8 @@ class Reader:
         """A function body in place of a call."""
         if body.key in scope.calls or len(scope.calls) >= MAX_DEPTH:
             raise ModelError(f"the function '{body.key[1]}' calls itself", loc=node.loc)
-        inner = Scope(body.opsets, attributes=body.attributes, prefix=f"{node.loc.node or node.op}/", calls=(*scope.calls, body.key), place=node.loc)
+        inner = Scope(body.opsets, attributes=body.attributes, prefix=f"{node.loc.node or node.op}/", calls=(*scope.calls, body.key),
+                      place=node.loc)
         inner.values.update((name, node.input(n)) for n, name in enumerate(body.inputs))
         inner.public = {name: label for name, label in zip(body.outputs, node.outputs) if label}
         wanted = [name for name, label in zip(body.outputs, node.outputs) if label]
@@ -273,7 +289,8 @@ def _resolved_attributes(proto: NodeProto, scope: Scope) -> list[AttributeProto]
 
 def _constant_array(node: Node) -> np.ndarray:
     """The tensor of a Constant node, in any of its forms."""
-    forms = {"value": None, "sparse_value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    forms = {"value": None, "sparse_value": None, "value_float": np.float32, "value_floats": np.float32,
+             "value_int": np.int64, "value_ints": np.int64}
     given = list(node.attributes)
     if len(given) != 1:
         raise ModelError(f"a Constant needs one value, it has {len(given)}", loc=node.loc)

@@ -45,19 +45,22 @@ def parse_size(size: Any, context: str = "") -> Size:
     match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text, re.ASCII)
     low, high = (int(match[1]), int(match[2] or match[1])) if match and len(text) < 40 else (1, 0)
     if low > high:
-        raise ModelError(f"'{text}'{f' in {context!r}' if context and context != text else ''} is not a size", hint="write a number or a range lo..hi")
+        place = f" in '{context}'" if context not in ("", text) else ""
+        raise ModelError(f"'{text}'{place} is not a size", hint="write a number or a range lo..hi")
     if high > MAX_ELEMENTS:
         raise ModelError(f"the size {text} is more than 2^31")
     return low if low == high else f"{low}..{high}"
 
 
-def input_types(infos: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[Size]], bind: Mapping[str, Size], file: str) -> list[TensorType]:
+def input_types(infos: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[Size]], bind: Mapping[str, Size],
+                file: str) -> list[TensorType]:
     """The type of every model input, each dimension a number or a symbol; every problem is reported at once."""
     problems: list[CompileError] = []
     names = [i.name for i in infos]
     for name in shapes:
         if name not in names:
-            problems.append(ModelError(f"--shape names '{name}', which is not an input", loc=Loc(file), hint="the inputs are " + ", ".join(names)))
+            hint = "the inputs are " + ", ".join(names)
+            problems.append(ModelError(f"--shape names '{name}', which is not an input", loc=Loc(file), hint=hint))
     shapes = {n: tuple(parse_size(s) for s in sizes) for n, sizes in shapes.items()}
     sizes = {n: parse_size(s) for n, s in bind.items()}
     problems += _unused_bindings(infos, sizes, file)
@@ -81,16 +84,18 @@ def _sizes_given_by_shapes(infos, shapes, sizes: Mapping[str, Size], problems: l
         dims = info.type.tensor_type.shape.dim
         for dim, size in zip(dims, shapes.get(info.name, ())):
             if dim.dim_param and found.setdefault(dim.dim_param, size) != size:
-                problems.append(ModelError(f"dimension '{dim.dim_param}' is given as {found[dim.dim_param]} and, at input '{info.name}', as {size}",
-                                           loc=Loc(file)))
+                message = f"dimension '{dim.dim_param}' is given as {found[dim.dim_param]} and, at input '{info.name}', as {size}"
+                problems.append(ModelError(message, loc=Loc(file)))
     return found
 
 
 def _input_type(info: ValueInfoProto, given, sizes, problems: list[CompileError], loc: Loc) -> TensorType | None:
     kind = info.type.WhichOneof("value")
     if kind != "tensor_type":
-        wrong = ModelError if kind is None else Unsupported
-        problems.append(wrong(f"input '{info.name}' is {'without a type' if kind is None else 'a ' + kind.removesuffix('_type')}, not a tensor", loc=loc))
+        if kind is None:
+            problems.append(ModelError(f"input '{info.name}' has no type", loc=loc))
+        else:
+            problems.append(Unsupported(f"input '{info.name}' is a {kind.removesuffix('_type')}, not a tensor", loc=loc))
         return None
     tensor = info.type.tensor_type
     try:
@@ -124,7 +129,8 @@ def _resolve(info: ValueInfoProto, axis: int, dim, size: Size | None, problems: 
     """One dimension of the file with the size the user gave for it, if any."""
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         if size not in (None, dim.dim_value):
-            problems.append(ModelError(f"--shape gives axis {axis} of input '{info.name}' as {size}, in the model it is {dim.dim_value}", loc=loc))
+            message = f"--shape gives axis {axis} of input '{info.name}' as {size}, in the model it is {dim.dim_value}"
+            problems.append(ModelError(message, loc=loc))
         return dim.dim_value
     if size is None:
         problems.append(_open_dimension(info, axis, dim.dim_param, loc))

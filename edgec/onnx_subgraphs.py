@@ -50,7 +50,8 @@ def _taken_branch(reader: Any, node: Node, scope: Any, branch: str) -> list[Valu
     return reader.body(graph.node, inner, [o.name for o in graph.output], node.loc)
 
 
-def _read_body(reader: Any, graph: GraphProto, scope: Any, types: Sequence[TensorType], captures: dict[Value, Value], node: Node, name: str):
+def _read_body(reader: Any, graph: GraphProto, scope: Any, types: Sequence[TensorType], captures: dict[Value, Value], node: Node,
+               name: str) -> tuple[list[Value], list[Value], tuple[str, ...]]:
     """(formal inputs, outputs, output names) of a subgraph; the outer values it reads are added to `captures`."""
     inner = scope.inner(prefix=f"{node.loc.node}/")
     inner.captures = captures
@@ -69,7 +70,8 @@ def _body_types(node: Node) -> list[TensorType]:
     if node.op == "Loop":
         return [TensorType(i64, ()), TensorType(bool_, ()), *(v.type for v in node.inputs[2:] if v is not None)]
     if node.op == "Scan" and node.opset < 9:
-        raise Unsupported("Scan of opset 8, with a batch axis and sequence lengths", loc=node.loc, hint="convert the model to opset 9 or newer")
+        raise Unsupported("Scan of opset 8, with a batch axis and sequence lengths", loc=node.loc,
+                          hint="convert the model to opset 9 or newer")
     if node.op == "Scan":
         count = node.attributes.get("num_scan_inputs", 0)
         axes = node.attributes.get("scan_input_axes", (0,) * count)

@@ -55,7 +55,8 @@ def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc) -> 
     if schema is None:
         return _unknown(domain, op, opsets[domain], loc)
     if not (schema.has_function or schema.has_context_dependent_function):
-        return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported", loc=loc, hint="see docs/operators.md for the list")
+        return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported", loc=loc,
+                           hint="see docs/operators.md for the list")
     missing = _missing_in_body(schema) if schema.has_function else []
     return Unsupported(f"operator {op} is not supported: its ONNX body needs {', '.join(missing)}", loc=loc) if missing else None
 

@@ -51,7 +51,9 @@ def read_tensor(proto: TensorProto, folder: Path | None, loc: Loc | None) -> np.
         return _typed_data(proto, dtype, shape, what, loc)
     if len(data) != prod(shape) * dtype.bytes:
         raise ModelError(f"{what} of type {dtype}{list(shape)} needs {prod(shape) * dtype.bytes} bytes and has {len(data)}", loc=loc)
-    return np.frombuffer(data, dtype.numpy.newbyteorder("<") if dtype is not bf16 else dtype.numpy).reshape(shape).astype(dtype.numpy, copy=False)
+    if dtype is bf16:  # numpy knows no byte order of it
+        return np.frombuffer(data, "<u2").astype(np.uint16).view(dtype.numpy).reshape(shape)
+    return np.frombuffer(data, dtype.numpy.newbyteorder("<")).astype(dtype.numpy, copy=False).reshape(shape)
 
 
 def _checked_shape(dims: list[int], what: str, loc: Loc | None) -> tuple[int, ...]:

@@ -82,7 +82,8 @@ def clip_to_operands(node: Node, emit: Emit) -> Node:
 
 def pad_to_operands(node: Node, emit: Emit) -> Node:
     """pad(x) pads=[0, 1] value=2  ->  pad(x, [0, 1], 2)"""
-    return replace(node, inputs=(node.inputs[0], _integers(node, "pads"), _like(node, "value", 0.0)), attributes=_without(node, "pads", "value"))
+    inputs = (node.inputs[0], _integers(node, "pads"), _like(node, "value", 0.0))
+    return replace(node, inputs=inputs, attributes=_without(node, "pads", "value"))
 
 
 def slice_to_operands(node: Node, emit: Emit) -> Node:
@@ -134,7 +135,8 @@ def group_norm_per_channel(node: Node, emit: Emit) -> Node:
 
     def spread(value: Value) -> Value:
         column = emit("Reshape", value, _shape_constant(node, (groups, 1)))
-        return emit("Reshape", emit("Expand", column, _shape_constant(node, (groups, channels // groups))), _shape_constant(node, (channels,)))
+        table = emit("Expand", column, _shape_constant(node, (groups, channels // groups)))
+        return emit("Reshape", table, _shape_constant(node, (channels,)))
     return replace(node, inputs=(node.inputs[0], spread(node.inputs[1]), spread(node.inputs[2])))
 
 

@@ -25,6 +25,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 from edgec.errors import CompileError, ModelError, raise_all
 
 Hook = Callable[["Step", Any, Any, float], None]  # step, what went in, what came out, seconds
+Constraints = Iterable[str] | Mapping[str, str]  # names of passes, with reasons as a mapping
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Step:
         return f"{self.chosen.name}{{{inner}}}" if inner else self.chosen.name
 
 
-def graph_pass(name: str, before: Iterable[str] | Mapping[str, str] = (), after: Iterable[str] | Mapping[str, str] = ()) -> Callable[..., Pass]:
+def graph_pass(name: str, before: Constraints = (), after: Constraints = ()) -> Callable[..., Pass]:
     """Decorator: a function (graph, **options) or (graph, target, **options) as the pass `name`.
 
     Parameters with a default are options. `before` and `after` name other passes, with reasons when given as a mapping.
@@ -72,7 +73,7 @@ def graph_pass(name: str, before: Iterable[str] | Mapping[str, str] = (), after:
     return make
 
 
-def _reasons(constraints: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
+def _reasons(constraints: Constraints) -> dict[str, str]:
     return dict(constraints) if isinstance(constraints, Mapping) else dict.fromkeys(constraints, "")
 
 
@@ -156,7 +157,8 @@ def _option_value(text: str, of: Pass, name: str) -> Any:
             return type(default)(text)
         return text if isinstance(default, str) else _literal(text)
     except (KeyError, ValueError):
-        raise ModelError(f"option '{name}' of pass '{of.name}' cannot be '{text}'", hint=f"its default is {_option_text(default)}") from None
+        raise ModelError(f"option '{name}' of pass '{of.name}' cannot be '{text}'",
+                         hint=f"its default is {_option_text(default)}") from None
 
 
 def _literal(text: str) -> Any:

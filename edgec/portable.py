@@ -12,6 +12,7 @@ from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inv
                    portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
+from edgec.portable_integer import expand_integer
 from edgec.types import DType, f32, f64
 
 UNARY = {
@@ -38,7 +39,10 @@ def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
     machines = {t: Arithmetic(t, _of_type(native, t), fma and t is f32) for t in (f32, f64)}
 
     def replace(node: Expr) -> Expr | None:
-        m = machines.get(node.args[0].dtype) if node.args else None
+        dtype = node.args[0].dtype if node.args else None
+        if node.op in FUNCTIONS and dtype.kind in "iu":
+            return None if node.op == "mod" else expand_integer(node)
+        m = machines.get(dtype)
         if m is None or node.op in m.native:
             return None
         if node.op == "mul_add" and not fma:

@@ -127,7 +127,11 @@ class Arithmetic:
         return high, ((a1 * b1 - high) + a1 * b2 + a2 * b1) + a2 * b2
 
     def halves(self, x: Expr) -> Pair:
-        """x as the sum of its upper and lower fraction bits: products of upper halves are exact."""
-        lower_bits = (self.mantissa + 2) // 2
-        upper = self.from_bits(self.bits(x) & self.whole(-(1 << lower_bits)))
+        """x as the sum of its upper fraction bits and the rest: products of halves are exact.
+
+        An odd number of fraction bits is halved by rounding, since the sign of the rest then holds one of them.
+        """
+        lower = (self.mantissa + 2) // 2
+        bits = self.bits(x) + self.whole(1 << lower - 1) if self.mantissa % 2 == 0 else self.bits(x)
+        upper = self.from_bits(bits & self.whole(-(1 << lower)))
         return upper, x - upper

@@ -98,8 +98,8 @@ class Context:
 def rewrite(graph: Graph, *rules: Rule) -> Graph:
     """The graph with the rules applied wherever they match, until none does.
 
-    Each sweep visits every op once, operands first, with a stack of its own; it costs time in proportion to the graph. Internal when the rules
-    undo one another or grow the graph without end.
+    Each sweep visits every op once, operands first, with a stack of its own; it costs time in proportion to the graph. Internal when the
+    rules undo one another or grow the graph without end.
     """
     for _ in range(MAX_SWEEPS):
         swept = _Sweep(graph, rules).run()

@@ -9,17 +9,20 @@ temporary as an output, and each is compared with what the program interpreter h
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
 from edgec.accesses import program_buffers
+from edgec.backends.artifact import Artifact
 from edgec.backends.target import Target, find
+from edgec.buffer_memory import Memory
 from edgec.compiler import emit, lower, optimise_graph
 from edgec.graph import Graph
 from edgec.interpreter import interpret
 from edgec.kernel import Buffer, Kernel, Program
 from edgec.passes.layout import replace_buffers
+from edgec.passes.liveness import liveness
 from edgec.program_interpreter import run_buffers, run_program
 from edgec.program_text import print_kernel, unique_names
 from edgec.types import DType, dtype_of
@@ -56,11 +59,15 @@ def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Targ
     machine = target if isinstance(target, Target) else find(target)
     expected = interpret(graph, inputs)
     program = lower(optimise_graph(graph, machine, passes=passes), machine)
-    found = emit(program, machine, "model", optimize, **options).run(inputs)
+
+    def build(each: Program) -> Artifact:
+        return emit(each, machine, "model", optimize, **options)
+
+    found = build(program).run(inputs)
     outputs = tuple(compare(name, found[name], expected[name], tolerance) for name in expected)
     if all(d.same for d in outputs):
         return Verdict(outputs)
-    return Verdict(outputs, _first_difference(program, machine, inputs, expected, tolerance, lambda p: emit(p, machine, "model", optimize, **options)))
+    return Verdict(outputs, _first_difference(program, inputs, expected, tolerance, build))
 
 
 def compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> Difference:
@@ -72,7 +79,7 @@ def compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float
     same_special = np.array_equal(np.where(np.isfinite(a), 0, a), np.where(np.isfinite(b), 0, b), equal_nan=True)
     finite = np.isfinite(a) & np.isfinite(b)
     largest = float(np.abs(b, where=finite, out=np.zeros_like(b)).max(initial=0))
-    difference = float(np.abs(a - b, where=finite, out=np.zeros_like(b)).max(initial=0))
+    difference = float(np.abs(np.subtract(a, b, where=finite, out=np.zeros_like(b))).max(initial=0))
     relative = difference / largest if largest else difference
     return Difference(name, largest, difference, relative, same_special and relative <= _allowed(dtype, tolerance))
 
@@ -83,29 +90,47 @@ def _allowed(dtype: DType, tolerance: float | None) -> float:
     return TOLERANCES[dtype.name] if tolerance is None else tolerance
 
 
-def drawn_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """Normally distributed inputs (integers: 0 or 1, which every index allows); symbolic dimensions at their largest."""
-    generator = np.random.default_rng(seed)
-    found = {}
-    for value in graph.inputs:
-        numbers = generator.standard_normal(value.type.max_shape)
-        found[value.name] = (numbers if value.dtype.is_float else numbers > 0).astype(value.dtype.numpy)
-    return found
-
-
-def _first_difference(program: Program, target: Target, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray],
-                      tolerance: float | None, build: Any) -> str:
+def _first_difference(program: Program, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float | None,
+                      build: Callable[[Program], Artifact]) -> str:
     """What to tell about the first wrong tensor."""
     interpreted = run_program(program, inputs)
     wrong = [name for name in expected if not compare(name, interpreted[name], expected[name], tolerance).same]
     if wrong:
-        return f"the program in numpy differs from the model too, at output {wrong[0]}: a pass before code generation is wrong"
-    opened, renamed = open_program(program)
-    found, should = build(opened).run(inputs), run_buffers(program, inputs)
-    for kernel in program.steps:
-        for target_buffer in kernel.targets:
-            name = renamed[target_buffer.root]
-            difference = compare(target_buffer.name, *(_window(target_buffer, a) for a in (found[name], should[target_buffer])), tolerance)
-            if not difference.same:
-                return _report(kernel, target_buffer, difference)
-    return "every kernel alone is right: what differs comes from buffers that share memory (liveness)"
+        return f"the program in numpy differs from the model too, at output '{wrong[0]}': the mistake is before code generation"
+    opened = open_program(program)
+    memory, should = _native_memory(opened, build(opened), inputs), run_buffers(opened, inputs)
+    for kernel in opened.steps:
+        for buffer in kernel.targets:
+            if buffer.root.kind != "scratch":
+                difference = compare(buffer.name, memory.array(buffer), should[buffer], tolerance)
+                if not difference.same:
+                    return _report(kernel, difference)
+    return "every kernel alone is right: the difference comes from buffers that share memory (liveness)"
+
+
+def open_program(program: Program) -> Program:
+    """The same kernels with every temporary as an output under a name of its own, so that nothing is overwritten."""
+    buffers = program_buffers(program)
+    names = unique_names(buffers)
+    new: dict[Buffer, Buffer] = {}
+    for buffer in buffers:
+        if buffer.parent is not None and buffer.parent in new:
+            new[buffer] = replace(buffer, parent=new[buffer.parent])
+        elif buffer.kind == "temporary" and buffer.parent is None:
+            new[buffer] = replace(buffer, kind="output", name=names[buffer])
+    outputs = (*program.outputs, *(b for b in new.values() if b.parent is None))
+    return liveness(replace(replace_buffers(program, new), outputs=outputs, arena={}))
+
+
+def _native_memory(program: Program, artifact: Artifact, inputs: Mapping[str, np.ndarray]) -> Memory:
+    """The memory that the compiled program leaves, outputs taken as they lie there."""
+    memory = Memory(program, inputs)
+    for name, array in artifact.run(inputs).items():
+        memory.fill(next(b for b in program.outputs if b.name == name), array.ravel())
+    return memory
+
+
+def _report(kernel: Kernel, difference: Difference) -> str:
+    place = f" ({kernel.loc})" if kernel.loc else ""
+    return (f"the first tensor that differs is '{difference.name}', by {difference.difference:.3g} of {difference.largest:.3g}\n"
+            f"it is stored by{place}:\n\n{print_kernel(kernel)}")

@@ -17,13 +17,13 @@ from edgec.types import TensorType
 def verify(graph: Graph) -> list[CompileError]:
     """Every problem of a graph and the graphs inside it, in order; each is Internal, since the reader lets no such graph in."""
     problems: list[CompileError] = []
-    work = [graph]
+    work = [(graph, frozenset())]
     while work:
-        current = work.pop()
-        problems += [*_signature(current), *_order(current)]
+        current, outer = work.pop()
+        problems += [*_signature(current), *_order(current), *_symbols(current, outer)]
         for op in current.ops:
             problems += _op(op)
-            work += [a for a in op.attributes.values() if isinstance(a, Graph)]
+            work += [(a, outer | set(current.symbols)) for a in op.attributes.values() if isinstance(a, Graph)]
     return problems
 
 
@@ -70,8 +70,6 @@ def _op(op: Op) -> Iterator[CompileError]:
         yield Internal(f"{type(op).__name__} is recorded as {recorded}, its operands give {inferred}", loc=op.loc)
     if isinstance(op, Constant) and op.data.flags.writeable:
         yield Internal(f"the constant %{op.output.name} can be written to", loc=op.loc)
-    yield from _extents(op)
-
 
 def same_type(a: TensorType, b: TensorType) -> bool:
     """Equal types, where a size that only shows when the model runs is a new symbol each time it is inferred: equal bounds will do."""
@@ -86,11 +84,14 @@ def is_born(dim: Expr) -> bool:
     return dim.op == "var" and "." in dim.data
 
 
-def _extents(op: Op) -> Iterator[CompileError]:
-    known = {s for v in op.operands for d in v.shape if isinstance(d, Expr) for s in d.free}
-    for value in op.results:
+def _symbols(graph: Graph, outer: frozenset[Expr]) -> Iterator[CompileError]:
+    """Every symbol of a type is one of an input, of an enclosing graph, or made by a node above; no extent can be negative."""
+    known = outer | set(graph.symbols)
+    for value in (v for op in graph.ops for v in op.results):
         for dim in value.type.shape:
-            if isinstance(dim, Expr) and not isinstance(op, Input) and not is_born(dim) and not dim.free <= known:
-                yield Internal(f"%{value.name}: {value.type} has a symbol that no operand has", loc=value.loc)
+            if isinstance(dim, Expr) and is_born(dim):
+                known |= {dim}
+            elif isinstance(dim, Expr) and not dim.free <= known:
+                yield Internal(f"%{value.name}: {value.type} has a symbol that no input has", loc=value.loc)
             if (dim if isinstance(dim, int) else dim.lo) < 0:
                 yield Internal(f"%{value.name}: {value.type} may have a negative extent", loc=value.loc)

@@ -15,5 +15,5 @@ from edgec.pipeline import graph_pass
 
 @graph_pass("decompose", before={"fuse": "kernels are made of what operators lower to"})
 def decompose(graph: Graph) -> Graph:
-    """Operators that are compiled through simpler ones become these, and again, until every operator has a lowering or nothing to become."""
+    """Operators that are compiled through simpler ones become these, and again, until none is left."""
     return expand(graph, lambda op: hasattr(op, "decompose") and not hasattr(op, "lower"))

@@ -60,7 +60,7 @@ def _convolution(op: Conv | ConvTranspose, scale: Channels | None, shift: Channe
 
 
 def _along_weights(op: Conv | ConvTranspose, scale: Channels) -> np.ndarray:
-    """The scale of each weight: Conv has w [o, c/group, k...], ConvTranspose w [c, o/group, k...] with the channels of one group a block."""
+    """The scale of each weight: Conv has w [o, c/group, k...], ConvTranspose w [c, o/group, k...], the channels of one group a block."""
     spatial = [1] * (op.w.type.rank - 2)
     if isinstance(op, Conv):
         return scale.reshape(-1, 1, *spatial)

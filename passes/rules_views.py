@@ -1,6 +1,7 @@
 """Rules of simplify: operations that only rename elements, and conversions.
 
-Flatten, Squeeze and Unsqueeze become Reshape, so that one rule combines them all; a Transpose that moves nothing but axes of size 1 does too.
+Flatten, Squeeze and Unsqueeze become Reshape, so that one rule combines them all; a Transpose that moves nothing but axes of size 1 does
+too.
 
     reshape(squeeze(x))  ->  reshape(x)
 """

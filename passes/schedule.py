@@ -150,7 +150,8 @@ def _reduce_vector(nest: Nest, lanes: int) -> Expr | None:
 def _tile_size(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int) -> tuple[int, int]:
     """(rows, vectors): the least estimated time over the actual extents among tiles whose accumulators fit the registers."""
     if not nest.domains:
-        return 1, 1 if vector is None else min(4 if lanes > 1 else 1, -(-vector.extent // lanes))
+        copies = 4 if lanes > 1 and len(nest.results) == 1 else 1
+        return 1, 1 if vector is None else min(copies, -(-vector.extent // lanes))
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared = _shared_by_row(nest, vector)

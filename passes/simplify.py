@@ -1,8 +1,8 @@
 """The pass simplify: fewer and simpler operations that compute the same.
 
-The rules stand in files by theme: algebra (identities of arithmetic), views (reshapes, transposes, casts), affine (what folds into the weights
-of a convolution or matrix product), joins (concatenation and slicing). Prefixes of concatenations are shared in a sweep of their own, since
-that rule undoes flattening where another reader keeps the inner concatenation alive.
+The rules stand in files by theme: algebra (identities of arithmetic), views (reshapes, transposes, casts), pad (borders that join a
+window), affine (what folds into the weights of a convolution or matrix product), joins (concatenation and slicing). Prefixes of
+concatenations are shared in a sweep of their own, since that rule undoes flattening where another reader keeps the inner one alive.
 
     transpose(transpose(x)), x * 1, batchnorm(conv(x, w))  ->  x, x, conv(x, w', b')
 """

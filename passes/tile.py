@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Sequence
 
-from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside, is_const, mul_add, neutral, substitute, walk
+from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside, inside_pairs, is_const, mul_add, neutral, substitute, transform, walk
 from edgec.expr import make as make_node
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
@@ -25,6 +25,7 @@ from edgec.passes.rows import RowTile, row_tiles
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule, Segment, schedule
 from edgec.types import bool_, index
 
+MIN_TESTS, MAX_TESTS = 3, 32  # so many border tests in one tile are worth a copy of it without them
 Inner = Callable[[], list[Stmt]]
 
 
@@ -36,8 +37,8 @@ class Tiled:
     buffers: tuple[Buffer, ...]
 
 
-def tile(kernel: Kernel, target: Any) -> Tiled:
-    """The loops of a kernel for a target's description."""
+def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule) -> Tiled:
+    """The loops of a kernel for a target's description; `choose(nest, target)` gives the schedule of each stage."""
     reads = [n.data.root for s in kernel.stages for n in walk(s.value, *s.indices, *(e for pair in s.guards for e in pair)) if n.op == "read"]
     written = [s.target.root for s in kernel.stages]
     tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
@@ -47,7 +48,7 @@ def tile(kernel: Kernel, target: Any) -> Tiled:
     for group in groups:
         axes = (*kernel.axes, *group[0].axes) if whole else group[0].axes
         nest = flatten(group, axes, tables.params)
-        body.extend(_Tiler(nest, schedule(nest, target), target, tables).statements())
+        body.extend(_Tiler(nest, choose(nest, target), target, tables).statements())
     if not whole:
         body = _wrap(kernel.axes, body)
     return _finish(kernel, body, tables)
@@ -158,10 +159,17 @@ class _Tiler:
     def _tile(self, nest: Nest, points: list[Point]) -> list[Stmt]:
         body: list[Stmt] = []
         values = self._values(nest, nest.values, points, body, None)
-        for point, at_point in zip(points, values):
-            for result, value in zip(nest.results, at_point):
-                body.extend(_result(result, value, point))
+        tests = _open_tests([v for at_point in values for v in at_point])
+        if not MIN_TESTS <= len(tests) <= MAX_TESTS:
+            return body + self._stores(nest, points, values)
+        # Where every read is in range, one test stands for all of them.
+        inner = [[_untested(v, tests) for v in at_point] for at_point in values]
+        condition = _all(tests)
+        body.append(If(condition, tuple(self._stores(nest, points, inner)), tuple(self._stores(nest, points, values))))
         return body
+
+    def _stores(self, nest: Nest, points: list[Point], values: list[list[Expr]]) -> list[Stmt]:
+        return [s for point, at_point in zip(points, values) for result, value in zip(nest.results, at_point) for s in _result(result, value, point)]
 
     def _values(self, nest: Nest, roots: Sequence[Expr], points: list[Point], body: list[Stmt], step: KStep | None) -> list[list[Expr]]:
         """Every root at every point; the loops of their reductions go to `body` first."""
@@ -196,13 +204,30 @@ def _result(result: Result, value: Expr, point: Point) -> list[Stmt]:
     if result.combine:
         value = binary(result.combine, load(result.target, offset), value)
     stores = _store(result.target, offset, value, point)
-    condition = const(True, bool_)
-    for i, extent in result.guards:
-        at = instantiate(i, point, {})
-        condition = binary("and", condition, binary("and", compare("le", 0, at), compare("lt", at, instantiate(extent, point, {}))))
+    condition = _all([(instantiate(i, point, {}), instantiate(e, point, {})) for i, e in result.guards])
     if is_const(condition):
         return stores if condition.data else []
     return [If(condition, tuple(stores))]
+
+
+def _all(pairs: Sequence[tuple[Expr, Expr]]) -> Expr:
+    """Whether 0 <= i < extent holds for every pair."""
+    condition = const(True, bool_)
+    for i, extent in pairs:
+        condition = binary("and", condition, binary("and", compare("le", 0, i), compare("lt", i, extent)))
+    return condition
+
+
+def _open_tests(values: Sequence[Expr]) -> list[tuple[Expr, Expr]]:
+    """The distinct scalar tests of the `inside` nodes of some values."""
+    pairs = [pair for n in walk(*values) if n.op == "inside" for pair in inside_pairs(n)]
+    return list(dict.fromkeys(p for p in pairs if p[0].lanes == 1))
+
+
+def _untested(value: Expr, tests: Sequence[tuple[Expr, Expr]]) -> Expr:
+    """A value where the tests are known to hold."""
+    known = set(tests)
+    return transform((value,), lambda n: n.args[0] if n.op == "inside" and known.issuperset(inside_pairs(n)) else None)[0]
 
 
 def _outer_reductions(roots: Sequence[Expr], nest: Nest) -> list[Expr]:

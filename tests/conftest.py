@@ -1,16 +1,26 @@
-"""Collects the `.edge` text tests (see edgec.edge_file); `pytest --bless` rewrites their expectations."""
+"""Collects the `.edge` text tests (see edgec.edge_file), whose expectations `pytest --bless` rewrites, and sets how hypothesis draws.
+
+A normal run draws the same few examples every time; `pytest --long` draws many new ones.
+"""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from edgec.edge_file import actual
 
-settings.register_profile("edgec", deadline=None)  # a busy machine is no failure
-settings.load_profile("edgec")
+# A busy machine is no failure, and drawing a graph that is worth compiling takes a while.
+QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]}
+settings.register_profile("edgec", derandomize=True, **QUIET)
+settings.register_profile("long", max_examples=2000, print_blob=True, **QUIET)
 
 
 def pytest_addoption(parser):
     parser.addoption("--bless", action="store_true", help="rewrite the expected text of .edge files")
+    parser.addoption("--long", action="store_true", help="draw many new examples for property tests")
+
+
+def pytest_configure(config):
+    settings.load_profile("long" if config.getoption("--long") else "edgec")
 
 
 def pytest_collect_file(parent, file_path):

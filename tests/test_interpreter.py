@@ -96,7 +96,8 @@ def test_symbols_are_bound_from_the_inputs():
     assert interpret(graph, {"x": np.zeros((3, 2), np.float32)})["y"].shape == (6, 2)
 
 
-@pytest.mark.parametrize("shape, expected", [((9, 2), "allowed are 1 to 8"), ((0, 2), "allowed are 1 to 8"), ((3, 3), "axis 1 must have 2"), ((3,), "rank 1")])
+@pytest.mark.parametrize("shape, expected", [((9, 2), "allowed are 1 to 8"), ((0, 2), "allowed are 1 to 8"),
+                                             ((3, 3), "axis 1 must have 2"), ((3,), "rank 1")])
 def test_shapes_that_do_not_fit(shape, expected):
     x = x_of(N, 2)
     with pytest.raises(ModelError, match=expected):

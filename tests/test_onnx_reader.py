@@ -56,8 +56,8 @@ def test_bytes_and_proto_and_path_give_the_same_graph(tmp_path):
     assert all(g.outputs[0] is graphs[0].outputs[0] for g in graphs)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32,
-                                   np.uint64, bool])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16,
+                                   np.uint32, np.uint64, bool])
 @pytest.mark.parametrize("raw", [True, False])
 def test_initialisers_of_every_type(dtype, raw):
     array = np.array([[0, 1, 2], [3, 100, 127]]).astype(dtype)
@@ -224,6 +224,39 @@ def test_an_if_with_a_known_condition_is_the_branch_taken():
     assert [type(op).__name__ for op in load(model).ops] == ["Input", "Relu"]
 
 
+def test_subgraphs_are_closed():
+    taken = helper.make_graph([node("Add", ["h", "w"], ["t"])], "then", [], [tensor("t", None)])
+    other = helper.make_graph([node("Mul", ["x", "h"], ["m"]), node("Neg", ["m"], ["e"])], "else", [], [tensor("e", None)])
+    model = make([node("Relu", ["x"], ["h"]), helper.make_node("If", ["c"], ["y"], name="if", then_branch=taken, else_branch=other)],
+                 [tensor("x", [2, 3]), tensor("c", [], TensorProto.BOOL)], tensors=[numpy_helper.from_array(np.float32([1, 2, 3]), "w")])
+    graph = load(model)
+    assert verify(graph) == []
+    op = graph.outputs[0].op
+    assert sorted(v.name for v in op.captured) == ["h", "x"]
+    assert op.then_branch.inputs == op.else_branch.inputs and op.then_branch.outputs[0].op.b.is_constant
+    x = np.array([[-1, 2, 3], [4, -5, 6]], np.float32)
+    np.testing.assert_array_equal(interpret(graph, {"x": x, "c": np.array(True)})["y"], np.maximum(x, 0) + [1, 2, 3])
+    np.testing.assert_array_equal(interpret(graph, {"x": x, "c": np.array(False)})["y"], -x * np.maximum(x, 0))
+    from edgec.graph_text import parse_graph, print_graph
+    text, arrays = print_graph(graph)
+    assert print_graph(parse_graph(text, arrays))[0] == text
+
+
+def test_sizes_that_a_branch_decides():
+    taken = helper.make_graph([node("Concat", ["x", "x"], ["t"], axis=0)], "then", [], [tensor("t", None)])
+    other = helper.make_graph([node("Neg", ["x"], ["e"])], "else", [], [tensor("e", None)])
+    model = make([helper.make_node("If", ["c"], ["s"], then_branch=taken, else_branch=other), node("Concat", ["s", "x"], ["y"], axis=0)],
+                 [tensor("x", [2, 3]), tensor("c", [], TensorProto.BOOL)])
+    graph = load(model)
+    assert verify(graph) == []
+    x = np.ones((2, 3), np.float32)
+    for condition, rows in ((True, 6), (False, 4)):
+        assert interpret(graph, {"x": x, "c": np.array(condition)})["y"].shape == (rows, 3)
+    from edgec.graph_text import parse_graph, print_graph
+    text, arrays = print_graph(graph)
+    assert "2<=size_0<=4" in text and print_graph(parse_graph(text, arrays))[0] == text
+
+
 # ---------------------------------------------------------------------------------------------------------------- bad files
 
 def test_missing_and_garbage_files(tmp_path):
@@ -257,8 +290,8 @@ def test_flipped_bytes_never_give_a_traceback(seed):
 
 
 def test_unknown_operators_are_reported_together():
-    message = error_of(make([node("Nonsense", ["x"], ["h"], name="one"), helper.make_node("Magic", ["h"], ["y"], domain="com.example", name="two")],
-                            domains=[("com.example", 1)]), CompileError)
+    nodes = [node("Nonsense", ["x"], ["h"], name="one"), helper.make_node("Magic", ["h"], ["y"], domain="com.example", name="two")]
+    message = error_of(make(nodes, domains=[("com.example", 1)]), CompileError)
     assert "node 'one' (Nonsense, #0): ONNX opset 17 has no operator Nonsense" in message
     assert "node 'two' (Magic, #1): operator Magic of domain 'com.example' is not known" in message
 
@@ -274,7 +307,8 @@ def test_opsets_out_of_range(opset):
 
 
 def test_cycles():
-    message = error_of(make([node("Add", ["x", "b"], ["a"], name="one"), node("Relu", ["a"], ["b"], name="two"), node("Relu", ["b"], ["y"])]))
+    nodes = [node("Add", ["x", "b"], ["a"], name="one"), node("Relu", ["a"], ["b"], name="two"), node("Relu", ["b"], ["y"])]
+    message = error_of(make(nodes))
     assert "cycle through 2 nodes" in message and "'one'" in message and "'two'" in message
 
 

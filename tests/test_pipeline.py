@@ -110,11 +110,25 @@ def test_errors_name_the_step():
         run_pipeline(GRAPH, parse_pipeline("breaking{hard=false}", {"breaking": breaking}), hooks=(verify_hook,))
 
 
+CUSTOM = '''
+import edgec
+from edgec.ops.activation import Relu
+
+@edgec.rule
+def no_relu(op: Relu):
+    """relu(x)  ->  x"""
+    return op.x
+
+@edgec.graph_pass("no-relu", before=["simplify"])
+def no_relu_pass(graph):
+    """Drops every relu."""
+    return edgec.rewrite(graph, no_relu)
+'''
+
+
 def test_passes_from_a_file(tmp_path):
     path = tmp_path / "my_passes.py"
-    path.write_text('import edgec\nfrom edgec.ops.activation import Relu\n\n@edgec.rule\ndef no_relu(op: Relu):\n    """relu(x)  ->  x"""\n'
-                    '    return op.x\n\n@edgec.graph_pass("no-relu", before=["simplify"])\ndef no_relu_pass(graph):\n    """Drops every relu."""\n'
-                    '    return edgec.rewrite(graph, no_relu)\n')
+    path.write_text(CUSTOM)
     steps = insert_passes(parse_pipeline("fold-constants,simplify", registered()), load_passes(path))
     assert print_pipeline(steps) == "fold-constants,no-relu,simplify"
     assert run_pipeline(GRAPH, steps).outputs == (X,)

@@ -25,7 +25,8 @@ def test_all_problems_are_reported():
     value.type = TensorType(f64, (2,))
     messages = [str(e) for e in verify(Graph((x, x, value), (value, value), ("y", "y", "z")))]
     expected = ["the graph input %leakyrelu is the result of LeakyRelu", "%z is read and is not among the inputs",
-                "2 outputs and 3 names", "2 inputs called 'x'", "2 outputs called 'y'", "LeakyRelu is recorded as (f64[2],), its operands give (f32[2],)"]
+                "2 outputs and 3 names", "2 inputs called 'x'", "2 outputs called 'y'",
+                "LeakyRelu is recorded as (f64[2],), its operands give (f32[2],)"]
     assert len(messages) == len(expected) and all(any(e in m for m in messages) for e in expected)
 
 

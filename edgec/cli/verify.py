@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from edgec.verification import drawn_inputs, verify
+    from edgec.drawn_inputs import drawn_inputs
+    from edgec.verification import verify
     graph, options = load_model(arguments), compile_options(arguments)
     inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else drawn_inputs(graph, arguments.seed)
     with delayed_progress(f"verifying {arguments.model}"):

@@ -12,7 +12,7 @@ from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.accumulation import widen
 from edgec.ops.elementwise import NUMERIC, require_kind
-from edgec.ops.shape_arithmetic import Dim, normal_axis
+from edgec.ops.shape_arithmetic import Dim, normal_axis, require_elements
 from edgec.types import TensorType, i32, i64, index
 
 
@@ -28,7 +28,7 @@ class ArgExtreme(Op):
         require_kind(self, self.data, NUMERIC, "the operand")
         self.require(self.data.shape, "a scalar has no axis to search")
         axis = normal_axis(self, self.axis, len(self.data.shape))
-        self.require(self.data.shape[axis] != 0, f"axis {axis} is empty")
+        require_elements(self, self.data.shape[axis], axis)
         return TensorType(i64, (*self.data.shape[:axis], *((1,) if self.keepdims else ()), *self.data.shape[axis + 1:]))
 
     def reference(self, data: np.ndarray) -> np.ndarray:

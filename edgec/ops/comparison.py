@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgec.expr import Expr, as_expr, binary, compare, const, is_const, maximum, minimum, select
+from edgec.errors import Unsupported
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.elementwise import INTEGER, NUMERIC, Binary, Unary, require_kind, symbolic_elements
@@ -220,8 +221,9 @@ class Dropout(Op):
 
     def infer(self) -> tuple[TensorType, TensorType]:
         mode = self.training_mode
-        self.require(mode is None or (mode.is_constant and not mode.array.any()), "training mode is not inference",
-                     hint="export the model for inference, with training_mode false")
+        if mode is not None and not (mode.is_constant and not mode.array.any()):
+            raise Unsupported("Dropout: training mode is not inference", loc=self._pending_loc,
+                              hint="export the model for inference, with training_mode false")
         return self.x.type, self.x.type.with_dtype(bool_)
 
     def elements(self) -> None:

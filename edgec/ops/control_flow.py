@@ -66,7 +66,10 @@ class If(Op):
         return tuple(self._merged(number, a.type, b.type) for number, (a, b) in enumerate(pairs))
 
     def _merged(self, number: int, a: TensorType, b: TensorType) -> TensorType:
-        self.require(a.dtype is b.dtype and a.rank == b.rank, f"result {number} is {a} in one branch, {b} in the other")
+        self.require(a.dtype is b.dtype, f"result {number} is {a} in one branch, {b} in the other")
+        if a.rank != b.rank:
+            raise Unsupported(f"If: result {number} is {a} in one branch, {b} in the other", loc=self._pending_loc,
+                              hint="make the condition known: with fixed shapes only the branch taken is read")
         return a.with_shape(tuple(m if same_dim(m, n) else between(m, n) for m, n in zip(a.shape, b.shape)))
 
     def reference(self, cond, captured):

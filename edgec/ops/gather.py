@@ -17,7 +17,7 @@ from edgec.expr import Expr, as_expr, cast, maximum, minimum, select
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.elementwise import INTEGER, require_kind
-from edgec.ops.shape_arithmetic import Dim, as_index, moved_elements, normal_axis, same_dim, same_shape, shape_text
+from edgec.ops.shape_arithmetic import Dim, as_index, moved_elements, normal_axis, require_elements, same_dim, same_shape, shape_text
 from edgec.types import TensorType, bool_, index
 
 
@@ -32,9 +32,11 @@ def looked_up(position: Expr, size: Dim, constants: tuple[Dim, ...] | None = Non
     return maximum(minimum(wrapped, as_index(size) - 1), 0)
 
 
-def require_indices(op: Op, indices: Value, size: Dim) -> None:
-    """A TypeMismatch unless the indices are integers and, where they are constants, in range."""
+def require_indices(op: Op, indices: Value, size: Dim, axis: int) -> None:
+    """A TypeMismatch unless the indices are integers and, where they are constants, in range of an axis that is not empty."""
     require_kind(op, indices, INTEGER, "the indices")
+    if indices.type.max_size:
+        require_elements(op, size, axis)
     if indices.is_constant and isinstance(size, int) and indices.array.size:
         low, high = int(indices.array.min()), int(indices.array.max())
         op.require(-size <= low and high < size, f"index {low if low < -size else high} is outside [{-size}, {size - 1}]")
@@ -49,7 +51,7 @@ class Gather(Op):
     def infer(self) -> TensorType:
         axis = normal_axis(self, self.axis, len(self.data.shape))
         self.require(self.data.shape, "a scalar has no axis to gather along")
-        require_indices(self, self.indices, self.data.shape[axis])
+        require_indices(self, self.indices, self.data.shape[axis], axis)
         return self.data.type.with_shape((*self.data.shape[:axis], *self.indices.shape, *self.data.shape[axis + 1:]))
 
     def elements(self) -> Any:
@@ -66,7 +68,7 @@ class Gather(Op):
         inner, size = at[axis:axis + indices.rank], data.shape[axis]
         literal = self.indices.elements
         if literal is not None and len(literal) == 1 and isinstance(literal[0], int):
-            row: Any = literal[0] + size if literal[0] < 0 else literal[0]
+            row: Any = maximum(as_index(size) + literal[0], 0) if literal[0] < 0 else minimum(as_index(size) - 1, literal[0])
         else:
             row = looked_up(indices(*inner), size, literal)
         return data(*at[:axis], row, *at[axis + indices.rank:])
@@ -81,7 +83,7 @@ class GatherElements(Op):
     def infer(self) -> TensorType:
         axis = normal_axis(self, self.axis, len(self.data.shape))
         self.require(len(self.indices.shape) == len(self.data.shape), f"ranks differ: {self.data.type} and {self.indices.type}")
-        require_indices(self, self.indices, self.data.shape[axis])
+        require_indices(self, self.indices, self.data.shape[axis], axis)
         for n, (size, limit) in enumerate(zip(self.indices.shape, self.data.shape)):
             self.require(n == axis or same_dim(size, limit) or (as_index(limit) - size).lo >= 0,
                          f"indices {shape_text(self.indices.shape)} exceed {shape_text(self.data.shape)} at axis {n}")
@@ -115,6 +117,8 @@ class GatherND(Op):
         depth = indices[-1]
         self.require(isinstance(depth, int) and 1 <= depth <= len(data) - batch,
                      f"index tuples of {depth} for rank {len(data)} with {batch} batch axes")
+        for axis in range(batch, batch + depth if self.indices.type.max_size else 0):
+            require_elements(self, data[axis], axis)
         return self.data.type.with_shape((*indices[:-1], *data[batch + depth:]))
 
     def reference(self, data: np.ndarray, indices: np.ndarray) -> np.ndarray:

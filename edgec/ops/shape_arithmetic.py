@@ -61,6 +61,14 @@ def require_sizes(op: Op, shape: Sequence[Dim]) -> None:
                               hint="raise the lower bound of the symbolic dimension, or give it a fixed size")
 
 
+def require_elements(op: Op, size: Dim, axis: int) -> None:
+    """A TypeMismatch of `op` for an empty axis, Unsupported for one that may become empty: what is read there must exist."""
+    op.require(not same_dim(size, 0), f"axis {axis} is empty")
+    if isinstance(size, Expr) and size.lo < 1:
+        raise Unsupported(f"{type(op).__name__}: axis {axis} of size {size} may be empty", loc=op._pending_loc,
+                          hint="raise the lower bound of the symbolic dimension, or give it a fixed size")
+
+
 def normal_axis(op: Op, axis: int, rank: int, what: str = "axis") -> int:
     """The axis counted from the front; a TypeMismatch of `op` when outside [-rank, rank-1]."""
     op.require(-rank <= axis < rank, f"{what} {axis} is outside [{-rank}, {rank - 1}]")

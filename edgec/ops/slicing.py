@@ -15,7 +15,8 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, as_expr, dim, floordiv, maximum, minimum
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
-from edgec.ops.shape_arithmetic import Dim, as_index, known, known_numbers, moved_elements, normal_axes, require_sizes, same_dim, shape_text
+from edgec.ops.shape_arithmetic import (Dim, as_index, known, known_numbers, moved_elements, normal_axes, require_elements, require_sizes,
+                                        same_dim, shape_text)
 from edgec.types import TensorType, index
 
 
@@ -108,18 +109,19 @@ class Pad(Op):
                      f"the constant must be one element of type {self.data.dtype}")
         shape = list(self.data.shape)
         for axis, (before, after) in self.borders.items():
-            self._check_border(shape[axis], before, after)
+            self._check_border(axis, before, after)
             shape[axis] = dim(shape[axis] + before + after)
         require_sizes(self, shape)
         return self.data.type.with_shape(tuple(shape))
 
-    def _check_border(self, size: Dim, before: Dim, after: Dim) -> None:
+    def _check_border(self, axis: int, before: Dim, after: Dim) -> None:
         if self.mode != "constant":
             negative = any(not isinstance(p, int) or p < 0 for p in (before, after))
             if negative:
                 raise Unsupported(f"Pad: mode '{self.mode}' with pads {before} and {after}", loc=self._pending_loc,
                                   hint="crop with a Slice of its own")
-            self.require(not same_dim(size, 0) or before == after == 0, f"mode '{self.mode}' cannot extend an axis of size 0")
+            if before or after:
+                require_elements(self, self.data.shape[axis], axis)
 
     @property
     def borders(self) -> dict[int, tuple[Dim, Dim]]:

@@ -16,7 +16,7 @@ import pytest
 import edgec
 from edgec.backends.artifact import Artifact
 from edgec.backends.emulate import BARE_METAL, BOARDS, missing_tools
-from edgec.backends.target import Target, all_targets
+from edgec.backends.target import Target, all_targets, find
 
 DIGITS = Path(__file__).resolve().parents[2] / "testdata" / "digits"
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-dangling-pointer")
@@ -82,13 +82,32 @@ def digits() -> SimpleNamespace:
     return SimpleNamespace(images=images, labels=labels, folder=DIGITS, answers=lambda rows: np.concatenate([answers(row) for row in rows]))
 
 
-@pytest.fixture(params=all_targets(), ids=lambda target: target.name)
+def runnable(target: Target) -> Target:
+    """The target; skips the test, naming the missing tools, where its code cannot be linked and run."""
+    missing = missing_tools(target)
+    return pytest.skip(f"{target.name}: {', '.join(missing)} not installed") if missing else target
+
+
+@pytest.fixture(scope="session", params=all_targets(), ids=lambda target: target.name)
 def target(request) -> Target:
-    """Every target in turn; skipped, with the names of the missing tools, where its code cannot be linked and run."""
-    missing = missing_tools(request.param)
-    if missing:
-        pytest.skip(f"{request.param.name}: {', '.join(missing)} not installed")
-    return request.param
+    """Every target in turn."""
+    return runnable(request.param)
+
+
+# The first described target of each instruction set and vector width: cores that differ only in their timing get much the same code.
+KINDS = {(target.triple.split("-")[0], target.vector_bits): target for target in reversed(all_targets()) if target.name != "native"}
+
+
+@pytest.fixture(scope="session", params=reversed(KINDS.values()), ids=lambda target: target.name)
+def kind(request) -> Target:
+    """One target of each kind in turn."""
+    return runnable(request.param)
+
+
+@pytest.fixture
+def require():
+    """require("cortex-m4"): that target, where its code can be linked and run."""
+    return lambda name: runnable(find(name))
 
 
 @pytest.fixture(scope="session")

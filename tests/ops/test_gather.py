@@ -53,6 +53,12 @@ def test_gather_of_one_known_index_reads_it_directly():
     assert lower_op(op, (a,), lambda v, i: read(v, i))[0].args[1].data == 3
 
 
+@pytest.mark.parametrize("row, expected", [(5, [2, 5, 5]), (-6, [0, 0, 2]), (0, [0, 0, 0]), (-1, [2, 5, 7])])
+def test_a_known_index_stays_inside_a_symbolic_axis(row, expected):
+    op = Gather(value("x", N), constant(np.array(row)))
+    assert [evaluate_op(op, [data((n,)), np.array(row)])[0] for n in (3, 6, 8)] == expected
+
+
 def test_gather_of_constant_indices_needs_no_test_for_negative_ones():
     op = Gather(value("x", 5), constant(np.array([0, 4, 2])))
     assert not any(n.op == "select" for n in walk(lower_op(op, (fresh("a", 0, 2),), lambda v, i: read(v, i))[0]))
@@ -128,6 +134,10 @@ def test_errors():
         Gather(x, value("i", 2))
     with pytest.raises(TypeMismatch, match="a scalar has no axis|axis 0 is outside"):
         Gather(value("s"), constant(np.array(0)))
+    with pytest.raises(TypeMismatch, match="axis 0 is empty"):
+        Gather(value("e", 0, 3), value("i", 2, dtype=i64))
+    with pytest.raises(Unsupported, match="axis 0 of size m may be empty"):
+        GatherND(value("e", var("m", 0, 4)), value("i", 2, 1, dtype=i64))
     with pytest.raises(TypeMismatch, match="ranks differ"):
         GatherElements(x, value("i", 2, dtype=i64))
     with pytest.raises(TypeMismatch, match=r"indices \[3, 3\] exceed \[2, 3\] at axis 0"):

@@ -82,8 +82,8 @@ def product(kind, x, bias=True):
     return Gemm(x, numbers(4, 6), c, alpha=0.5).output if kind == "gemm_straight" else MatMul(x, numbers(4, 6)).output
 
 
-PRODUCTS = [("conv", (1, 4, 5, 5), (6, 1, 1)), ("transposed", (1, 4, 3, 3), (6, 1, 1)), ("gemm", (3, 4), (6,)), ("gemm_straight", (3, 4), (1, 6)),
-            ("matmul", (3, 4), (6,))]
+PRODUCTS = [("conv", (1, 4, 5, 5), (6, 1, 1)), ("transposed", (1, 4, 3, 3), (6, 1, 1)), ("gemm", (3, 4), (6,)),
+            ("gemm_straight", (3, 4), (1, 6)), ("matmul", (3, 4), (6,))]
 
 
 @pytest.mark.parametrize("kind, shape, channel", PRODUCTS)
@@ -96,8 +96,8 @@ def test_batch_normalisation_folds_into_weights(kind, shape, channel, bias):
 
 
 @pytest.mark.parametrize("kind, shape, channel", PRODUCTS)
-@pytest.mark.parametrize("make", [lambda y, c: Mul(y, c), lambda y, c: Mul(c, y), lambda y, c: Div(y, c), lambda y, c: Add(y, c), lambda y, c: Add(c, y),
-                                  lambda y, c: Sub(y, c), lambda y, c: Sub(c, y)])
+@pytest.mark.parametrize("make", [lambda y, c: Mul(y, c), lambda y, c: Mul(c, y), lambda y, c: Div(y, c), lambda y, c: Add(y, c),
+                                  lambda y, c: Add(c, y), lambda y, c: Sub(y, c), lambda y, c: Sub(c, y)])
 @pytest.mark.parametrize("scalar", [False, True])
 def test_arithmetic_per_channel_folds_into_weights(kind, shape, channel, make, scalar):
     x = image(*shape)
@@ -109,7 +109,8 @@ def test_arithmetic_per_channel_folds_into_weights(kind, shape, channel, make, s
 
 def test_a_chain_folds_completely():
     x = image(1, 4, 5, 5)
-    y = Add(Mul(BatchNormalization(product("conv", x), *(numbers(6, seed=n) for n in range(4))).output, numbers(6, 1, 1)).output, numbers(6, 1, 1)).output
+    normal = BatchNormalization(product("conv", x), *(numbers(6, seed=n) for n in range(4))).output
+    y = Add(Mul(normal, numbers(6, 1, 1)).output, numbers(6, 1, 1)).output
     assert kinds(simplified(y, x)) == {"Conv": 1}
 
 
@@ -130,7 +131,8 @@ def test_what_does_not_fold():
 
 def test_weights_are_rounded_once():
     x = image(1, 1, 3, 3, dtype=f32)
-    w, scale, mean, variance = (np.random.default_rng(n).uniform(0.1, 2, s).astype(np.float32) for n, s in enumerate([(2, 1, 1, 1), 2, 2, 2]))
+    shapes = [(2, 1, 1, 1), 2, 2, 2]
+    w, scale, mean, variance = (np.random.default_rng(n).uniform(0.1, 2, s).astype(np.float32) for n, s in enumerate(shapes))
     b = np.zeros(2, np.float32)
     op = BatchNormalization(Conv(x, constant(w)).output, *(constant(a) for a in (scale, b, mean, variance)))
     conv = simplified(op.output, x).outputs[0].op
