@@ -24,13 +24,14 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip file can say
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of an .npz file by name; ModelError when it cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ModelError(f"'{path}' holds one nameless array", hint="save it with numpy.savez(path, name=array)")
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ModelError(f"'{path}' holds one nameless array", hint="save it with numpy.savez(path, name=array)")
+        with file:
             return dict(file)
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror or error}") from None
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"'{path}' is no .npz file with plain arrays", notes=str(error).splitlines()[:1]) from None
 
 

@@ -38,7 +38,7 @@ class Memory:
     def array(self, buffer: Buffer) -> np.ndarray:
         """The buffer in its logical shape; writing to it writes to the root's memory."""
         if buffer not in self._views:
-            block = self._block(buffer.root)[buffer.offset if buffer.parent is not None else 0:]
+            block = self.block(buffer.root)[buffer.offset if buffer.parent is not None else 0:]
             shape = tuple(self.number(d) for d in buffer.shape)
             strides = tuple(self.number(s) for s in buffer.strides)
             reach = 1 + sum((n - 1) * abs(s) for n, s in zip(shape, strides)) if 0 not in shape else 0
@@ -49,13 +49,14 @@ class Memory:
 
     def fill(self, root: Buffer, elements: np.ndarray) -> None:
         """Put elements into the memory of a root buffer, in the order in which they lie there."""
-        self._block(root)[:elements.size] = elements
+        self.block(root)[:elements.size] = elements
 
     def number(self, dimension: Any) -> int:
         """A dimension or stride in this run."""
         return evaluate_dim(dimension, self.bindings)
 
-    def _block(self, root: Buffer) -> np.ndarray:
+    def block(self, root: Buffer) -> np.ndarray:
+        """The elements of a root buffer as they lie in memory, up to its largest size."""
         if root not in self._blocks:
             if self._arena is not None and root in self.program.arena:
                 start = self.program.arena[root]

@@ -7,7 +7,7 @@
                 | PARAM[index : lanes : active] = expr
                 | %number = expr                      -- a part that the next statement's expressions share
 
-Loop variables are named i0, i1, ... and registers by the last word of their name and a number, both in order of appearance.
+Loop variables are named i0, i1, ... by their depth, registers by the last word of their name and a number in order of appearance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Sequence
 
 from edgec.expr import Expr, as_expr
 from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix
-from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Register, Stmt, Store, expressions, statements
+from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Register, Stmt, Store, children, expressions, statements
 from edgec.program_text import numbered, unique_names
 from edgec.types import index
 
@@ -38,9 +38,10 @@ class _Writer:
     def __init__(self, loops: Loops, params: dict[Param, str]):
         self.loops, self.lines = loops, []
         self.params = params
-        registers, variables = _registers(loops), _variables(loops)
-        self.registers = _register_names(registers, {s.data for s in loops.symbols} | set(params.values()))
-        self.variables = numbered("i", variables, {s.data for s in loops.symbols} | set(self.registers.values()))
+        symbols = {s.data for s in loops.symbols}
+        self.registers = _register_names(_registers(loops), symbols | set(params.values()))
+        self.depths = list(numbered("i", range(_depth(loops.body)), symbols | set(self.registers.values())).values())
+        self.variables: dict[Expr, str] = {}
         self.seen: set[Register] = set()
 
     def text(self, title: str) -> str:
@@ -70,9 +71,11 @@ class _Writer:
     def _statement(self, statement: Stmt, texts: list[str], indent: str) -> None:
         match statement:
             case For(var=var, start=start, stop=stop, step=step):
+                outer, self.variables = self.variables, self.variables | {var: self.depths[len(self.variables)]}
                 name = bound_variable(var, self.variables[var], stop, start.lo)
                 self.lines.append(f"{indent}for {name} in {texts[0]}..{texts[1]}{f' step {step}' if step != 1 else ''}:")
                 self._body(statement.body, indent + "  ")
+                self.variables = outer
             case If():
                 self.lines.append(f"{indent}if {texts[0]}:")
                 self._body(statement.body, indent + "  ")
@@ -117,8 +120,9 @@ def _registers(loops: Loops) -> list[Register]:
     return list(found)
 
 
-def _variables(loops: Loops) -> list[Expr]:
-    return list(dict.fromkeys(s.var for s in statements(loops.body) if isinstance(s, For)))
+def _depth(body: Sequence[Stmt]) -> int:
+    """How many loops are nested in each other at most."""
+    return max((isinstance(s, For) + _depth(children(s)) for s in body), default=0)
 
 
 def _register_names(registers: Sequence[Register], taken: set[str]) -> dict[Register, str]:

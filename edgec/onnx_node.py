@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TypeProto
 
-from edgec.errors import CompileError, Loc, ModelError, TypeMismatch, Unsupported
+from edgec.errors import Loc, ModelError, TypeMismatch, Unsupported
 from edgec.graph import Op, Value, fields_of
 from edgec.onnx_tensor import CODE_OF_DTYPE, MAX_ELEMENTS, read_sparse_tensor, read_tensor
 from edgec.ops import OPERATORS

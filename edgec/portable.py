@@ -8,8 +8,8 @@ has no instruction for, just before code generation; the functions stand in `edg
 
 from __future__ import annotations
 
-from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inverse_trig, portable_log, portable_pow, portable_root,
-                   portable_round, portable_trig)
+from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inverse_trig, portable_log, portable_pow, portable_remainder,
+                   portable_root, portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
 from edgec.portable_integer import expand_integer
@@ -25,7 +25,7 @@ UNARY = {
     "round": portable_round.round_half_even, "floor": portable_round.floor, "ceil": portable_round.ceil, "trunc": portable_round.trunc,
     "isnan": portable_round.isnan, "isinf": portable_round.isinf,
 }
-BINARY = {"pow": portable_pow.power, "mod": portable_pow.remainder}
+BINARY = {"pow": portable_pow.power, "mod": portable_remainder.remainder}
 FUNCTIONS = {**UNARY, **BINARY}
 
 

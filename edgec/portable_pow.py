@@ -1,4 +1,4 @@
-"""pow and the remainder of floats in portable arithmetic.
+"""pow of floats in portable arithmetic.
 
 x^y = 2^(y * log2|x|). The product may reach 128, so the logarithm carries some ten more bits than a float holds: it is kept as a pair,
 log2(1 + f) = s * 2/ln(2) + s^3 * P(s^2) with s = f/(2 + f) as a pair. Special values are those of C's pow (ISO C, F.10.4.4).
@@ -94,22 +94,3 @@ SIMPLE = {
     -2.0: lambda m, x: m.real(1.0) / (x * x),
     0.5: lambda m, x: select(compare("eq", x, m.real(-float("inf"))), m.real(float("inf")), sqrt(m, x) + m.real(0.0)),
 }
-
-
-def remainder(m: Arithmetic, x: Expr, y: Expr) -> Expr:
-    """C's fmod: x - trunc(x/y) * y with the sign of x, exact while |x/y| < 2^60 and 0 beyond; NaN at y = 0 and infinite x.
-
-    The difference of a float and the rounded quotient times the divisor is a float (T. J. Dekker, 1971), so each step is exact; a quotient
-    that rounding made too large shows as a negative rest, which the last step mends.
-    """
-    a, b = unary("abs", x), unary("abs", y)
-    rest = a
-    for _ in range(3):
-        quotient = m.at_most(2.0**m.bias, trunc_of(m, rest / b))
-        high, low = m.product_exactly(quotient, b)
-        rest = m.neg_mul_add(quotient, b, rest) if m.fma else (rest - high) - low
-    rest = select(m.below(rest, 0.0), rest + b, rest)
-    rest = select(m.below(rest, b), rest, rest - b)
-    rest = select(m.below(rest, b) & compare("le", m.real(0.0), rest), rest, rest * m.real(0.0))
-    rest = select(m.below(a, b), a, select(compare("eq", b, m.real(0.0)), m.real(float("nan")), rest))
-    return m.with_sign(rest, x)

@@ -145,7 +145,7 @@ class _KernelReader:
 
 def parse_program(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Program:
     """The program of a text; `constants` holds the data of its @names. ModelError names the line and points at the mistake."""
-    reader = _Reader(constants or {})
+    reader = _Reader({} if constants is None else constants)
     for number, line in enumerate(text.splitlines(), 1):
         tokens = Tokens("schedule" if line.strip().startswith("schedule ") else line, number)
         if tokens.kind:

@@ -8,7 +8,7 @@
                 | store NAME(axis < extent, ...) TARGET[index, ...] = expr
 
 Axes are named i0, i1, ... and reduction variables r0, r1, ... in order of appearance; `vars` declares those that a shared part uses
-before their reduction is seen. Data of constants stands beside the text, see `constants`.
+before their stage or reduction is seen. Data of constants stands beside the text, see `constants`.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") ->
     header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes})"]
     if kernel.schedule is not None:
         header.append("  schedule " + _schedule(kernel.schedule, variables))
-    axis_variables = {a.var for a in (*kernel.axes, *(a for s in kernel.stages for a in s.axes))}
-    early = {v for node in printer.shared for v in node.free if v in variables and v not in axis_variables}
+    early = {v for node in printer.shared for v in node.free if v in variables} - {a.var for a in kernel.axes}
     if early:
         header.append("  vars " + ", ".join(declaration(v, variables[v]) for v in variables if v in early))
     return "\n".join(header + ["  " + line for line in body]) + "\n"

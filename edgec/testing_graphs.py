@@ -15,6 +15,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
+from edgec.expr import var
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.ops import activation, arithmetic, convolution, joining, matmul, normalization, pooling, reduction, reshape, slicing, softmax, transcendental
 from edgec.types import TensorType, f32, i32
@@ -43,9 +44,9 @@ def concrete(shape: Sequence[Any], size: int) -> tuple[int, ...]:
 
 
 @st.composite
-def graphs(draw: Any, max_steps: int = 6, dtype: Any = f32, choices: Sequence[str] = ()) -> Graph:
-    """A graph of one or two inputs and a few operators; `choices` restricts them to some of `STEPS`."""
-    state = _Drawing(draw, dtype)
+def graphs(draw: Any, max_steps: int = 6, dtype: Any = f32, choices: Sequence[str] = (), symbolic: bool = False) -> Graph:
+    """A graph of one or two inputs and a few operators; `choices` restricts them to some of `STEPS`, `symbolic` leaves the first size open."""
+    state = _Drawing(draw, dtype, symbolic)
     for _ in range(draw(st.integers(1, max_steps))):
         state.step(draw(st.sampled_from(list(choices) or list(STEPS))))
     return state.graph()
@@ -54,8 +55,8 @@ def graphs(draw: Any, max_steps: int = 6, dtype: Any = f32, choices: Sequence[st
 class _Drawing:
     """A graph being drawn: `known` are the values an operator may read, the newest last."""
 
-    def __init__(self, draw: Any, dtype: Any):
-        self.draw, self.dtype = draw, dtype
+    def __init__(self, draw: Any, dtype: Any, symbolic: bool):
+        self.draw, self.dtype, self.symbolic = draw, dtype, symbolic
         self.inputs: list[Value] = []
         self.known: list[Value] = []
         self.input()
@@ -64,11 +65,18 @@ class _Drawing:
         return self.draw(st.sampled_from(list(options)))
 
     def input(self, shape: tuple[int, ...] | None = None) -> Value:
-        shape = shape or (self.image() if self.draw(st.integers(0, 3)) else self.matrix())
+        shape = shape or self.opened(self.image() if self.draw(st.integers(0, 3)) else self.matrix())
         made = graph_input(f"x{len(self.inputs)}", TensorType(self.dtype, shape))
         self.inputs.append(made)
         self.known.append(made)
         return made
+
+    def opened(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        return (var("n", 1, 4), *shape[1:]) if self.symbolic else shape
+
+    def fixed_axis(self, x: Value) -> int:
+        """An axis whose size is a number."""
+        return self.pick([axis for axis, size in enumerate(x.shape) if isinstance(size, int)])
 
     def image(self) -> tuple[int, ...]:
         n, c, y = self.pick((1, 1, 1, 2)), self.pick(CHANNELS), self.pick(SIDES)
@@ -87,6 +95,11 @@ class _Drawing:
         """One of the newest values with one of the ranks."""
         fitting = [v for v in self.known[-4:] if not ranks or v.type.rank in ranks]
         return self.pick(fitting) if fitting else None
+
+    def contracted(self, *ranks: int) -> Value | None:
+        """The same, where all sizes but the first are numbers."""
+        x = self.source(*ranks)
+        return x if x is not None and x.type.rank > 1 and all(isinstance(size, int) for size in x.shape[1:]) else None
 
     def step(self, name: str) -> None:
         """One operator, when its operands are there and its result is not too large."""
@@ -120,7 +133,7 @@ def _window(d: _Drawing, x: Value) -> dict[str, tuple[int, ...]]:
 
 
 def _conv(d: _Drawing) -> Value | None:
-    x = d.source(4)
+    x = d.contracted(4)
     if x is None:
         return None
     channels, window = x.shape[1], _window(d, x)
@@ -136,7 +149,7 @@ def _conv(d: _Drawing) -> Value | None:
 
 
 def _pointwise_conv(d: _Drawing) -> Value | None:
-    x = d.source(4)
+    x = d.contracted(4)
     made = d.pick(CHANNELS)
     if x is None or x.type.max_size * made > MAX_PRODUCTS:
         return None
@@ -144,7 +157,7 @@ def _pointwise_conv(d: _Drawing) -> Value | None:
 
 
 def _pool(d: _Drawing) -> Value | None:
-    x = d.source(4)
+    x = d.contracted(4)
     if x is None:
         return None
     window = _window(d, x)
@@ -154,13 +167,13 @@ def _pool(d: _Drawing) -> Value | None:
 
 
 def _global_pool(d: _Drawing) -> Value | None:
-    x = d.source(4)
+    x = d.contracted(4)
     return None if x is None else d.pick((pooling.GlobalAveragePool, pooling.GlobalMaxPool))(x).output
 
 
 def _excite(d: _Drawing) -> Value | None:
     """Squeeze and excite: the channels of x scaled by a function of their means."""
-    x = d.source(4)
+    x = d.contracted(4)
     if x is None:
         return None
     inner = d.pick((1, 3, 8))
@@ -170,8 +183,8 @@ def _excite(d: _Drawing) -> Value | None:
 
 
 def _matmul(d: _Drawing) -> Value | None:
-    x = d.source()
-    if x is None or x.type.rank < 2:
+    x = d.contracted()
+    if x is None:
         return None
     columns = d.pick(CHANNELS)
     if x.type.max_size * columns > MAX_PRODUCTS:
@@ -180,7 +193,7 @@ def _matmul(d: _Drawing) -> Value | None:
 
 
 def _gemm(d: _Drawing) -> Value | None:
-    x = d.source(2)
+    x = d.contracted(2)
     columns = d.pick(CHANNELS)
     if x is None or x.type.max_size * columns > MAX_PRODUCTS:
         return None
@@ -192,7 +205,7 @@ def _gemm(d: _Drawing) -> Value | None:
 def _product(d: _Drawing) -> Value | None:
     """A contraction of two computed values, as in attention: x @ transpose(x)."""
     x = d.source()
-    if x is None or x.type.rank < 2 or x.type.max_size * x.shape[-2] > MAX_PRODUCTS:
+    if x is None or x.type.rank < 2 or x.type.max_size * x.type.max_shape[-2] > MAX_PRODUCTS:
         return None
     order = (*range(x.type.rank - 2), x.type.rank - 1, x.type.rank - 2)
     other = reshape.Transpose(activation.Relu(x).output if d.draw(st.booleans()) else x, perm=order).output
@@ -220,7 +233,7 @@ def _add(d: _Drawing) -> Value:
     same = [v for v in d.known if v.shape == x.shape]
     if d.draw(st.booleans()):
         return arithmetic.Add(x, d.pick(same)).output
-    shape = tuple(d.pick((1, n)) for n in x.shape)
+    shape = tuple(d.pick((1, n)) if isinstance(n, int) else 1 for n in x.shape)
     operands = _operands(d, x, d.whole(*shape))
     return d.pick((arithmetic.Add, arithmetic.Sub, arithmetic.Mul, lambda *each: arithmetic.Max(each)))(*operands).output
 
@@ -235,7 +248,7 @@ def _softmax(d: _Drawing) -> Value | None:
 
 
 def _layer_norm(d: _Drawing) -> Value | None:
-    x = d.source(2, 3)
+    x = d.contracted(2, 3)
     if x is None or d.dtype is not f32:
         return None
     return normalization.LayerNormalization(x, d.whole(x.shape[-1]), d.whole(x.shape[-1]), epsilon=1.0).output
@@ -260,7 +273,7 @@ def _concat(d: _Drawing) -> Value | None:
 
 def _split(d: _Drawing) -> tuple[Value, ...] | None:
     x = d.source()
-    axis = d.draw(st.integers(0, x.type.rank - 1))
+    axis = d.fixed_axis(x)
     if x.shape[axis] < 2:
         return None
     at = d.draw(st.integers(1, x.shape[axis] - 1))
@@ -269,7 +282,7 @@ def _split(d: _Drawing) -> tuple[Value, ...] | None:
 
 def _slice(d: _Drawing) -> Value | None:
     x = d.source()
-    axis = d.draw(st.integers(0, x.type.rank - 1))
+    axis = d.fixed_axis(x)
     start, step = d.draw(st.integers(0, x.shape[axis] - 1)), d.pick((1, 1, 2, -1))
     end = x.shape[axis] if step > 0 else -x.shape[axis] - 1
     return slicing.Slice(x, *(constant(np.array([n], np.int64)) for n in (start, end, axis, step))).output
@@ -281,10 +294,12 @@ def _pad(d: _Drawing) -> Value:
     return slicing.Pad(x, constant(np.array(pads, np.int64)), constant(np.array(d.pick((0, 0, 3)), d.dtype.numpy))).output
 
 
-def _reshape(d: _Drawing) -> Value:
+def _reshape(d: _Drawing) -> Value | None:
     """All elements in another shape: flattened, or regrouped as channels and positions."""
     x = d.source()
     rank = x.type.rank
+    if not x.type.is_static:
+        return reshape.Reshape(x, constant(np.array((0, -1), np.int64))).output if isinstance(prod(x.shape[1:]), int) else None
     at = d.draw(st.integers(0, rank))
     shapes = [(prod(x.shape[:at]), prod(x.shape[at:])), (*x.shape[:1], prod(x.shape[1:]), 1, 1), (1, *x.shape[-2:], prod(x.shape[:-2]))]
     return reshape.Reshape(x, constant(np.array(d.pick(shapes), np.int64))).output

@@ -55,13 +55,13 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
 
 
 def _walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
-    """Neighbouring stages over the very same axes, of which none reads or stores what another of them stores, are one walk."""
+    """Neighbouring stages over the very same axes, of which none reads what another of them stores, are one walk."""
     groups: list[list[Stage]] = []
     for stage in stages:
-        touched = {n.data.root for n in walk(stage.value, *stage.indices) if n.op == "read"} | {stage.target.root}
+        read = {n.data.root for n in walk(stage.value, *stage.indices) if n.op == "read"}
         last = groups[-1] if groups else []
         same = last and len(last[0].axes) == len(stage.axes) and all(a is b for a, b in zip(last[0].axes, stage.axes))
-        if same and not any(s.target.root in touched for s in last) and not stage.combine and not last[0].combine:
+        if same and not any(s.target.root in read for s in last) and not stage.combine and not last[0].combine:
             last.append(stage)
         else:
             groups.append([stage])

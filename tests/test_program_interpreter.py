@@ -100,7 +100,7 @@ def test_orders_lie_in_memory_as_they_say():
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
     memory = run_memory(program, arrays)
     np.testing.assert_array_equal(memory.array(y), arrays["x"])
-    np.testing.assert_array_equal(memory._block(y).view(np.float32), arrays["x"].T.ravel())
+    np.testing.assert_array_equal(memory.block(y).view(np.float32), arrays["x"].T.ravel())
 
 
 def test_symbols_have_the_size_of_the_inputs():

@@ -154,6 +154,19 @@ def test_shared_parts_inside_reductions():
     assert_same(run_program(again, arrays), run_program(program, arrays))
 
 
+def test_shared_parts_of_inner_axes():
+    x, y = Buffer("x", f32, (4, 6), "input"), Buffer("y", f32, (4, 6), "output")
+    i, j = fresh("i", 0, 3), fresh("j", 0, 5)
+    e = unary("exp", read(x, (i, j)) * 0.25 + 1.0)
+    program = Program("p", (x,), (y,), (Kernel("k", (Axis(i, 4),), (Stage("s", (Axis(j, 6),), e * e + e, y, (i, j)),)),))
+    text = print_program(program)
+    assert "  vars i1<6\n  %0 = exp((x[i0, i1] * 0.25) + 1.0)\n  store s(i1 < 6) y[i0, i1]" in text
+    again = parse_program(text)
+    assert print_program(again) == text
+    arrays = random_inputs(program)
+    assert_same(run_program(again, arrays), run_program(program, arrays))
+
+
 @pytest.mark.parametrize("line, replacement, message", [
     ("input x: f32[n, 10]", "input x: f33[n, 10]", "line 3: expected an element type"),
     ("input x: f32[n, 10]", "input x: f32[m, 10]", "line 3: unknown name m"),

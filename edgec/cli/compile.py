@@ -34,12 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from edgec.backends.artifact import SUFFIXES, write_files
-    from edgec.backends.c_names import prefix
     from edgec.compiler import compile
     kinds = _kinds(arguments.emit)
     graph, options = load_model(arguments), compile_options(arguments)
     keep = tuple(kind for kind in ("llvm", "asm") if kind in kinds)
-    stem = arguments.prefix or prefix(Path(arguments.model).stem)
+    stem = _prefix(arguments)
     with delayed_progress(f"compiling {arguments.model}") as report:
         artifact = compile(graph, prefix=stem, keep=keep, progress=report, **options)
         contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
@@ -57,6 +56,14 @@ def _kinds(text: str) -> list[str]:
     if unknown or not kinds:
         raise ModelError(f"cannot emit {', '.join(unknown) or 'nothing'}", hint=f"the kinds are {', '.join((*ARTIFACT, *TEXTS))}")
     return list(dict.fromkeys(kinds))
+
+
+def _prefix(arguments: argparse.Namespace) -> str:
+    """What the C names and the files begin with."""
+    from edgec.backends.c_names import prefix
+    if arguments.prefix and prefix(arguments.prefix) != arguments.prefix:
+        raise ModelError(f"the prefix '{arguments.prefix}' is no C name", hint=f"use --prefix {prefix(arguments.prefix)}")
+    return arguments.prefix or prefix(Path(arguments.model).stem)
 
 
 def _texts(graph: Any, target: Any, stem: str, kinds: list[str], passes: tuple[str, ...]) -> dict[str, bytes]:

@@ -86,7 +86,7 @@ def test_passes_from_a_file(edgec, cache, digits, tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (["--emit", "obj,exe"], "cannot emit exe\n  hint: the kinds are obj, header"),
     (["--emit", ","], "cannot emit nothing"),
-    (["--prefix", "1 2"], "prefix"),
+    (["--prefix", "1 2"], "the prefix '1 2' is no C name\n  hint: use --prefix "),
     (["--passes", "no.py"], "cannot load passes from 'no.py'"),
     (["--emit", "so", "--target", "cortex-m4"], "cortex-m4 has no shared libraries"),
 ])

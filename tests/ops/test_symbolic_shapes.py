@@ -1,4 +1,4 @@
-"""Random chains of shape operators over symbolic sizes: inferred shapes, tracked elements and lowerings hold for every size of the symbols."""
+"""Random chains of shape operators over symbolic sizes: shapes, elements and lowerings hold for every size."""
 
 import math
 import random
