@@ -68,7 +68,7 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
 def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
     """Emit one pointer per distinct place."""
     if interface.weights_symbol:
-        lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}", "  %has_given = icmp ugt i32 %size, " + str(where.weights),
+        lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}", f"  %has_given = icmp ugt i32 %size, {where.weights}",
                   "  br i1 %has_given, label %with_given, label %with_weights", "with_given:", "  %given = load ptr, ptr %given_at",
                   "  %none = icmp eq ptr %given, null", f"  %chosen = select i1 %none, ptr @{interface.weights_symbol}, ptr %given",
                   "  br label %with_weights", "with_weights:",
@@ -76,6 +76,9 @@ def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLay
     found: dict[Place, str] = {}
     for place in dict.fromkeys(p for call in calls for p in call.places):
         name = f"%{place.kind}{place.number}"
+        if place.kind == "weights" and not interface.weights_symbol or place.kind == "arena" and not interface.arena_bytes:
+            found[place] = "null"  # a tensor without elements, never touched
+            continue
         found[place] = name
         if place.kind in ("arena", "weights"):
             lines.append(f"  {name} = getelementptr i8, ptr %{place.kind}, i64 {place.number}")

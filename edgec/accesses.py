@@ -13,8 +13,9 @@ from edgec.types import index
 
 
 def stage_roots(stage: Stage) -> tuple[Expr, ...]:
-    """Every expression a stage evaluates: its axes' extents, its value, where it stores."""
-    return (*(as_expr(a.extent, index) for a in stage.axes), stage.value, *stage.indices)
+    """Every expression a stage evaluates: its axes' extents, its value, where it stores and under which guards."""
+    guards = (e for pair in stage.guards for e in pair)
+    return (*(as_expr(a.extent, index) for a in stage.axes), stage.value, *stage.indices, *guards)
 
 
 def kernel_roots(kernel: Kernel) -> tuple[Expr, ...]:
@@ -25,6 +26,11 @@ def kernel_roots(kernel: Kernel) -> tuple[Expr, ...]:
 def buffer_reads(kernel: Kernel) -> list[Expr]:
     """The distinct read nodes of a kernel whose source is a buffer, in a stable order."""
     return [node for node in walk(*kernel_roots(kernel)) if node.op == "read" and isinstance(node.data, Buffer)]
+
+
+def updated_buffers(kernel: Kernel) -> list[Buffer]:
+    """The targets that a kernel merges into, so that what they held before counts."""
+    return [stage.target for stage in kernel.stages if stage.combine]
 
 
 def kernel_buffers(kernel: Kernel) -> list[Buffer]:

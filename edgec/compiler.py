@@ -16,6 +16,7 @@ from typing import Any, Callable, Mapping, Sequence
 import numpy as np
 
 from edgec.backends.artifact import Artifact
+from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers, prefix as c_prefix
 from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.entry import CallStep, Place, entry_text
@@ -148,8 +149,7 @@ def _interface(program: Program, prefix: str, blob: bytes, objects: Sequence[Com
 
 
 def _port(buffer: Buffer, c_name: str, names: Mapping[Expr, str]) -> Port:
-    from edgec.expr_text import print_expr
-    shape = tuple(d if isinstance(d, int) else print_expr(d, dict(names)) for d in buffer.shape)
+    shape = tuple(d if isinstance(d, int) else c_expression(d, names) for d in buffer.shape)
     return Port(buffer.name, c_name, buffer.dtype.name, shape)
 
 

@@ -15,7 +15,7 @@ from edgec.errors import ModelError
 from edgec.expr import Combine, Expr, argument, binary, const, make, read, reduce, select, var
 from edgec.expr_text import call_dtype
 from edgec.loops import Param, Register, get, iota, load
-from edgec.types import DTYPES, DType, bool_, f32, index
+from edgec.types import DTYPES, DType, bool_, index
 
 TOKEN = re.compile(r"""\s+ | (?P<comment>\#.*)
     | (?P<number>(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf\b|nan\b)(?::(?:[iu](?:8|16|32|64)|b?f16|f32|f64)\b)?)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from edgec.expr import Expr, binary, bitcast, compare, const, mul_add, select, unary
-from edgec.types import DType, f32, f64, i32, i64
+from edgec.types import DType, f32, i32, i64
 
 Pair = tuple[Expr, Expr]  # an unevaluated sum high + low, |low| <= ulp(high) / 2
 

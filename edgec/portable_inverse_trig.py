@@ -8,7 +8,7 @@ The tables are those of `edgec.portable_fit.fit`; each says the interval and the
 
 from __future__ import annotations
 
-from math import factorial, pi
+from math import factorial
 
 from edgec.expr import Expr, compare, select, unary
 from edgec.portable_arithmetic import Arithmetic

@@ -12,7 +12,6 @@ from math import factorial, log
 
 from edgec.expr import Expr, compare, is_const, select, unary
 from edgec.portable_arithmetic import Arithmetic, Pair
-from edgec.portable_constants import LN2_PARTS
 from edgec.portable_exp import magic, split_exponent
 from edgec.portable_log import split
 from edgec.portable_root import sqrt

@@ -14,10 +14,8 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from edgec.expr import evaluate_dim
 from edgec.graph import Constant, Graph, Input, Op, run_reference
 from edgec.interpreter import bind_symbols
-from edgec.types import f32
 
 UNIT = 2.0**-24
 EXACT = 2.0**24

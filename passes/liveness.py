@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgec.accesses import buffer_reads
+from edgec.accesses import buffer_reads, updated_buffers
 from edgec.errors import Internal
 from edgec.expr import ReduceParts, Expr, walk
 from edgec.kernel import Buffer, Kernel, Program
@@ -42,9 +42,11 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
     found: dict[Buffer, tuple[int, int]] = {}
     for step, kernel in enumerate(program.steps):
         stored = dict.fromkeys(target.root for target in kernel.targets)
-        for root in dict.fromkeys([*stored, *(node.data.root for node in buffer_reads(kernel))]):
+        read = {node.data.root for node in buffer_reads(kernel)}
+        before = {target.root for target in updated_buffers(kernel)} | (read - stored.keys())
+        for root in [*stored, *(r for r in dict.fromkeys(node.data.root for node in buffer_reads(kernel)) if r not in stored)]:
             if root.kind in ("temporary", "scratch"):
-                if root not in stored and root not in found:
+                if root in before and root not in found:
                     raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by {kernel.name}"])
                 found[root] = (found.get(root, (step, step))[0], step)
     return found
@@ -56,9 +58,9 @@ def takes_place_of(kernel: Kernel) -> list[Buffer]:
     That is safe when every element is read at the very place where the result of the same point is stored, outside of reductions, and
     no two points store to one place.
     """
-    if len(kernel.stages) != 1 or kernel.stages[0].target is None:
-        return []
     stage = kernel.stages[0]
+    if len(kernel.stages) != 1 or stage.combine or stage.guards:
+        return []
     target = stage.target
     flat = target.flat(stage.indices)
     if not _is_injective(kernel, flat):

@@ -188,7 +188,6 @@ def _merge(nest: Nest, outer: Axis, inner: Axis) -> Nest:
 
 def substitute_nest(nest: Nest, values: dict[Expr, Expr]) -> Nest:
     """The nest with parallel variables replaced in every part."""
-    mapping: dict[Expr, Expr] = {}
     done: dict[int, Expr] = {}
     domains: dict[Expr, Domain] = {}
     for node in walk(*nest.values):

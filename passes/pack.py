@@ -20,7 +20,6 @@ from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.schedule import Segment
-from edgec.types import index
 
 
 class Tables:

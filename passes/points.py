@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping
 
-from edgec.expr import Expr, const, inside_pairs, rebuild, substitute
+from edgec.expr import Expr, const, rebuild, substitute
 from edgec.linear import coefficient
 from edgec.loops import iota, lane, load, vector
 from edgec.types import index
@@ -65,7 +65,7 @@ def _at(node: Expr, args: list[Expr], point: Point, replaced: Mapping[Expr, Expr
     if node.op == "load":
         return _load(node, args[0], point, replaced, step)
     if node.op == "inside" and any(a.lanes > 1 for a in args[2:]):
-        return vector([instantiate(node, scalar_point(point, k), _scalars(replaced, k)) for k in range(point.lanes)])
+        return lane_by_lane(node, point, replaced)
     return rebuild(node, args) if args else node
 
 
@@ -89,10 +89,10 @@ def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr],
     lanes = iota(offset.lanes)
     if coefficient(offset, lanes) == 1:
         return load(param, offset - lanes, offset.lanes, point.active)
-    return gather(param, offset, point.active)
+    return lane_by_lane(node, point, replaced)
 
 
-def gather(param, offset: Expr, active: int) -> Expr:
-    """Lanes at unrelated offsets, loaded one by one; lanes past `active` repeat the last real one."""
-    lanes = iota(offset.lanes)
-    return vector([load(param, substitute(offset, {lanes: const(min(k, active - 1), index)})) for k in range(offset.lanes)])
+def lane_by_lane(node: Expr, point: Point, replaced: Mapping[Expr, Expr]) -> Expr:
+    """Every lane computed as a scalar; lanes past the active ones repeat the last real one."""
+    places = [min(k, point.active - 1) for k in range(point.lanes)]
+    return vector([instantiate(node, scalar_point(point, k), _scalars(replaced, k)) for k in places])

@@ -14,7 +14,7 @@ from typing import Any
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.linear import coefficient
-from edgec.passes.nest import Domain, Nest, strides_of
+from edgec.passes.nest import Nest, strides_of
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out

@@ -10,19 +10,19 @@ only the taps that count, loops that a border depends on get clamped bounds, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
-from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside, inside_pairs, is_const, mul_add, neutral, substitute, transform, walk
-from edgec.expr import make as make_node
+from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pairs, is_const, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
-from edgec.loops import For, If, Let, Loops, Param, Register, Stmt, Store, expressions, get, horizontal, iota, lane, load, splat, statements, vector
-from edgec.passes.nest import Domain, Nest, Result, flatten
+from edgec.loops import For, If, Loops, Register, Stmt, Store, expressions, iota, lane, load, splat, statements
+from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, instantiate, scalar_point
+from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, row_tiles
-from edgec.passes.schedule import UNROLL_LIMIT, Schedule, Segment, schedule
+from edgec.passes.schedule import Schedule, Segment, schedule
 from edgec.types import bool_, index
 
 MIN_TESTS, MAX_TESTS = 3, 32  # so many border tests in one tile are worth a copy of it without them
@@ -89,7 +89,7 @@ class _Tiler:
 
     def __init__(self, nest: Nest, plan: Schedule, target: Any, tables: Tables):
         self.nest, self.plan, self.target, self.tables = nest, plan, target, tables
-        self.orders = {node: _reduce_order(nest, d, plan) for node, d in nest.domains.items()}
+        self.orders = {node: reduce_order(nest, d, plan) for node, d in nest.domains.items()}
         self.counter = 0
 
     # ------------------------------------------------------------------------------------------------------ loops of a nest
@@ -158,7 +158,7 @@ class _Tiler:
 
     def _tile(self, nest: Nest, points: list[Point]) -> list[Stmt]:
         body: list[Stmt] = []
-        values = self._values(nest, nest.values, points, body, None)
+        values = self.values(nest, nest.values, points, body, None)
         tests = _open_tests([v for at_point in values for v in at_point])
         if not MIN_TESTS <= len(tests) <= MAX_TESTS:
             return body + self._stores(nest, points, values)
@@ -171,7 +171,7 @@ class _Tiler:
     def _stores(self, nest: Nest, points: list[Point], values: list[list[Expr]]) -> list[Stmt]:
         return [s for point, at_point in zip(points, values) for result, value in zip(nest.results, at_point) for s in _result(result, value, point)]
 
-    def _values(self, nest: Nest, roots: Sequence[Expr], points: list[Point], body: list[Stmt], step: KStep | None) -> list[list[Expr]]:
+    def values(self, nest: Nest, roots: Sequence[Expr], points: list[Point], body: list[Stmt], step: KStep | None) -> list[list[Expr]]:
         """Every root at every point; the loops of their reductions go to `body` first."""
         replaced: list[dict[Expr, Expr]] = [{} for _ in points]
         for node in _outer_reductions(roots, nest):
@@ -191,7 +191,7 @@ class _Tiler:
         return [results[key] for key in keys]
 
     def _reduce(self, nest: Nest, node: Expr, points: list[Point], body: list[Stmt]) -> list[dict[Expr, Expr]]:
-        return _Reduction(self, nest, node, points).emit(body)
+        return Reduction(self, nest, node, points).emit(body)
 
     def register(self, dtype: Any, lanes: int) -> Register:
         self.counter += 1
@@ -203,7 +203,7 @@ def _result(result: Result, value: Expr, point: Point) -> list[Stmt]:
     offset = instantiate(result.offset, point, {})
     if result.combine:
         value = binary(result.combine, load(result.target, offset), value)
-    stores = _store(result.target, offset, value, point)
+    stores = _store(result, offset, value, point)
     condition = _all([(instantiate(i, point, {}), instantiate(e, point, {})) for i, e in result.guards])
     if is_const(condition):
         return stores if condition.data else []
@@ -240,243 +240,12 @@ def _outer_reductions(roots: Sequence[Expr], nest: Nest) -> list[Expr]:
     return [n for n in found if id(n) not in inner]
 
 
-def _store(param: Param, offset: Expr, value: Expr, point: Point) -> list[Stmt]:
+def _store(result: Result, offset: Expr, value: Expr, point: Point) -> list[Stmt]:
     """The store of one point: a vector where lanes are neighbours, else lane by lane."""
     if offset.lanes == 1:
-        return [Store(param, offset, value)]
+        return [Store(result.target, offset, value)]
     lanes = iota(offset.lanes)
     value = splat(value, offset.lanes)
     if coefficient(offset, lanes) == 1:
-        return [Store(param, offset - lanes, value, 0 if point.active == point.lanes else point.active)]
-    return [Store(param, substitute(offset, {lanes: const(k, index)}), lane(value, k)) for k in range(point.active)]
-
-
-def _reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
-    """Reduction axes, the one with the smallest step through memory innermost."""
-    def step(v: Expr) -> int:
-        steps = [abs(c) for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant
-                 for c in [coefficient(n.args[0], v)] if c]
-        return min(steps, default=1 << 40)
-    ordered = sorted(d.axes, key=lambda v: -step(v))
-    if plan.reduce_vector in ordered:
-        ordered.remove(plan.reduce_vector)
-        ordered.append(plan.reduce_vector)
-    return tuple(ordered)
-
-
-class _Reduction:
-    """The loops of one reduction over all distinct points of a tile."""
-
-    def __init__(self, tiler: _Tiler, nest: Nest, node: Expr, points: list[Point]):
-        self.tiler, self.nest, self.node, self.points = tiler, nest, node, points
-        self.domain = nest.domains[node]
-        self.order = tiler.orders[node]
-        self.extents = dict(zip(self.domain.axes, self.domain.extents))
-        named = isinstance(self.domain.combine, str)
-        wide = tiler.plan.reduce_vector
-        self.wide = wide if wide in self.domain.axes and all(p.lanes == 1 for p in points) else None
-        self.lanes = tiler.target.lanes(max(b.dtype.bits for b in self.domain.body)) if self.wide is not None else 1
-        self.partials = tiler.plan.partials if named else 1
-        self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
-                          for _ in range(self.partials)]
-        self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if self.wide is not None else []
-
-    def emit(self, body: list[Stmt]) -> list[dict[Expr, Expr]]:
-        """Append initialisation, loops and merging; give what the reduction (or its items) is replaced by, per point."""
-        self._initialise(body)
-        self._axes(body, self.order, {}, frozenset(self._always()), None)
-        self._merge(body)
-        final = self.scalars or self.registers[0]
-        if len(self.domain.body) == 1:
-            return [{self.node: get(regs[0])} for regs in final]
-        return [{make_node("item", (self.node,), b.dtype, n): get(regs[n]) for n, b in enumerate(self.domain.body)} for regs in final]
-
-    def _initialise(self, body: list[Stmt]) -> None:
-        for p, point in enumerate(self.points):
-            for m, start in enumerate(self.domain.init):
-                value = instantiate(start, point, {})
-                for copy in range(self.partials):
-                    own = copy == 0 and not self.scalars
-                    register = self.registers[copy][p][m]
-                    body.append(Let(register, splat(value if own else self._neutral(m), register.lanes)))
-                if self.scalars:
-                    body.append(Let(self.scalars[p][m], value))
-
-    def _neutral(self, member: int) -> Expr:
-        return neutral(self.domain.combine, self.domain.body[member].dtype)
-
-    def _merge(self, body: list[Stmt]) -> None:
-        combine = self.domain.combine
-        for p in range(len(self.points)):
-            first = self.registers[0][p][0]
-            for copy in range(1, self.partials):
-                body.append(Let(first, binary(combine, get(first), get(self.registers[copy][p][0]))))
-            if self.scalars:
-                scalar = self.scalars[p][0]
-                body.append(Let(scalar, binary(combine, get(scalar), horizontal(combine, get(first)))))
-
-    # -------------------------------------------------------------------------------------------------------- axis by axis
-
-    def _always(self) -> list[int]:
-        """Guards that hold at every point over the whole range of the reduction."""
-        return [g for g, (i, e) in enumerate(self.domain.guards) if all(_holds(instantiate(i, p, {}), e) for p in self.points)]
-
-    def _axes(self, body: list[Stmt], axes: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int], step: KStep | None,
-              copy: int = 0) -> None:
-        if not axes:
-            self._accumulate(body, env, met, step, copy, self.registers)
-            return
-        axis, rest = axes[0], axes[1:]
-        extent = self.extents[axis]
-        clamps = self._clamps(axis, rest, env, met)
-        number = extent.data if extent.op == "const" else None
-        if number is not None and not clamps and axis is not self.wide and self._written_out(axis, axes, env, met):
-            for k in range(number):
-                self._axes(body, rest, {**env, axis: const(k, index)}, met, step, (copy * number + k) if not rest else copy)
-        elif axis is self.wide:
-            self._wide_axis(body, axis, env, met)
-        else:
-            self._loop(body, axis, rest, env, met | frozenset(clamps), clamps)
-
-    def _written_out(self, axis: Expr, axes: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int]) -> bool:
-        """Short reductions, and axes on which border points of the tile disagree, are unrolled."""
-        size = 1
-        for a in axes:
-            size *= self.extents[a].data if self.extents[a].op == "const" else 1 << 20
-        if size <= UNROLL_LIMIT and size * len(self.points) <= 256:
-            return True
-        number = self.extents[axis].data
-        undecided = [i for g, (i, _) in enumerate(self.domain.guards) if g not in met and axis in i.free]
-        return number <= 32 and any(self._differs(i, env) for i in undecided)
-
-    def _differs(self, i: Expr, env: dict[Expr, Expr]) -> bool:
-        return len({id(instantiate(i, p.bind(env), {})) for p in self.points}) > 1 or \
-            not any(v.free for p in self.points for v in [instantiate(i, p.bind({**env, **{a: const(0, index) for a in self.extents}}), {})])
-
-    def _clamps(self, axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int]) -> dict[int, tuple[Expr, Expr]]:
-        """Guards that the bounds of this axis' loop can ensure: {guard: (least, past the greatest)}."""
-        found = {}
-        for g, (i, e) in enumerate(self.domain.guards):
-            if g in met or axis not in i.free or i.free & set(rest):
-                continue
-            at = {id(x): x for x in (instantiate(i, p.bind(env), {}) for p in self.points)}
-            if len(at) != 1:
-                continue
-            where = next(iter(at.values()))
-            c = coefficient(where, axis)
-            if where.lanes == 1 and c and c > 0 and (where - axis * c).free:
-                base = where - axis * c
-                found[g] = ((c - 1 - base) // c, (e - base + (c - 1)) // c)
-        return found
-
-    def _loop(self, body: list[Stmt], axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int],
-              clamps: dict[int, tuple[Expr, Expr]]) -> None:
-        start, stop = const(0, index), self.extents[axis]
-        for least, past in clamps.values():
-            start, stop = binary("max", start, least), binary("min", stop, past)
-        unroll = 1 if rest or clamps or stop.op != "const" else min(self.tiler.plan.unroll, stop.data)
-        self._unrolled(body, axis, rest, env, met, (start, stop), unroll)
-
-    def _unrolled(self, body: list[Stmt], axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int],
-                  bounds: tuple[Expr, Expr], unroll: int) -> None:
-        start, stop = bounds
-        inner: list[Stmt] = []
-        lanes = unroll == self.tiler.target.lanes(32) and self.tiler.target.scalar_operand == "lane" and unroll > 1
-        k = fresh("k", axis.lo, axis.hi - (unroll - 1)) if unroll > 1 else fresh("k", axis.lo, axis.hi)
-        for copy in range(unroll):
-            step = KStep(axis, k, copy, unroll) if lanes else None
-            self._axes(inner, rest, {**env, axis: k + copy}, met, step, copy)
-        if unroll == 1:
-            body.append(For(k, start, stop, 1, tuple(inner)))
-            return
-        whole = stop.data // unroll * unroll
-        body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
-        for last in range(whole, stop.data):
-            self._axes(body, rest, {**env, axis: const(last, index)}, met, None, last - whole)
-
-    def _wide_axis(self, body: list[Stmt], axis: Expr, env: dict[Expr, Expr], met: frozenset[int]) -> None:
-        """The axis whose neighbours fill a vector: whole vectors, then the rest element by element."""
-        extent, inner = self.extents[axis].data, []
-        stride = self.lanes * self.partials
-        k = fresh("k", 0, max(0, extent - stride))
-        for copy in range(self.partials):
-            self._accumulate(inner, {**env, axis: k + copy * self.lanes + iota(self.lanes)}, met, None, copy, self.registers, self.lanes)
-        whole = extent // stride * stride
-        if whole:
-            body.append(For(k, const(0, index), const(whole, index), stride, tuple(inner)))
-        while whole + self.lanes <= extent:
-            self._accumulate(body, {**env, axis: iota(self.lanes) + whole}, met, None, 0, self.registers, self.lanes)
-            whole += self.lanes
-        for last in range(whole, extent):
-            self._accumulate(body, {**env, axis: const(last, index)}, met, None, 0, [self.scalars])
-
-    # -------------------------------------------------------------------------------------------------------- one point
-
-    def _accumulate(self, body: list[Stmt], env: dict[Expr, Expr], met: frozenset[int], step: KStep | None, copy: int,
-                    registers: Any, lanes: int = 0) -> None:
-        points = [Point({**p.env, **env}, lanes or p.lanes, lanes or p.active) for p in self.points]
-        kept, tests = [], []
-        for n, p in enumerate(points):
-            state = self._guards_at(p, met)
-            if state is not None:
-                kept.append(n)
-                tests.append(state)
-        values = self.tiler._values(self.nest, self.domain.body, [points[n] for n in kept], body, step)
-        for position, n in enumerate(kept):
-            if any(i.lanes > 1 for i, _ in tests[position]):
-                values[position] = [self._lane_by_lane(points[n], tests[position])]
-                tests[position] = []
-        mine = registers[copy % len(registers)]
-        for position, n in enumerate(kept):
-            self._combine(body, mine[n], values[position], tests[position])
-
-    def _lane_by_lane(self, point: Point, tests: list[tuple[Expr, Expr]]) -> Expr:
-        """The body where lanes of one vector disagree on whether they count."""
-        parts = []
-        for k in range(point.lanes):
-            fixed = {iota(point.lanes): const(min(k, point.active - 1), index)}
-            value = instantiate(self.domain.body[0], scalar_point(point, min(k, point.active - 1)), {})
-            parts.append(inside([(substitute(i, fixed), e) for i, e in tests], value, self._neutral(0)))
-        return vector(parts)
-
-    def _guards_at(self, point: Point, met: frozenset[int]) -> list[tuple[Expr, Expr]] | None:
-        """The guards left to test at run time, or None where the point does not count."""
-        left = []
-        for g, (i, e) in enumerate(self.domain.guards):
-            if g in met:
-                continue
-            at = instantiate(i, point, {})
-            if _holds(at, e):
-                continue
-            if at.hi < 0 or (at - e).lo >= 0:
-                return None
-            left.append((at, e))
-        return left
-
-    def _combine(self, body: list[Stmt], registers: list[Register], values: list[Expr], tests: list[tuple[Expr, Expr]]) -> None:
-        combine = self.domain.combine
-        if not isinstance(combine, str):
-            self._combine_tuple(body, registers, values, tests)
-            return
-        register, value = registers[0], values[0]
-        if tests:
-            value = inside(tests, value, self._neutral(0))
-        if combine == "add" and value.op == "mul":
-            result = mul_add(*value.args, get(register))
-        else:
-            result = binary(combine, get(register), value)
-        body.append(Let(register, splat(result, register.lanes)))
-
-    def _combine_tuple(self, body: list[Stmt], registers: list[Register], values: list[Expr], tests: list[tuple[Expr, Expr]]) -> None:
-        combine = self.domain.combine
-        env = {**dict(zip(combine.left, map(get, registers))), **dict(zip(combine.right, values))}
-        merged = [substitute(m, env) for m in combine.merged]
-        scratch = [self.tiler.register(r.dtype, r.lanes) for r in registers]
-        for s, m, r in zip(scratch, merged, registers):
-            body.append(Let(s, splat(m if not tests else inside(tests, m, get(r)), s.lanes)))
-        for s, r in zip(scratch, registers):
-            body.append(Let(r, get(s)))
-
-
-def _holds(i: Expr, extent: Expr) -> bool:
-    return i.lo >= 0 and (extent - i).lo > 0
+        return [Store(result.target, offset - lanes, value, 0 if point.active == point.lanes else point.active)]
+    return [Store(result.target, instantiate(result.offset, scalar_point(point, k), {}), lane(value, k)) for k in range(point.active)]

@@ -1,0 +1,252 @@
+"""The loops of one reduction over all points of a register tile.
+
+Axis by axis, outermost first: short axes and those on which border points disagree are written out, an axis that a guard bounds gets a
+clamped loop, the innermost is unrolled a little, and an axis whose neighbours fill a vector is walked in whole vectors and a rest.
+Several accumulators per point (partials) hide latency; they are merged at the end.
+
+    sum_over(p, q, c; x[c, y+p-1, x+q-1] * w[...])   ->   for p in max(0, 1-y) .. min(3, H+1-y): for q: for c: acc += x * w
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from edgec.expr import Expr, binary, const, fresh, inside, mul_add, neutral, substitute, walk
+from edgec.expr import make as make_node
+from edgec.linear import coefficient
+from edgec.loops import For, Let, Register, Stmt, get, horizontal, iota, splat, vector
+from edgec.passes.nest import Domain, Nest
+from edgec.passes.points import KStep, Point, instantiate, scalar_point
+from edgec.passes.schedule import UNROLL_LIMIT, Schedule
+from edgec.types import index
+
+
+def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
+    """Reduction axes, the one with the smallest step through memory innermost."""
+    def step(v: Expr) -> int:
+        steps = [abs(c) for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant
+                 for c in [coefficient(n.args[0], v)] if c]
+        return min(steps, default=1 << 40)
+    ordered = sorted(d.axes, key=lambda v: -step(v))
+    if plan.reduce_vector in ordered:
+        ordered.remove(plan.reduce_vector)
+        ordered.append(plan.reduce_vector)
+    return tuple(ordered)
+
+
+class Reduction:
+    """The loops of one reduction over all distinct points of a tile."""
+
+    def __init__(self, tiler: Any, nest: Nest, node: Expr, points: list[Point]):
+        self.tiler, self.nest, self.node, self.points = tiler, nest, node, points
+        self.domain = nest.domains[node]
+        self.order = tiler.orders[node]
+        self.extents = dict(zip(self.domain.axes, self.domain.extents))
+        named = isinstance(self.domain.combine, str)
+        wide = tiler.plan.reduce_vector
+        self.wide = wide if wide in self.domain.axes and all(p.lanes == 1 for p in points) else None
+        self.lanes = tiler.target.lanes(max(b.dtype.bits for b in self.domain.body)) if self.wide is not None else 1
+        self.partials = tiler.plan.partials if named else 1
+        self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
+                          for _ in range(self.partials)]
+        self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if self.wide is not None else []
+
+    def emit(self, body: list[Stmt]) -> list[dict[Expr, Expr]]:
+        """Append initialisation, loops and merging; give what the reduction (or its items) is replaced by, per point."""
+        self._initialise(body)
+        self._axes(body, self.order, {}, frozenset(self._always()), None)
+        self._merge(body)
+        final = self.scalars or self.registers[0]
+        if len(self.domain.body) == 1:
+            return [{self.node: get(regs[0])} for regs in final]
+        return [{make_node("item", (self.node,), b.dtype, n): get(regs[n]) for n, b in enumerate(self.domain.body)} for regs in final]
+
+    def _initialise(self, body: list[Stmt]) -> None:
+        for p, point in enumerate(self.points):
+            for m, start in enumerate(self.domain.init):
+                value = instantiate(start, point, {})
+                for copy in range(self.partials):
+                    own = copy == 0 and not self.scalars
+                    register = self.registers[copy][p][m]
+                    body.append(Let(register, splat(value if own else self._neutral(m), register.lanes)))
+                if self.scalars:
+                    body.append(Let(self.scalars[p][m], value))
+
+    def _neutral(self, member: int) -> Expr:
+        return neutral(self.domain.combine, self.domain.body[member].dtype)
+
+    def _merge(self, body: list[Stmt]) -> None:
+        combine = self.domain.combine
+        for p in range(len(self.points)):
+            first = self.registers[0][p][0]
+            for copy in range(1, self.partials):
+                body.append(Let(first, binary(combine, get(first), get(self.registers[copy][p][0]))))
+            if self.scalars:
+                scalar = self.scalars[p][0]
+                body.append(Let(scalar, binary(combine, get(scalar), horizontal(combine, get(first)))))
+
+    # -------------------------------------------------------------------------------------------------------- axis by axis
+
+    def _always(self) -> list[int]:
+        """Guards that hold at every point over the whole range of the reduction."""
+        return [g for g, (i, e) in enumerate(self.domain.guards) if all(_holds(instantiate(i, p, {}), e) for p in self.points)]
+
+    def _axes(self, body: list[Stmt], axes: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int], step: KStep | None,
+              copy: int = 0) -> None:
+        if not axes:
+            self._accumulate(body, env, met, step, copy, self.registers)
+            return
+        axis, rest = axes[0], axes[1:]
+        extent = self.extents[axis]
+        clamps = self._clamps(axis, rest, env, met)
+        number = extent.data if extent.op == "const" else None
+        if number is not None and not clamps and axis is not self.wide and self._written_out(axis, axes, env, met):
+            for k in range(number):
+                self._axes(body, rest, {**env, axis: const(k, index)}, met, step, (copy * number + k) if not rest else copy)
+        elif axis is self.wide:
+            self._wide_axis(body, axis, env, met)
+        else:
+            self._loop(body, axis, rest, env, met | frozenset(clamps), clamps)
+
+    def _written_out(self, axis: Expr, axes: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int]) -> bool:
+        """Short reductions, and axes on which border points of the tile disagree, are unrolled."""
+        size = 1
+        for a in axes:
+            size *= self.extents[a].data if self.extents[a].op == "const" else 1 << 20
+        if size <= UNROLL_LIMIT and size * len(self.points) <= 256:
+            return True
+        number = self.extents[axis].data
+        undecided = [i for g, (i, _) in enumerate(self.domain.guards) if g not in met and axis in i.free]
+        return number <= 32 and any(self._differs(i, env) for i in undecided)
+
+    def _differs(self, i: Expr, env: dict[Expr, Expr]) -> bool:
+        return len({id(instantiate(i, p.bind(env), {})) for p in self.points}) > 1 or \
+            not any(v.free for p in self.points for v in [instantiate(i, p.bind({**env, **{a: const(0, index) for a in self.extents}}), {})])
+
+    def _clamps(self, axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int]) -> dict[int, tuple[Expr, Expr]]:
+        """Guards that the bounds of this axis' loop can ensure: {guard: (least, past the greatest)}."""
+        found = {}
+        for g, (i, e) in enumerate(self.domain.guards):
+            if g in met or axis not in i.free or i.free & set(rest):
+                continue
+            at = {id(x): x for x in (instantiate(i, p.bind(env), {}) for p in self.points)}
+            if len(at) != 1:
+                continue
+            where = next(iter(at.values()))
+            c = coefficient(where, axis)
+            if where.lanes == 1 and c and c > 0 and (where - axis * c).free:
+                base = where - axis * c
+                found[g] = ((c - 1 - base) // c, (e - base + (c - 1)) // c)
+        return found
+
+    def _loop(self, body: list[Stmt], axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int],
+              clamps: dict[int, tuple[Expr, Expr]]) -> None:
+        start, stop = const(0, index), self.extents[axis]
+        for least, past in clamps.values():
+            start, stop = binary("max", start, least), binary("min", stop, past)
+        unroll = 1 if rest or clamps or stop.op != "const" else min(self.tiler.plan.unroll, stop.data)
+        self._unrolled(body, axis, rest, env, met, (start, stop), unroll)
+
+    def _unrolled(self, body: list[Stmt], axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int],
+                  bounds: tuple[Expr, Expr], unroll: int) -> None:
+        start, stop = bounds
+        inner: list[Stmt] = []
+        lanes = unroll == self.tiler.target.lanes(32) and self.tiler.target.scalar_operand == "lane" and unroll > 1
+        k = fresh("k", axis.lo, axis.hi - (unroll - 1)) if unroll > 1 else fresh("k", axis.lo, axis.hi)
+        for copy in range(unroll):
+            step = KStep(axis, k, copy, unroll) if lanes else None
+            self._axes(inner, rest, {**env, axis: k + copy}, met, step, copy)
+        if unroll == 1:
+            body.append(For(k, start, stop, 1, tuple(inner)))
+            return
+        whole = stop.data // unroll * unroll
+        body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
+        for last in range(whole, stop.data):
+            self._axes(body, rest, {**env, axis: const(last, index)}, met, None, last - whole)
+
+    def _wide_axis(self, body: list[Stmt], axis: Expr, env: dict[Expr, Expr], met: frozenset[int]) -> None:
+        """The axis whose neighbours fill a vector: whole vectors, then the rest element by element."""
+        extent, inner = self.extents[axis].data, []
+        stride = self.lanes * self.partials
+        k = fresh("k", 0, max(0, extent - stride))
+        for copy in range(self.partials):
+            self._accumulate(inner, {**env, axis: k + copy * self.lanes + iota(self.lanes)}, met, None, copy, self.registers, self.lanes)
+        whole = extent // stride * stride
+        if whole:
+            body.append(For(k, const(0, index), const(whole, index), stride, tuple(inner)))
+        while whole + self.lanes <= extent:
+            self._accumulate(body, {**env, axis: iota(self.lanes) + whole}, met, None, 0, self.registers, self.lanes)
+            whole += self.lanes
+        for last in range(whole, extent):
+            self._accumulate(body, {**env, axis: const(last, index)}, met, None, 0, [self.scalars])
+
+    # -------------------------------------------------------------------------------------------------------- one point
+
+    def _accumulate(self, body: list[Stmt], env: dict[Expr, Expr], met: frozenset[int], step: KStep | None, copy: int,
+                    registers: Any, lanes: int = 0) -> None:
+        points = [Point({**p.env, **env}, lanes or p.lanes, lanes or p.active) for p in self.points]
+        kept, tests = [], []
+        for n, p in enumerate(points):
+            state = self._guards_at(p, met)
+            if state is not None:
+                kept.append(n)
+                tests.append(state)
+        values = self.tiler.values(self.nest, self.domain.body, [points[n] for n in kept], body, step)
+        for position, n in enumerate(kept):
+            if any(i.lanes > 1 for i, _ in tests[position]):
+                values[position] = [self._lane_by_lane(points[n], tests[position])]
+                tests[position] = []
+        mine = registers[copy % len(registers)]
+        for position, n in enumerate(kept):
+            self._combine(body, mine[n], values[position], tests[position])
+
+    def _lane_by_lane(self, point: Point, tests: list[tuple[Expr, Expr]]) -> Expr:
+        """The body where lanes of one vector disagree on whether they count."""
+        parts = []
+        for k in range(point.lanes):
+            fixed = {iota(point.lanes): const(min(k, point.active - 1), index)}
+            value = instantiate(self.domain.body[0], scalar_point(point, min(k, point.active - 1)), {})
+            parts.append(inside([(substitute(i, fixed), e) for i, e in tests], value, self._neutral(0)))
+        return vector(parts)
+
+    def _guards_at(self, point: Point, met: frozenset[int]) -> list[tuple[Expr, Expr]] | None:
+        """The guards left to test at run time, or None where the point does not count."""
+        left = []
+        for g, (i, e) in enumerate(self.domain.guards):
+            if g in met:
+                continue
+            at = instantiate(i, point, {})
+            if _holds(at, e):
+                continue
+            if at.hi < 0 or (at - e).lo >= 0:
+                return None
+            left.append((at, e))
+        return left
+
+    def _combine(self, body: list[Stmt], registers: list[Register], values: list[Expr], tests: list[tuple[Expr, Expr]]) -> None:
+        combine = self.domain.combine
+        if not isinstance(combine, str):
+            self._combine_tuple(body, registers, values, tests)
+            return
+        register, value = registers[0], values[0]
+        if tests:
+            value = inside(tests, value, self._neutral(0))
+        if combine == "add" and value.op == "mul":
+            result = mul_add(*value.args, get(register))
+        else:
+            result = binary(combine, get(register), value)
+        body.append(Let(register, splat(result, register.lanes)))
+
+    def _combine_tuple(self, body: list[Stmt], registers: list[Register], values: list[Expr], tests: list[tuple[Expr, Expr]]) -> None:
+        combine = self.domain.combine
+        env = {**dict(zip(combine.left, map(get, registers))), **dict(zip(combine.right, values))}
+        merged = [substitute(m, env) for m in combine.merged]
+        scratch = [self.tiler.register(r.dtype, r.lanes) for r in registers]
+        for s, m, r in zip(scratch, merged, registers):
+            body.append(Let(s, splat(m if not tests else inside(tests, m, get(r)), s.lanes)))
+        for s, r in zip(scratch, registers):
+            body.append(Let(r, get(s)))
+
+
+def _holds(i: Expr, extent: Expr) -> bool:
+    return i.lo >= 0 and (extent - i).lo > 0
