@@ -21,31 +21,68 @@ class Place:
 
 @dataclass(frozen=True)
 class CallStep:
-    """One call: the kernel's symbol, its pointers, and the symbolic dimensions (by number) it takes."""
+    """One call: the kernel's symbol, its pointers, and the index arguments it takes: a dimension's number or a loop's name."""
 
     symbol: str
     places: tuple[Place, ...]
-    dims: tuple[int, ...] = ()
+    indices: tuple[int | str, ...] = ()
 
 
-def entry_text(interface: Interface, calls: Sequence[CallStep], pointer_bits: int) -> str:
+@dataclass(frozen=True)
+class LoopStep:
+    """Calls (or loops) repeated with `name` running from 0; the length is a number, or the number of a symbolic dimension."""
+
+    name: str
+    length: int
+    symbolic: bool
+    body: tuple["CallStep | LoopStep", ...]
+
+
+def calls_of(steps: Sequence[CallStep | LoopStep]) -> list[CallStep]:
+    """Every call below some steps, in order."""
+    return [c for s in steps for c in ([s] if isinstance(s, CallStep) else calls_of(s.body))]
+
+
+def entry_text(interface: Interface, steps: Sequence[CallStep | LoopStep], pointer_bits: int) -> str:
     """The LLVM module of PREFIX_run; kernels and the weights symbol are left to be bound by joining."""
     where = layout(interface, pointer_bits)
     lines = [f"define i32 @{interface.run_symbol}(ptr captures(none) readonly %context) #0 {{", "entry:"]
+    calls = calls_of(steps)
     lines += _checks(interface, where, pointer_bits)
     pointers = _pointers(interface, calls, where, lines)
     word = f"i{pointer_bits}"
-    for call in calls:
-        arguments = [f"ptr {pointers[place]}" for place in call.places] + [f"{word} %dim{n}" for n in call.dims]
-        lines.append(f"  call void @{call.symbol}({', '.join(arguments)})")
+    lines += ["  br label %start", "start:"]
+    _emit_steps(steps, pointers, word, lines, "start")
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
     lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
     kernels = {call.symbol: call for call in calls}
-    declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * len(c.dims))})" for s, c in kernels.items()]
+    declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * len(c.indices))})" for s, c in kernels.items()]
     if interface.weights_symbol:
         declared.append(f"@{interface.weights_symbol} = external hidden constant [0 x i8]")
     return "\n".join([*lines, "}", *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }', ""])
+
+
+def _emit_steps(steps: Sequence[CallStep | LoopStep], pointers: Mapping[Place, str], word: str, lines: list[str], label: str) -> str:
+    """Append calls and loops; gives the label of the block they end in."""
+    for step in steps:
+        if isinstance(step, CallStep):
+            indices = [f"{word} %dim{n}" if isinstance(n, int) else f"{word} %{n}" for n in step.indices]
+            lines.append(f"  call void @{step.symbol}({', '.join([f'ptr {pointers[p]}' for p in step.places] + indices)})")
+        else:
+            label = _emit_loop(step, pointers, word, lines, label)
+    return label
+
+
+def _emit_loop(loop: LoopStep, pointers: Mapping[Place, str], word: str, lines: list[str], label: str) -> str:
+    name, length = loop.name, f"%dim{loop.length}" if loop.symbolic else str(loop.length)
+    lines += [f"  %{name}.some = icmp sgt {word} {length}, 0", f"  br i1 %{name}.some, label %{name}.head, label %{name}.after", f"{name}.head:",
+              f"  %{name} = phi {word} [ 0, %{label} ], [ %{name}.next, %{name}.end ]"]
+    _emit_steps(loop.body, pointers, word, lines, f"{name}.head")
+    lines += [f"  br label %{name}.end", f"{name}.end:", f"  %{name}.next = add nuw nsw {word} %{name}, 1",
+              f"  %{name}.more = icmp slt {word} %{name}.next, {length}",
+              f"  br i1 %{name}.more, label %{name}.head, label %{name}.after", f"{name}.after:"]
+    return f"{name}.after"
 
 
 def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:

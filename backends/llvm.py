@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from edgec.backends.llvm_values import Values, mask, suffix, symbol_name, vec
+from edgec.backends.llvm_values import Values, mask, suffix, vec
 from edgec.loops import Block, For, If, Let, Loops, Register, Stmt, Store, statements
 from edgec.types import bool_
 
@@ -34,9 +34,9 @@ class _Function(Values):
 
     def text(self) -> str:
         arguments = [f"ptr noalias {'' if p.writable else 'readonly '}captures(none) %{p.name}" for p in self.loops.params]
-        arguments += [f"{self.pointer} %{symbol_name(s)}" for s in self.loops.symbols]
-        for s in self.loops.symbols:
-            self.scopes[0][s] = (f"%{symbol_name(s)}", ())
+        for n, s in enumerate(self.loops.symbols):  # numbered, so that equal kernels have equal text whatever the model calls a size
+            arguments.append(f"{self.pointer} %n{n}")
+            self.scopes[0][s] = (f"%n{n}", ())
         self._body(self.loops.body)
         head = f"define void @{self.symbol}({', '.join(arguments)}) #0 {{\nentry:\n"
         # noredzone: an x86-64 leaf may otherwise use 128 bytes below its frame, which LLVM leaves out of the frame's size

@@ -423,10 +423,6 @@ class Values:
         return self.emit(f"call {kind} @{name}({source} {x})")
 
 
-def symbol_name(symbol: Expr) -> str:
-    return "n." + "".join(ch if ch.isalnum() else "_" for ch in str(symbol.data))
-
-
 def vec(element: str, lanes: int) -> str:
     return element if lanes == 1 else f"<{lanes} x {element}>"
 

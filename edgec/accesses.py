@@ -29,8 +29,13 @@ def buffer_reads(kernel: Kernel) -> list[Expr]:
 
 
 def updated_buffers(kernel: Kernel) -> list[Buffer]:
-    """The targets that a kernel merges into, so that what they held before counts."""
-    return [stage.target for stage in kernel.stages if stage.combine]
+    """The targets that a kernel merges into before it stores to them, so that what they held before counts."""
+    found, stored = [], set()
+    for stage in kernel.stages:
+        if stage.combine and stage.target not in stored:
+            found.append(stage.target)
+        stored.add(stage.target)
+    return found
 
 
 def kernel_buffers(kernel: Kernel) -> list[Buffer]:

@@ -28,6 +28,7 @@ class Memory:
         self.symbols = {symbol: self.bindings[symbol.data] for symbol in program.symbols if symbol.data in self.bindings}
         self._blocks: dict[Buffer, np.ndarray] = {}
         self._views: dict[Buffer, np.ndarray] = {}
+        self.in_arena = arena
         self._arena = poisoned(program.arena_bytes) if arena else None
         for buffer, array in given.items():
             self.array(buffer)[...] = array

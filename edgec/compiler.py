@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -19,15 +20,16 @@ from edgec.backends.artifact import Artifact
 from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers, prefix as c_prefix
 from edgec.backends.codegen import Compiled, compile_module
-from edgec.backends.entry import CallStep, Place, entry_text
+from edgec.backends.entry import CallStep, LoopStep, Place, entry_text
 from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
 from edgec.backends.target import Target, find
 from edgec.backends.workers import compile_modules
+from edgec.errors import Unsupported
 from edgec.expr import Expr
 from edgec.graph import Graph
-from edgec.kernel import Buffer, Program
+from edgec.kernel import Axis, Buffer, Program
 from edgec.onnx_reader import load
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
@@ -70,30 +72,23 @@ def lower(graph: Graph, target: Target) -> Program:
     return liveness(program)
 
 
-@dataclass(frozen=True, eq=False)
-class Built:
-    """Kernels as machine code: what `emit` puts together."""
-
-    calls: tuple[CallStep, ...]
-    objects: tuple[Compiled, ...]
-    weights: bytes
-
-
 def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), *, workers: int | None = None,
          cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
     """The artifact of a program; `workers`, `cache` and `progress` as in `compile_modules`."""
     tiled = [tile(kernel, target) for kernel in program.steps]
     blob, offsets = _weights(tiled)
-    names = [s.data for s in program.symbols]
     texts: dict[str, str] = {}
+    names: dict[Expr, int | str] = {s: n for n, s in enumerate(program.symbols)}
+    for axis in dict.fromkeys(a for kernel in program.steps for a in kernel.repeat):
+        names[axis.var] = f"loop{len(names)}"
     calls = []
     for one in tiled:
-        symbol = _symbol(one, target, texts)
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
-        calls.append(CallStep(symbol, places, tuple(names.index(s.data) for s in one.loops.symbols)))
+        calls.append(CallStep(_symbol(one, target, texts), places, tuple(names[s] for s in one.loops.symbols)))
+    steps = _repeated(list(zip((k.repeat for k in program.steps), calls)), names)
     objects = list(compile_modules(texts, target, optimize, keep, workers=workers, cache=cache, progress=progress).values())
     interface = _interface(program, prefix, blob, objects)
-    entry = compile_module(entry_text(interface, calls, target.pointer_bits), target, optimize, keep)
+    entry = compile_module(entry_text(interface, steps, target.pointer_bits), target, optimize, keep)
     data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
     joined = join([entry.object, *(o.object for o in objects)], data, {interface.run_symbol})
     interface = replace(interface, stack_bytes=entry.stack + max((o.stack for o in objects), default=0), flash_bytes=_flash(joined))
@@ -101,6 +96,21 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
     return Artifact(interface, target, joined, manifest(program, interface, target),
                     "\n".join(o.llvm for o in everything) if "llvm" in keep else None,
                     "\n".join(o.asm for o in everything) if "asm" in keep else None)
+
+
+def _repeated(calls: list[tuple[tuple[Axis, ...], CallStep]], names: Mapping[Expr, int | str]) -> tuple[CallStep | LoopStep, ...]:
+    """Calls with neighbours of one repeat gathered into a loop."""
+    steps: list[CallStep | LoopStep] = []
+    for axis, group in groupby(calls, key=lambda pair: pair[0][0] if pair[0] else None):
+        if axis is None:
+            steps.extend(call for _, call in group)
+            continue
+        body = _repeated([(repeat[1:], call) for repeat, call in group], names)
+        if not isinstance(axis.extent, int) and axis.extent not in names:
+            raise Unsupported(f"a recurrence runs {axis.extent} times; a number or one symbolic dimension is needed")
+        symbolic = not isinstance(axis.extent, int)
+        steps.append(LoopStep(str(names[axis.var]), names[axis.extent] if symbolic else axis.extent, symbolic, body))
+    return tuple(steps)
 
 
 def _symbol(one: Tiled, target: Target, texts: dict[str, str]) -> str:

@@ -261,19 +261,22 @@ class ExprParser:
         return make(name, args, dtype or call_dtype(name, args), detail, lanes=lanes)
 
     def inside(self) -> Expr:
-        pairs: list[Expr] = []
-        while True:
-            pairs.append(self.expr(COMPARE_LEVEL + 1))
-            self.tokens.expect("<")
-            pairs.append(self.expr(COMPARE_LEVEL + 1))
-            if self.tokens.accept(";"):
-                break
-            self.tokens.expect(",")
+        pairs = self.pairs()
+        self.tokens.expect(";")
         value = self.expr()
         self.tokens.expect(";")
         fill = self.expr()
         self.tokens.expect(")")
-        return make("inside", (value, fill, *pairs), value.dtype)
+        return make("inside", (value, fill, *(e for pair in pairs for e in pair)), value.dtype)
+
+    def pairs(self) -> list[tuple[Expr, Expr]]:
+        """`index < extent, ...`"""
+        found = []
+        while not found or self.tokens.accept(","):
+            i = self.expr(COMPARE_LEVEL + 1)
+            self.tokens.expect("<")
+            found.append((i, self.expr(COMPARE_LEVEL + 1)))
+        return found
 
     def reduction(self, combine: str) -> Expr:
         axes, extents = self.axes(";")

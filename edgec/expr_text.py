@@ -21,8 +21,8 @@ from edgec.expr_order import CanonicalOrder
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
 BOOLEAN = (*COMPARE, "isnan", "isinf")
-WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "for", "if", "else", "barrier",
-         "call", "block", "store", "stage", "kernel", "vars", "schedule", *UNARY, *BINARY}
+WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "for", "if", "else",
+         "barrier", "call", "block", "store", "merge", "where", "kernel", "vars", "schedule", *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
 DEPTH = 12          # nesting above which any subexpression does, so that reading text back needs no deep recursion
 

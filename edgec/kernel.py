@@ -2,7 +2,7 @@
 
     Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*
     Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
-    Kernel   ::= name axes: Axis* stages: Stage*
+    Kernel   ::= name axes: Axis* stages: Stage* repeat: Axis*   -- neighbours in the same repeat are the body of one loop
     Axis     ::= var extent                      -- the outer axes, shared by all stages
     Stage    ::= name axes: Axis* value: Expr target: Buffer indices: Expr* combine? guards?
                                                  -- inner axes; target[indices] (= | combine=) value at every point inside the guards
@@ -130,6 +130,7 @@ class Kernel:
     axes: tuple[Axis, ...]
     stages: tuple[Stage, ...]
     schedule: Any = None
+    repeat: tuple[Axis, ...] = ()  # loops around the kernel; neighbours under the same axes run together, iteration by iteration
     loc: Any = None
 
     @property

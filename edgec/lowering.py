@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
 from edgec.expr import Expr, as_expr, const, inside
-from edgec.graph import Op, Value, fields_of
+from edgec.graph import Graph, Op, Value, fields_of
 from edgec.types import DType, TensorType, index
 
 Resolve = Callable[[Value, tuple[Expr, ...]], Expr]
@@ -73,3 +74,34 @@ def scalar(value: Value) -> Expr | None:
     if value.is_constant and value.array.size == 1:
         return const(value.array.ravel()[0].item(), value.type.dtype)
     return None
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A value carried from one iteration to the next: where it starts, what the body calls it, which result holds it in the end."""
+
+    initial: Value
+    inside: Value
+    final: Value | None
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """A tensor walked along `axis`, one slice an iteration: outside of the body the tensor, inside a slice (None for results)."""
+
+    outer: Value
+    axis: int
+    backward: bool
+    inside: Value | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Recurrence:
+    """What an operator with a method `recurrence` repeats: body outputs are the next states, then one slice per entry of `scans`."""
+
+    body: Graph
+    length: Any
+    states: tuple[State, ...]
+    slices: tuple[Slices, ...]
+    scans: tuple[Slices, ...]
+    captured: tuple[tuple[Value, Value], ...]  # (outer value, the body's name for it)

@@ -1,7 +1,9 @@
 """Portable arithmetic: the mathematical functions of `edgec.expr` said with additions, products, comparisons and bit operations.
 
 An object that edgec writes has no undefined symbols, so no function may end up in a math library. `expand` rewrites what the target
-has no instruction for, just before code generation; the functions stand in `edgec.portable_*`, one family a file.
+has no instruction for, just before code generation; the functions stand in `edgec.portable_*`, one family a file. Each says its largest
+f32 error in units in the last place, found over every f32 where it can be large, with mul_add rounding once and without ("unfused"). In
+f64 they stay below 4, erf below 8, pow below 64. Numbers in and out may be flushed to zero below the smallest normal number.
 
     expand(unary("exp", x), native=frozenset(), fma=True)       # max, mul_add, min, sub, 2 + 6 mul_add, shl, mul
 """

@@ -33,7 +33,7 @@ SATURATION = {"f32": 4.0, "f64": 6.0}
 
 
 def erf(m: Arithmetic, x: Expr) -> Expr:
-    """2/sqrt(pi) * the integral of e^(-t*t) from 0 to x."""
+    """2/sqrt(pi) * the integral of e^(-t*t) from 0 to x. At most 1.55 ulp, 1.65 unfused."""
     name = m.dtype.name
     a = m.at_most(SATURATION[name], unary("abs", x))
     near = m.mul_add(a, m.horner(a * a, NEAR[name]), a)

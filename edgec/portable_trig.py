@@ -14,13 +14,13 @@ from edgec.expr import Expr, binary, compare, select, unary
 from edgec.portable_arithmetic import Arithmetic, Pair
 from edgec.portable_constants import HALF_PI_FUSED, HALF_PI_KEPT, HALF_PI_PARTS
 
-# (sin(r)/r - 1) / r^2 and (cos(r) - 1 + r^2/2) / r^4 as polynomials of r^2, |r| <= 0.787: 4.2e-9 of sin(r), 1.2e-10 of cos(r);
-# Taylor's series in f64
-SIN = {"f32": (-0.16666654, 0.008332106, -0.00019507874), "f64": tuple((-1)**k / factorial(2 * k + 1) for k in range(1, 10))}
-COS = {"f32": (0.041666646, -0.0013887308, 2.4432107e-05), "f64": tuple((-1)**k / factorial(2 * k) for k in range(2, 10))}
+# (sin(r)/r - 1) / r^2 and (cos(r) - 1 + r^2/2) / r^4 as polynomials of r^2, |r| <= 0.795 (a little above
+# pi/4, since n is rounded from an inexact quotient): 4.3e-9 of sin(r), 1.5e-10 of cos(r); Taylor's series in f64
+SIN = {"f32": (-0.16666654, 0.008332104, -0.00019507472), "f64": tuple((-1)**k / factorial(2 * k + 1) for k in range(1, 10))}
+COS = {"f32": (0.041666646, -0.0013887294, 2.4429424e-05), "f64": tuple((-1)**k / factorial(2 * k) for k in range(2, 10))}
 
-# (tan(r)/r - 1) / r^2 as a polynomial of r^2, |r| <= 0.787: 1.3e-9
-TAN = (0.3333335, 0.1333267, 0.05405997, 0.02127942, 0.01084759, 7.012975e-05, 0.004387628)
+# (tan(r)/r - 1) / r^2 as a polynomial of r^2, |r| <= 0.795: 1.7e-9
+TAN = (0.33333352, 0.13332562, 0.054072518, 0.021213004, 0.011023339, -0.00015663075, 0.0045012077)
 
 
 def limit(m: Arithmetic) -> float:
@@ -29,14 +29,14 @@ def limit(m: Arithmetic) -> float:
 
 
 def sin(m: Arithmetic, x: Expr) -> Expr:
-    """The sine of x radians."""
+    """The sine of x radians. At most 1.58 ulp, 1.55 unfused."""
     quadrant, r = reduced(m, unary("abs", x))
     odd, even = cosine(m, r), sine(m, r)
     return m.flip_sign(select(is_odd(m, quadrant), odd, even), binary("shl", quadrant, m.whole(m.dtype.bits - 2)) ^ m.bits(x))
 
 
 def cos(m: Arithmetic, x: Expr) -> Expr:
-    """The cosine of x radians: the sine one quadrant on."""
+    """The cosine of x radians: the sine one quadrant on. At most 1.75 ulp, 1.55 unfused."""
     quadrant, r = reduced(m, unary("abs", x))
     quadrant = quadrant + m.whole(1)
     odd, even = cosine(m, r), sine(m, r)
@@ -44,7 +44,7 @@ def cos(m: Arithmetic, x: Expr) -> Expr:
 
 
 def tan(m: Arithmetic, x: Expr) -> Expr:
-    """The tangent of x radians: minus the inverse in odd quadrants."""
+    """The tangent of x radians: minus the inverse in odd quadrants. At most 1.96 ulp, 1.70 unfused."""
     quadrant, near, n = nearest_multiple(m, unary("abs", x))
     t, odd = tangent(m, *rest_pair(m, near, n)), is_odd(m, quadrant)
     return m.flip_sign(select(odd, m.real(1.0) / t, t), binary("shl", quadrant, m.whole(m.dtype.bits - 1)) ^ m.bits(x))
@@ -107,4 +107,4 @@ def tangent(m: Arithmetic, r: Expr, low: Expr) -> Expr:
     if m.dtype.name == "f64":
         return sine(m, r) / cosine(m, r)
     z = r * r
-    return r + m.mul_add(r * z, m.horner(z, TAN), m.mul_add(low, z, low))
+    return r + m.mul_add(r * z, m.horner(z, TAN), m.mul_add(low * m.real(1.6), z, low))  # the slope 1/cos^2 is about 1 + 1.6*z

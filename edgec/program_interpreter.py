@@ -9,20 +9,20 @@ stores make sequential (a scratch buffer, a recurrence) they are taken one by on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any, Iterator, Mapping
 
 import numpy as np
 
-from edgec.accesses import buffer_reads, stage_roots
-from edgec.buffer_memory import Memory
+from edgec.accesses import buffer_reads, kernel_buffers, stage_roots
+from edgec.buffer_memory import Memory, poisoned
 from edgec.errors import Internal
-from edgec.evaluate import evaluate
-from edgec.expr import Expr, ReduceParts, as_expr, const, evaluate_dim, inside, read, transform, walk
+from edgec.evaluate import NAMED, evaluate
+from edgec.expr import Expr, ReduceParts, const, evaluate_dim, inside, read, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
-from edgec.types import DType, index
+from edgec.types import DType
 
 CHUNK_BYTES = 64 << 20
 POINT_BYTES = 48  # of one point while it is evaluated: a few index arrays and values
@@ -60,8 +60,8 @@ def run_kernel(kernel: Kernel, memory: Memory, chunk_bytes: int = CHUNK_BYTES) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Local:
-    """A stage's values in the current box: what reads of the stage become, with the outer point in front of the index."""
+class _Private:
+    """A scratch buffer with a copy for every outer point of the current box: its index has the outer point in front."""
 
     dtype: DType
     shape: tuple[int, ...]
@@ -72,11 +72,18 @@ class _Runner:
 
     def __init__(self, kernel: Kernel, memory: Memory):
         self.kernel, self.memory, self.symbols = kernel, memory, memory.symbols
+        self.outer = tuple(a.var for a in kernel.axes)
         self.extents = [evaluate_dim(a.extent, memory.bindings) for a in kernel.axes]
-        self.locals = {s: _Local(s.dtype, (*self.extents, *(self.largest(a) for a in s.axes))) for s in kernel.stages if s.target is None}
+        self.private = {b: _Private(b.dtype, (*self.extents, *memory.array(b).shape)) for b in self.scratch()}
         self.stages = [self.prepared(s) for s in kernel.stages]
-        self.values: dict[_Local, np.ndarray] = {}
+        self.copies: dict[_Private, np.ndarray] = {}
         self.starts: tuple[int, ...] = ()
+
+    def scratch(self) -> list[Buffer]:
+        """The scratch buffers that may have copies; in an arena they are what they are, so that its plan is tested."""
+        touched = {b: None for b in kernel_buffers(self.kernel) if b.root.kind == "scratch"}
+        viewed = {b.root for b in touched if b.parent is not None}
+        return [] if self.memory.in_arena else [b for b in touched if b.parent is None and b not in viewed]
 
     def largest(self, axis: Axis) -> int:
         """The extent of an inner axis, at most: it may depend on the outer point."""
@@ -85,23 +92,25 @@ class _Runner:
         return evaluate_dim(axis.extent, self.memory.bindings)
 
     def varies(self, axis: Axis) -> bool:
-        return isinstance(axis.extent, Expr) and not axis.extent.free.isdisjoint(a.var for a in self.kernel.axes)
+        return isinstance(axis.extent, Expr) and not axis.extent.free.isdisjoint(self.outer)
 
     def prepared(self, stage: Stage) -> Stage:
-        """The stage with reads of earlier stages turned into reads of their local values, empty where an inner extent is shorter."""
-        outer = tuple(a.var for a in self.kernel.axes)
+        """The stage over copies of scratch buffers, all its conditions as guards, and nothing evaluated outside of them."""
+        def private(node: Expr) -> Expr | None:
+            return read(self.private[node.data], (*self.outer, *node.args)) if node.op == "read" and node.data in self.private else None
 
-        def local(node: Expr) -> Expr | None:
-            return read(self.locals[node.data], (*outer, *node.args)) if node.op == "read" and node.data in self.locals else None
-
-        value, *indices = transform((stage.value, *stage.indices), local)
-        guards = [(a.var, a.extent) for a in stage.axes if self.varies(a)]
-        return Stage(stage.name, stage.axes, inside(guards, value, const(0, value.dtype)), stage.target, tuple(indices))
+        conditions = [e for a in stage.axes if self.varies(a) for e in (a.var, a.extent)] + [e for pair in stage.guards for e in pair]
+        value, *rest = transform((stage.value, *stage.indices, *conditions), private)
+        guards = tuple(zip(rest[len(stage.indices)::2], rest[len(stage.indices) + 1::2]))
+        indices = [inside(guards, i, 0) for i in rest[:len(stage.indices)]]
+        front = self.outer if stage.target in self.private else ()
+        return replace(stage, value=inside(guards, value, const(0, value.dtype)), indices=(*front, *indices), guards=guards)
 
     def boxes(self, chunk_bytes: int) -> Iterator[tuple[tuple[int, int], ...]]:
         """Boxes of outer points, (start, stop) for each axis, in row-major order."""
         sizes = [1 if sequential else extent for sequential, extent in zip(self.sequential(), self.extents)]
         point = POINT_BYTES * max((_points(s) * prod(self.largest(a) for a in s.axes) for s in self.stages), default=1)
+        point += sum(b.bytes for b in self.private)
         for n in range(len(sizes)):
             points = prod(sizes)
             if points * point > chunk_bytes:
@@ -111,67 +120,77 @@ class _Runner:
             yield tuple((a, min(a + size, extent)) for a, size, extent in zip(starts, sizes, self.extents))
 
     def sequential(self) -> list[bool]:
-        """For each outer axis, whether one point may read what another stored."""
-        pairs = [(stage, node) for stage in self.kernel.stages if stage.target for node in buffer_reads(self.kernel)
-                 if node.data is stage.target or node.data.root is stage.target.root and self.overlap(node.data, stage.target)]
-        return [not all(_keeps_apart(axis.var, stage, node) for stage, node in pairs) for axis in self.kernel.axes]
+        """For each outer axis, whether points that differ in it alone may touch one element that some stage stores."""
+        stores = [(s.target, s.indices) for s in self.kernel.stages if s.target not in self.private]
+        reads = [(node.data, node.args) for node in buffer_reads(self.kernel) if node.data not in self.private]
+        pairs = [(a, b) for n, a in enumerate(stores) for b in (*reads, *stores[n + 1:]) if self.overlap(a[0], b[0])]
+        return [not all(_keeps_apart(axis, a, b) for a, b in pairs) for axis in self.outer]
 
     def overlap(self, a: Buffer, b: Buffer) -> bool:
-        return np.shares_memory(self.memory.array(a), self.memory.array(b))
+        return a is b or a.root is b.root and np.shares_memory(self.memory.array(a), self.memory.array(b))
 
     def run(self, box: tuple[tuple[int, int], ...]) -> None:
         self.starts = tuple(start for start, _ in box)
+        lengths = tuple(stop - start for start, stop in box)
+        for private in self.private.values():
+            shape = lengths + private.shape[len(lengths):]
+            self.copies[private] = poisoned(prod(shape) * private.dtype.bytes).view(private.dtype.numpy).reshape(shape)
         for stage in self.stages:
-            env, shape = self.grid(stage, box)
-            value = np.broadcast_to(self.evaluate(stage.value, env), shape)
-            if stage.target is None:
-                self.values[self.locals[self.original(stage)]] = value
-            else:
-                self.store(stage, env, shape, value)
-
-    def original(self, stage: Stage) -> Stage:
-        return self.kernel.stages[self.stages.index(stage)]
+            self.store(stage, *self.grid(stage, box))
 
     def grid(self, stage: Stage, box: tuple[tuple[int, int], ...]) -> tuple[dict[Expr, Any], tuple[int, ...]]:
         """Variables as arrays that broadcast to outer x inner points, and that shape."""
         ranges = [range(a, b) for a, b in box] + [range(self.largest(a)) for a in stage.axes]
-        variables = [a.var for a in (*self.kernel.axes, *stage.axes)]
+        variables = [*self.outer, *(a.var for a in stage.axes)]
         env: dict[Expr, Any] = dict(self.symbols)
         for n, (variable, numbers) in enumerate(zip(variables, ranges)):
             env[variable] = np.arange(numbers.start, numbers.stop, dtype=np.int64).reshape((-1,) + (1,) * (len(ranges) - 1 - n))
         return env, tuple(map(len, ranges))
 
-    def evaluate(self, expr: Expr, env: dict[Expr, Any]) -> np.ndarray:
-        return evaluate(expr, env, self.load)
-
     def load(self, source: Any, indices: tuple[np.ndarray, ...]) -> np.ndarray:
-        if isinstance(source, _Local):
-            outer = tuple(i - start for i, start in zip(indices, self.starts))
-            return self.values[source][(*outer, *indices[len(outer):])]
-        return self.memory.array(source)[indices]
+        return self.memory.array(source)[indices] if isinstance(source, Buffer) else self.copies[source][self.moved(indices)]
 
-    def store(self, stage: Stage, env: dict[Expr, Any], shape: tuple[int, ...], value: np.ndarray) -> None:
-        target = self.memory.array(stage.target)
+    def moved(self, indices: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """An index whose front is an outer point, with that counted from the start of the box."""
+        count = len(self.starts)
+        return (*(i - start for i, start in zip(indices, self.starts)), *indices[count:])
+
+    def store(self, stage: Stage, env: dict[Expr, Any], shape: tuple[int, ...]) -> None:
+        """target[indices] (= | combine=) value at every point of the grid that the guards allow, in row-major order."""
         if stage.value.dtype is not stage.target.dtype:
             raise Internal(f"kernel {self.kernel.name} stores {stage.value.dtype} into {stage.target}", loc=self.kernel.loc)
-        indices = tuple(np.broadcast_to(self.evaluate(i, env), shape) for i in stage.indices)
-        mask = self.mask(stage, env, shape)
-        if mask is not None:
-            indices, value = tuple(i[mask] for i in indices), value[mask]
+        value, *indices = (np.broadcast_to(evaluate(e, env, self.load), shape) for e in (stage.value, *stage.indices))
+        if stage.guards:
+            mask = np.broadcast_to(self.allowed(stage, env), shape)
+            value, indices = value[mask], [i[mask] for i in indices]
+        target = self.memory.array(stage.target)
+        if stage.target in self.private:
+            target, indices = self.copies[self.private[stage.target]], self.moved(tuple(indices))
         for i, size in zip(indices, target.shape):
             if i.size and not 0 <= i.min() <= i.max() < size:
                 raise IndexError(f"a store to {stage.target} leaves it: index {i.min()} to {i.max()} of {size}")
-        target[indices] = value if indices else value.ravel()[-1]  # one place, which the last point keeps
+        if not indices:  # all points share the one element
+            target, indices = target.reshape(1), [np.zeros(value.shape, np.int64)]
+        if stage.combine:
+            NAMED[stage.combine].at(target, tuple(indices), value)
+        else:
+            target[tuple(indices)] = value
 
-    def mask(self, stage: Stage, env: dict[Expr, Any], shape: tuple[int, ...]) -> np.ndarray | None:
-        """Where the inner point exists, when that depends on the outer point."""
-        limits = [env[a.var] < evaluate(as_expr(a.extent, index), env, None) for a in stage.axes if self.varies(a)]
-        return np.logical_and.reduce([np.broadcast_to(limit, shape) for limit in limits]) if limits else None
+    def allowed(self, stage: Stage, env: dict[Expr, Any]) -> np.ndarray:
+        """Where every guard holds."""
+        within = np.asarray(True)
+        for pair in stage.guards:
+            i, extent = (evaluate(e, env, self.load) for e in pair)
+            within = within & (i >= 0) & (i < extent)
+        return within
 
 
-def _keeps_apart(axis: Expr, stage: Stage, node: Expr) -> bool:
-    """Whether points that differ in `axis` store and read different elements, since both hold it at the same place of the index."""
-    return node.data is stage.target and any(i is axis and j is axis for i, j in zip(stage.indices, node.args))
+Access = tuple[Buffer, tuple[Expr, ...]]
+
+
+def _keeps_apart(axis: Expr, store: Access, other: Access) -> bool:
+    """Whether points that differ in `axis` touch different elements, since both hold it at the same place of the index."""
+    return store[0] is other[0] and any(i is axis and j is axis for i, j in zip(store[1], other[1]))
 
 
 def _points(stage: Stage) -> int:

@@ -102,8 +102,8 @@ class _KernelReader:
 
     def __init__(self, reader: _Reader, tokens: Tokens):
         self.name, self.schedule, self.stages = tokens.name(), None, []
-        self.reader, self.sources = reader, dict(reader.buffers)
-        self.parser = ExprParser(tokens, dict(reader.symbols), self.sources, make_variable=_new_variable)
+        self.reader, self.known = reader, {}
+        self.parser = ExprParser(tokens, dict(reader.symbols), reader.buffers, make_variable=_new_variable)
         self.axes = self.read_axes()
 
     def line(self, word: str, tokens: Tokens, text: str) -> None:
@@ -116,28 +116,27 @@ class _KernelReader:
         elif word.startswith("%"):
             tokens.expect("=")
             self.parser.shared[word] = self.parser.expr()
-        elif word in ("stage", "store"):
+        elif word in ("store", "merge"):
             self.stage(word, tokens)
         else:
             tokens.at -= 1
-            raise tokens.error("expected schedule, vars, stage, store or a shared expression")
+            raise tokens.error("expected schedule, vars, store, merge or a shared expression")
 
     def stage(self, word: str, tokens: Tokens) -> None:
-        name, axes = tokens.name(), self.read_axes()
-        target, indices = None, ()
-        if word == "store":
-            target = self.reader.find(tokens)
-            tokens.expect("[")
-            indices = tuple(self.parser.list_until("]"))
+        name, axes, target = tokens.name(), self.read_axes(), self.reader.find(tokens)
+        tokens.expect("[")
+        indices = tuple(self.parser.list_until("]"))
+        combine = tokens.name() if word == "merge" else ""
         tokens.expect("=")
-        self.stages.append(Stage(name, axes, self.parser.expr(), target, indices))
-        if target is None:
-            self.sources[name] = self.stages[-1]
+        value = self.parser.expr()
+        guards = tuple(self.parser.pairs()) if tokens.accept("where") else ()
+        self.stages.append(Stage(name, axes, value, target, indices, combine, guards))
 
     def read_axes(self) -> tuple[Axis, ...]:
+        """Axes; the same variable with the same extent is the same axis, since stages over the very same axes are one walk."""
         self.parser.tokens.expect("(")
-        variables, extents = self.parser.axes(")")
-        return tuple(Axis(v, dim(e)) for v, e in zip(variables, extents))
+        found = zip(*self.parser.axes(")"))
+        return tuple(self.known.setdefault((v, e), Axis(v, dim(e))) for v, e in found)
 
     def kernel(self) -> Kernel:
         return Kernel(self.name, self.axes, tuple(self.stages), self.schedule)

@@ -4,8 +4,8 @@
     buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
     kernel  ::= kernel NAME(axis < extent, ...)   schedule ...   vars r0<3, ...   statement*
     statement ::= %number = expr                                          -- a part that several expressions share
-                | stage NAME(axis < extent, ...) = expr                   -- an intermediate inside one outer point
-                | store NAME(axis < extent, ...) TARGET[index, ...] = expr
+                | store NAME(axis < extent, ...) TARGET[index, ...] = expr [where index < extent, ...]
+                | merge NAME(axis < extent, ...) TARGET[index, ...] combine = expr [where index < extent, ...]
 
 Axes are named i0, i1, ... and reduction variables r0, r1, ... in order of appearance; `vars` declares those that a shared part uses
 before their stage or reduction is seen. Data of constants stands beside the text, see `constants`.
@@ -14,6 +14,7 @@ before their stage or reduction is seen. Data of constants stands beside the tex
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any, Container, Iterable
 
 import numpy as np
@@ -51,17 +52,15 @@ def kernel_key(kernel: Kernel) -> str:
     """Everything that determines the code of a kernel, and no name: equal for equal kernels of different layers and models."""
     buffers = program_buffers(Program("", (), (), (kernel,)))
     names = {b: f"b{n}" for n, b in enumerate(buffers)}
-    stages = {s: f"s{n}" for n, s in enumerate(kernel.stages)}
     symbols = sorted({v for root in kernel_roots(kernel) for v in root.free} - set(_variables(kernel)), key=lambda v: v.data)
     lines = ["symbols " + ", ".join(declaration(s, identifier(s.data)) for s in symbols)] if symbols else []
     lines += [_buffer(b, names, data=False) for b in buffers]
-    return "\n".join(lines) + "\n" + print_kernel(kernel, names | stages, "kernel")
+    return "\n".join(lines) + "\n" + print_kernel(_nameless(kernel), names, "kernel")
 
 
 def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") -> str:
-    """One kernel as text; `names` are those of its buffers (and perhaps stages), by default their own, made unique."""
+    """One kernel as text; `names` are those of its buffers, by default their own, made unique."""
     given = names or unique_names(kernel_buffers(kernel))
-    given = unique_names((s for s in kernel.stages if s.target is None), [given[b] for b in kernel_buffers(kernel)]) | given
     variables = _variables(kernel)
     printer = Printer(kernel_roots(kernel), variables, lambda source: identifier(given[source]))
     axes = _axes(kernel.axes, printer)
@@ -75,10 +74,10 @@ def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") ->
     return "\n".join(header + ["  " + line for line in body]) + "\n"
 
 
-def unique_names(objects: Iterable[Any], taken: Iterable[str] = ()) -> Names:
-    """The objects' own names, a number added where two have the same or one is `taken`."""
+def unique_names(objects: Iterable[Any]) -> Names:
+    """The objects' own names, a number added where two have the same."""
     found: Names = {}
-    taken = set(taken)
+    taken: set[str] = set()
     for each in objects:
         name, n = each.name, 1
         while name in taken:
@@ -122,11 +121,16 @@ def _axes(axes: tuple[Axis, ...], printer: Printer) -> str:
 
 def _stage(stage: Stage, printer: Printer, names: Names) -> list[str]:
     lines = printer.prepare(*stage_roots(stage))
-    head = f"{identifier(names.get(stage, stage.name))}({_axes(stage.axes, printer)})"
-    if stage.target is None:
-        return [*lines, f"stage {head} = {printer.text(stage.value)}"]
+    head = f"{'merge' if stage.combine else 'store'} {identifier(stage.name)}({_axes(stage.axes, printer)})"
     indices = ", ".join(map(printer.text, stage.indices))
-    return [*lines, f"store {head} {identifier(names[stage.target])}[{indices}] = {printer.text(stage.value)}"]
+    guards = ", ".join(f"{printer.text(i)} < {printer.text(e)}" for i, e in stage.guards)
+    text = f"{head} {identifier(names[stage.target])}[{indices}] {stage.combine}".rstrip()
+    return [*lines, f"{text} = {printer.text(stage.value)}" + (f" where {guards}" if guards else "")]
+
+
+def _nameless(kernel: Kernel) -> Kernel:
+    """The kernel with its stages named by their places."""
+    return replace(kernel, stages=tuple(replace(stage, name=f"s{n}") for n, stage in enumerate(kernel.stages)))
 
 
 def _schedule(schedule: Any, variables: dict[Expr, str]) -> str:

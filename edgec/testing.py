@@ -14,8 +14,8 @@ from typing import Any, Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from edgec.expr import (Combine, Expr, argument, binary, cast, const, fresh, inside, maximum, minimum, read, reduce, reduce_over, select, unary,
-                        var)
+from edgec.expr import (Combine, Expr, argument, as_expr, binary, cast, const, fresh, inside, maximum, minimum, read, reduce, reduce_over,
+                        select, unary, var)
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Loops, Param, Register, Stmt, Store, get, horizontal, lane, load, splat
 from edgec.types import f32, i32, index
@@ -98,7 +98,7 @@ def _argmax(draw: Any, reads: Callable[[Sequence[Expr]], Sequence[Expr]], variab
 
 @st.composite
 def programs(draw: Any, max_kernels: int = 6) -> Program:
-    """A small program over matrices: elementwise kernels, transposes, row reductions, shifts, softmax in stages, views into one output."""
+    """A small program over matrices: elementwise, transposes, row reductions, shifts, stages, updates, views."""
     rows = draw(st.one_of(st.sampled_from(EXTENTS), st.just(var("n", 1, 5))))
     state = _Draft(draw, rows, draw(st.sampled_from(EXTENTS)))
     for _ in range(draw(st.integers(1, max_kernels))):
@@ -142,12 +142,16 @@ class _Draft:
     def kernel(self) -> None:
         target = self.new_buffer()
         a, b = self.axes()
-        value = getattr(self, "_" + self.draw(st.sampled_from(["unary", "binary", "row_sum", "shift", "softmax", "reverse"])))(a, b)
-        stages = value if isinstance(value, tuple) else (Stage("s", (), value, target, (a.var, b.var)),)
-        if isinstance(value, tuple):
-            stages = (*value[:-1], Stage("s", value[-1].axes, value[-1].value, target, (a.var, value[-1].axes[0].var)))
-        self.steps.append(Kernel(f"k{len(self.steps)}", (a,) if isinstance(value, tuple) else (a, b), stages))
+        draw = self.draw(st.sampled_from(["unary", "binary", "row_sum", "shift", "softmax", "reverse", "two_results", "update"]))
+        if draw in ("softmax", "two_results", "update"):
+            self.steps.append(getattr(self, "_" + draw)(a, b, target))
+        else:
+            value = getattr(self, "_" + draw)(a, b)
+            self.steps.append(Kernel(self.name(), (a, b), (Stage("s", (), value, target, (a.var, b.var)),)))
         self.known.append(target)
+
+    def name(self) -> str:
+        return f"k{len(self.steps)}"
 
     def _unary(self, a: Axis, b: Axis) -> Expr:
         return maximum(read(self.source(), (a.var, b.var)) * 0.5, -1.0)
@@ -165,13 +169,36 @@ class _Draft:
     def _reverse(self, a: Axis, b: Axis) -> Expr:
         return read(self.source(), (a.var, self.columns - 1 - b.var))
 
-    def _softmax(self, a: Axis, b: Axis) -> tuple[Stage, ...]:
-        source = self.source()
-        most = Stage("most", (), reduce_over([self.columns], "max", lambda r: read(source, (a.var, r))))
-        power = Stage("power", (b,), unary("exp", minimum(read(source, (a.var, b.var)) - read(most, ()), 0.0)))
-        total = Stage("total", (), reduce_over([self.columns], "add", lambda r: read(power, (r,))))
+    def _softmax(self, a: Axis, b: Axis, target: Buffer) -> Kernel:
+        """Rows in stages, with scratch that every row uses again."""
+        source, name = self.source(), self.name()
+        most, power, total = (Buffer(f"{name}.{part}", f32, shape, "scratch") for part, shape in
+                              (("most", ()), ("power", (self.columns,)), ("total", ())))
         last = Axis(fresh("c", 0, self.columns - 1), self.columns)
-        return most, power, total, Stage("scaled", (last,), read(power, (last.var,)) / read(total, ()))
+        return Kernel(name, (a,), (
+            Stage("most", (), reduce_over([self.columns], "max", lambda r: read(source, (a.var, r))), most),
+            Stage("power", (b,), unary("exp", minimum(read(source, (a.var, b.var)) - read(most, ()), 0.0)), power, (b.var,)),
+            Stage("total", (), reduce_over([self.columns], "add", lambda r: read(power, (r,))), total),
+            Stage("scaled", (last,), read(power, (last.var,)) / read(total, ()), target, (a.var, last.var))))
+
+    def _two_results(self, a: Axis, b: Axis, target: Buffer) -> Kernel:
+        """One walk with two results, the first stored in two guarded halves."""
+        other, half = self.new_buffer(), self.columns // 2
+        self.known.append(other)
+        x = read(self.source(), (a.var, b.var))
+        at = (a.var, b.var)
+        return Kernel(self.name(), (a,), (
+            Stage("low", (b,), x * 2.0, other, at, guards=((b.var, as_expr(half, index)),)),
+            Stage("high", (b,), x * 3.0, other, at, guards=((b.var - half, as_expr(self.columns, index)),)),
+            Stage("all", (b,), x + 1.0, target, at)))
+
+    def _update(self, a: Axis, b: Axis, target: Buffer) -> Kernel:
+        """Every row begins as one of a source; then each element adds to the one at half its place."""
+        combine = self.draw(st.sampled_from(["add", "max"]))
+        c = Axis(fresh("c", 0, self.columns - 1), self.columns)
+        return Kernel(self.name(), (a,), (
+            Stage("start", (b,), read(self.source(), (a.var, b.var)), target, (a.var, b.var)),
+            Stage("merge", (c,), read(self.source(), (a.var, c.var)), target, (a.var, c.var // 2), combine)))
 
     def copy_out(self) -> None:
         a, b = self.axes()

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ctypes
+from random import Random
 from typing import Any, Callable, Mapping, Sequence
 
 import llvmlite.binding as llvm
@@ -91,25 +92,30 @@ class Function:
 
 # ---------------------------------------------------------------------------------------------------------------- schedules
 
-@st.composite
-def schedules(draw: Any, nest: Nest, target: Target) -> Schedule:
+def schedules(nest: Nest, target: Target) -> st.SearchStrategy[Schedule]:
+    """Schedules as `random_schedule` makes them, drawn and shrunk by hypothesis."""
+    return st.randoms(use_true_random=False).map(lambda random: random_schedule(random, nest, target))
+
+
+def random_schedule(random: Random, nest: Nest, target: Target) -> Schedule:
     """Any legal schedule of a nest, good or bad."""
     if nest.is_update:
         return Schedule(None, (), None, None, 1, nest.axes, (), 0, 1, 1)
-    pick = lambda options: draw(st.sampled_from(list(options)))
     lanes = target.lanes(32)
-    vector = pick([None, *(a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1)])
-    row = pick([None, *(a for a in nest.axes if a is not vector)])
-    vectors = pick((1, 1, 2, 3)) if vector else 1
-    rows = draw(st.integers(1, min(row.max_extent, MAX_POINTS // vectors))) if row else 1
-    reduce_vector = pick([None, *wide_axes(nest, lanes)]) if vector is None and lanes > 1 else None
-    segments = _segments(draw, vector, vectors, lanes, target.masks) if vector else ()
-    rest = draw(st.permutations([a for a in nest.axes if a is not vector and a is not row]))
-    cut = draw(st.integers(0, len(rest)))
+    vector = random.choice([None, *(a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1)])
+    row = random.choice([None, *(a for a in nest.axes if a is not vector)])
+    vectors = random.choice((1, 1, 2, 3)) if vector else 1
+    rows = random.randint(1, min(row.max_extent, MAX_POINTS // vectors)) if row else 1
+    reduce_vector = random.choice([None, *wide_axes(nest, lanes)]) if vector is None and lanes > 1 else None
+    segments = _segments(random, vector, vectors, lanes, target.masks) if vector else ()
+    rest = [a for a in nest.axes if a is not vector and a is not row]
+    rest = random.sample(rest, len(rest))
+    cut = random.randint(0, len(rest))
     outer, middle = tuple(rest[:cut]), tuple(rest[cut:])
-    block = draw(st.integers(0, middle[0].extent)) if middle and isinstance(middle[0].extent, int) else 0
+    block = random.randint(0, middle[0].extent) if middle and isinstance(middle[0].extent, int) else 0
     copies = [n for n in (1, 2, 3, 4, 8, lanes) if n * rows * vectors <= MAX_BODIES]
-    return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, pick((1, 1, 2, 4)), pick(copies))
+    partials = random.choice((1, 1, 2, 4))
+    return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, random.choice(copies))
 
 
 def wide_axes(nest: Nest, lanes: int) -> list[Any]:
@@ -124,17 +130,17 @@ def wide_axes(nest: Nest, lanes: int) -> list[Any]:
     return found
 
 
-def _segments(draw: Any, axis: Axis, vectors: int, lanes: int, masks: bool) -> tuple[Segment, ...]:
+def _segments(random: Random, axis: Axis, vectors: int, lanes: int, masks: bool) -> tuple[Segment, ...]:
     """The axis cut into runs of equal tiles: vectors of any power of two up to the machine's, a ragged end masked or in smaller vectors."""
     found: list[Segment] = []
     start = 0
     while start < axis.extent:
         rest = axis.extent - start
-        width = draw(st.sampled_from([n for n in (1, 2, 4, 8, 16, 32) if n <= lanes]))
+        width = random.choice([n for n in (1, 2, 4, 8, 16, 32) if n <= lanes])
         piece = Piece((width,) * vectors, width)
         if piece.width > rest:
-            piece = _ragged(min(width, 1 << rest.bit_length()), rest, masks and draw(st.booleans()))
-        count = draw(st.integers(1, rest // piece.width))
+            piece = _ragged(min(width, 1 << rest.bit_length()), rest, masks and random.random() < 0.5)
+        count = random.randint(1, rest // piece.width)
         found.append(Segment(start, count, piece))
         start += count * piece.width
     return tuple(found)

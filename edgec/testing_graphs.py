@@ -1,4 +1,4 @@
-"""Hypothesis strategies for graphs: small networks of convolutions, pools, contractions, elementwise chains, softmax, joins and cuts.
+"""Random graphs, also as hypothesis strategies: small networks of convolutions, pools, contractions, elementwise chains, softmax, joins and cuts.
 
 Extents lie around tile sizes (1, 2, one less, equal and one more than a vector, two vectors and a rest). Weights are small whole numbers,
 so that on the inputs of `whole_inputs` every sum is exact and a tap too many or too few shows in the last bit.
@@ -10,13 +10,14 @@ so that on the inputs of `whole_inputs` every sum is exact and a tap too many or
 from __future__ import annotations
 
 from math import prod
+from random import Random
 from typing import Any, Callable, Sequence
 
 import numpy as np
 from hypothesis import strategies as st
 
 from edgec.expr import var
-from edgec.graph import Graph, Value, constant, graph_input
+from edgec.graph import Graph, Value, constant, graph_input, topological
 from edgec.ops import activation, arithmetic, convolution, joining, matmul, normalization, pooling, reduction, reshape, slicing, softmax, transcendental
 from edgec.types import TensorType, f32, i32
 
@@ -43,29 +44,41 @@ def concrete(shape: Sequence[Any], size: int) -> tuple[int, ...]:
     return tuple(d if isinstance(d, int) else min(max(size, d.lo), d.hi) for d in shape)
 
 
-@st.composite
-def graphs(draw: Any, max_steps: int = 6, dtype: Any = f32, choices: Sequence[str] = (), symbolic: bool = False) -> Graph:
-    """A graph of one or two inputs and a few operators; `choices` restricts them to some of `STEPS`, `symbolic` leaves the first size open."""
-    state = _Drawing(draw, dtype, symbolic)
-    for _ in range(draw(st.integers(1, max_steps))):
-        state.step(draw(st.sampled_from(list(choices) or list(STEPS))))
+def graphs(max_steps: int = 6, dtype: Any = f32, choices: Sequence[str] = (), symbolic: bool = False) -> st.SearchStrategy[Graph]:
+    """Graphs as `random_graph` makes them, drawn and shrunk by hypothesis."""
+    return st.randoms(use_true_random=False).map(lambda random: random_graph(random, max_steps, dtype, choices, symbolic))
+
+
+def random_graph(random: Random, max_steps: int = 6, dtype: Any = f32, choices: Sequence[str] = (), symbolic: bool = False) -> Graph:
+    """A graph of one or two inputs and 1 to `max_steps` operators; `choices` restricts them, `symbolic` leaves the first size open."""
+    state = _Drawing(random, dtype, symbolic)
+    wanted = random.randint(1, max_steps)
+    for _ in range(3 * wanted):  # a step may find no operands
+        if len(state.known) - len(state.inputs) < wanted:
+            state.step(state.pick(list(choices) or list(STEPS)))
     return state.graph()
 
 
 class _Drawing:
     """A graph being drawn: `known` are the values an operator may read, the newest last."""
 
-    def __init__(self, draw: Any, dtype: Any, symbolic: bool):
-        self.draw, self.dtype, self.symbolic = draw, dtype, symbolic
+    def __init__(self, random: Random, dtype: Any, symbolic: bool):
+        self.random, self.dtype, self.symbolic = random, dtype, symbolic
         self.inputs: list[Value] = []
         self.known: list[Value] = []
         self.input()
 
     def pick(self, options: Sequence[Any]) -> Any:
-        return self.draw(st.sampled_from(list(options)))
+        return self.random.choice(list(options))
+
+    def integer(self, low: int, high: int) -> int:
+        return self.random.randint(low, high)
+
+    def sometimes(self, one_in: int = 2) -> bool:
+        return self.random.randint(1, one_in) == 1
 
     def input(self, shape: tuple[int, ...] | None = None) -> Value:
-        shape = shape or self.opened(self.image() if self.draw(st.integers(0, 3)) else self.matrix())
+        shape = shape or self.opened(self.matrix() if self.sometimes(4) else self.image())
         made = graph_input(f"x{len(self.inputs)}", TensorType(self.dtype, shape))
         self.inputs.append(made)
         self.known.append(made)
@@ -88,7 +101,7 @@ class _Drawing:
 
     def whole(self, *shape: int) -> Value:
         """A constant of whole numbers from -2 to 2, some of them 0."""
-        seed = self.draw(st.integers(0, 999))
+        seed = self.integer(0, 999)
         return constant(np.random.default_rng(seed).integers(-2, 3, shape).astype(self.dtype.numpy), "w")
 
     def source(self, *ranks: int) -> Value | None:
@@ -109,9 +122,11 @@ class _Drawing:
                 self.known.append(value)
 
     def graph(self) -> Graph:
-        """The newest value and perhaps another are the outputs; inputs that are not read stay inputs."""
-        outputs = [self.known[-1]]
-        if len(self.known) > 2 and self.draw(st.integers(0, 3)) == 0:
+        """The values that nobody reads, the newest first, and perhaps one that is read; inputs that are not read stay inputs."""
+        computed = [v for v in reversed(self.known) if v not in self.inputs]
+        read = {operand for v in computed for op in topological((v,)) for operand in op.operands}
+        outputs = [v for v in computed if v not in read][:3] or self.known[-1:]
+        if self.sometimes(4):
             outputs.append(self.pick(self.known))
         return Graph(tuple(self.inputs), tuple(outputs), tuple(f"y{n}" for n in range(len(outputs))), "drawn")
 
@@ -124,7 +139,7 @@ def _window(d: _Drawing, x: Value) -> dict[str, tuple[int, ...]]:
     for size in x.shape[2:]:
         k, dilation = d.pick((1, 2, 3, 3, 3, 5)), d.pick((1, 1, 1, 2))
         reach = (k - 1) * dilation
-        low, high = d.draw(st.integers(0, min(reach, 2))), d.draw(st.integers(0, min(reach, 2)))
+        low, high = d.integer(0, min(reach, 2)), d.integer(0, min(reach, 2))
         if size + low + high < reach + 1:
             k, dilation, low, high = 1, 1, 0, 0
         for part, number in zip((kernel, strides, dilations, begin, end), (k, d.pick((1, 1, 1, 2, 3)), dilation, low, high)):
@@ -144,7 +159,7 @@ def _conv(d: _Drawing) -> Value | None:
         made, inner = group, channels // group * prod(window["kernel_shape"])
     if x.type.max_size // channels * made * inner > MAX_PRODUCTS:
         return None
-    bias = d.whole(made) if d.draw(st.booleans()) else None
+    bias = d.whole(made) if d.sometimes() else None
     return convolution.Conv(x, d.whole(made, channels // group, *window["kernel_shape"]), bias, group=group, **window).output
 
 
@@ -153,7 +168,7 @@ def _pointwise_conv(d: _Drawing) -> Value | None:
     made = d.pick(CHANNELS)
     if x is None or x.type.max_size * made > MAX_PRODUCTS:
         return None
-    return convolution.Conv(x, d.whole(made, x.shape[1], 1, 1), d.whole(made) if d.draw(st.booleans()) else None).output
+    return convolution.Conv(x, d.whole(made, x.shape[1], 1, 1), d.whole(made) if d.sometimes() else None).output
 
 
 def _pool(d: _Drawing) -> Value | None:
@@ -161,9 +176,9 @@ def _pool(d: _Drawing) -> Value | None:
     if x is None:
         return None
     window = _window(d, x)
-    if d.draw(st.booleans()):
+    if d.sometimes():
         return pooling.MaxPool(x, **window).output
-    return pooling.AveragePool(x, count_include_pad=d.draw(st.integers(0, 1)), **window).output
+    return pooling.AveragePool(x, count_include_pad=d.integer(0, 1), **window).output
 
 
 def _global_pool(d: _Drawing) -> Value | None:
@@ -197,9 +212,9 @@ def _gemm(d: _Drawing) -> Value | None:
     columns = d.pick(CHANNELS)
     if x is None or x.type.max_size * columns > MAX_PRODUCTS:
         return None
-    transposed = d.draw(st.integers(0, 1))
+    transposed = d.integer(0, 1)
     w = d.whole(columns, x.shape[1]) if transposed else d.whole(x.shape[1], columns)
-    return matmul.Gemm(x, w, d.whole(columns) if d.draw(st.booleans()) else None, transB=transposed).output
+    return matmul.Gemm(x, w, d.whole(columns) if d.sometimes() else None, transB=transposed).output
 
 
 def _product(d: _Drawing) -> Value | None:
@@ -208,7 +223,7 @@ def _product(d: _Drawing) -> Value | None:
     if x is None or x.type.rank < 2 or x.type.max_size * x.type.max_shape[-2] > MAX_PRODUCTS:
         return None
     order = (*range(x.type.rank - 2), x.type.rank - 1, x.type.rank - 2)
-    other = reshape.Transpose(activation.Relu(x).output if d.draw(st.booleans()) else x, perm=order).output
+    other = reshape.Transpose(activation.Relu(x).output if d.sometimes() else x, perm=order).output
     return matmul.MatMul(x, other).output
 
 
@@ -231,7 +246,7 @@ def _add(d: _Drawing) -> Value:
     """Two values of one shape (a residual connection), or one with a broadcast constant."""
     x = d.source()
     same = [v for v in d.known if v.shape == x.shape]
-    if d.draw(st.booleans()):
+    if d.sometimes():
         return arithmetic.Add(x, d.pick(same)).output
     shape = tuple(d.pick((1, n)) if isinstance(n, int) else 1 for n in x.shape)
     operands = _operands(d, x, d.whole(*shape))
@@ -239,12 +254,12 @@ def _add(d: _Drawing) -> Value:
 
 
 def _operands(d: _Drawing, x: Value, w: Value) -> tuple[Value, Value]:
-    return (x, w) if d.draw(st.booleans()) else (w, x)
+    return (x, w) if d.sometimes() else (w, x)
 
 
 def _softmax(d: _Drawing) -> Value | None:
     x = d.source()
-    return None if d.dtype is not f32 else softmax.Softmax(x, axis=d.draw(st.integers(-x.type.rank, x.type.rank - 1))).output
+    return None if d.dtype is not f32 else softmax.Softmax(x, axis=d.integer(-x.type.rank, x.type.rank - 1)).output
 
 
 def _layer_norm(d: _Drawing) -> Value | None:
@@ -256,18 +271,18 @@ def _layer_norm(d: _Drawing) -> Value | None:
 
 def _reduce(d: _Drawing) -> Value | None:
     x = d.source()
-    axes = sorted(d.draw(st.sets(st.integers(0, x.type.rank - 1), min_size=1)))
+    axes = sorted(d.random.sample(range(x.type.rank), d.integer(1, x.type.rank)))
     if len(axes) == x.type.rank:
         return None
     kind = d.pick((reduction.ReduceSum, reduction.ReduceMax, reduction.ReduceMin))
-    return kind(x, constant(np.array(axes, np.int64)), keepdims=d.draw(st.integers(0, 1))).output
+    return kind(x, constant(np.array(axes, np.int64)), keepdims=d.integer(0, 1)).output
 
 
 def _concat(d: _Drawing) -> Value | None:
     x = d.source()
-    axis = d.draw(st.integers(0, x.type.rank - 1))
+    axis = d.integer(0, x.type.rank - 1)
     fitting = [v for v in d.known if v.type.rank == x.type.rank and all(a == b or n == axis for n, (a, b) in enumerate(zip(v.shape, x.shape)))]
-    parts = [d.pick(fitting) for _ in range(d.draw(st.integers(1, 2)))]
+    parts = [d.pick(fitting) for _ in range(d.integer(1, 2))]
     return joining.Concat(tuple([x, *parts]), axis=axis).output
 
 
@@ -276,14 +291,14 @@ def _split(d: _Drawing) -> tuple[Value, ...] | None:
     axis = d.fixed_axis(x)
     if x.shape[axis] < 2:
         return None
-    at = d.draw(st.integers(1, x.shape[axis] - 1))
+    at = d.integer(1, x.shape[axis] - 1)
     return joining.Split(x, constant(np.array([at, x.shape[axis] - at], np.int64)), axis=axis).results
 
 
 def _slice(d: _Drawing) -> Value | None:
     x = d.source()
     axis = d.fixed_axis(x)
-    start, step = d.draw(st.integers(0, x.shape[axis] - 1)), d.pick((1, 1, 2, -1))
+    start, step = d.integer(0, x.shape[axis] - 1), d.pick((1, 1, 2, -1))
     end = x.shape[axis] if step > 0 else -x.shape[axis] - 1
     return slicing.Slice(x, *(constant(np.array([n], np.int64)) for n in (start, end, axis, step))).output
 
@@ -300,19 +315,19 @@ def _reshape(d: _Drawing) -> Value | None:
     rank = x.type.rank
     if not x.type.is_static:
         return reshape.Reshape(x, constant(np.array((0, -1), np.int64))).output if isinstance(prod(x.shape[1:]), int) else None
-    at = d.draw(st.integers(0, rank))
+    at = d.integer(0, rank)
     shapes = [(prod(x.shape[:at]), prod(x.shape[at:])), (*x.shape[:1], prod(x.shape[1:]), 1, 1), (1, *x.shape[-2:], prod(x.shape[:-2]))]
     return reshape.Reshape(x, constant(np.array(d.pick(shapes), np.int64))).output
 
 
 def _transpose(d: _Drawing) -> Value:
     x = d.source()
-    return reshape.Transpose(x, perm=tuple(d.draw(st.permutations(range(x.type.rank))))).output
+    return reshape.Transpose(x, perm=tuple(d.random.sample(range(x.type.rank), x.type.rank))).output
 
 
 def _input(d: _Drawing) -> None:
     if len(d.inputs) < 2:
-        d.input(d.source().shape if d.draw(st.booleans()) else None)
+        d.input(d.source().shape if d.sometimes() else None)
 
 
 STEPS: dict[str, Callable[[_Drawing], Any]] = {
@@ -327,3 +342,8 @@ INTEGER_STEPS = ("matmul", "product", "unary", "clip", "add", "reduce", "concat"
 def integer_graphs(max_steps: int = 6) -> st.SearchStrategy[Graph]:
     """Graphs over i32, where every arrow is exact (sums wrap)."""
     return graphs(max_steps, i32, INTEGER_STEPS)
+
+
+def random_integer_graph(random: Random, max_steps: int = 6) -> Graph:
+    """The same, from a random generator."""
+    return random_graph(random, max_steps, i32, INTEGER_STEPS)

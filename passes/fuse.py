@@ -8,16 +8,17 @@ Reading an operand is calling it, so fusing is substituting a producer's express
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, Callable, Sequence
 
 from edgec.errors import Unsupported
-from edgec.expr import Expr, ReduceParts, fresh, read, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, as_expr, const, fresh, read, substitute, transform, walk
 from edgec.graph import Constant, Graph, Input, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
-from edgec.lowering import lower_op, scalar
+from edgec.lowering import Recurrence, lower_op, scalar
 from edgec.passes.normalize import normalize
+from edgec.types import index
 
 
 @dataclass(eq=False)
@@ -59,21 +60,29 @@ class _State:
     has_anchor: dict[Value, bool] = field(default_factory=dict)
     size: dict[Value, int] = field(default_factory=dict)
     users: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
+    pinned: set[Value] = field(default_factory=set)  # values that need memory whoever reads them: outputs, operands of recurrences
 
 
 def fuse(graph: Graph, target: Any = None, *, max_ops: int = 64) -> Program:
     """The program of a graph: one kernel per value that needs memory. `max_ops` bounds the operators of one kernel."""
-    state = _State(graph, max_ops)
+    emission = _Emission(_grouped(graph, max_ops))
+    return emission.program()
+
+
+def _grouped(graph: Graph, max_ops: int) -> _State:
+    state = _State(graph, max_ops, pinned=set(graph.outputs))
     _lower_all(state)
     _group_all(state)
-    return _emit(state)
+    return state
 
 
 # ---------------------------------------------------------------------------------------------------------------- lowering
 
 def _lower_all(state: _State) -> None:
     for op in state.graph.ops:
-        if not isinstance(op, (Input, Constant)):
+        if hasattr(op, "recurrence"):
+            state.pinned.update(op.operands)
+        elif not isinstance(op, (Input, Constant)):
             for result in _used_results(state.graph, op):
                 state.locals[result] = _lower_one(op, result)
     for local in state.locals.values():
@@ -150,9 +159,8 @@ def _high_expr(e: Expr) -> int:
 # ---------------------------------------------------------------------------------------------------------------- grouping
 
 def _group_all(state: _State) -> None:
-    outputs = set(state.graph.outputs)
     for value in reversed(list(state.locals)):
-        group = None if value in outputs else _join(state, state.locals[value])
+        group = None if value in state.pinned else _join(state, state.locals[value])
         if group is None:
             group = Group(value)
             state.has_anchor[value] = state.locals[value].has_reduce
@@ -225,65 +233,88 @@ def _view_factor(state: _State, user: Value) -> float:
 
 # ---------------------------------------------------------------------------------------------------------------- emission
 
-def _emit(state: _State) -> Program:
-    return _Emission(state).program()
+Place = tuple[Buffer, Callable[[tuple[Expr, ...]], tuple[Expr, ...]]]  # a buffer, and where in it the element at an index lies
+
+
+def _whole(buffer: Buffer) -> Place:
+    return buffer, lambda at: at
 
 
 class _Emission:
-    """Composes the expression of every value from its own definition and those inlined into it, and gives kernels to the roots."""
+    """Composes the expression of every value from its own definition and those inlined into it, and gives kernels to the roots.
 
-    def __init__(self, state: _State):
-        self.state, self.graph = state, state.graph
-        self.buffers = {v: Buffer(v.op.name, v.type.dtype, v.type.shape, "input") for v in self.graph.inputs}
-        self.names = {b.name for b in self.buffers.values()} | set(self.graph.output_names)
+    `places` says where values lie that others have stored, `repeat` what loops enclose the kernels (a recurrence's body is emitted by an
+    emission of its own).
+    """
+
+    def __init__(self, state: _State, places: dict[Value, Place] | None = None, repeat: tuple[Axis, ...] = (), names: set[str] | None = None):
+        self.state, self.graph, self.repeat = state, state.graph, repeat
+        self.places: dict[Value, Place] = dict(places or {})
+        self.names = set(self.graph.output_names) if names is None else names
         self.composite: dict[Value, Expr] = {}
         self.kernels: list[Kernel] = []
 
     def program(self) -> Program:
-        direct = self._direct_outputs()
-        for value, local in self.state.locals.items():
-            self.composite[value] = transform((local.expr,), self._resolve)[0]
-            if self.state.groups[value].root is value:
-                target = direct.get(value) or Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "temporary")
-                self.buffers[value] = target
-                self._kernel(value, local.axes, self.composite[value], target)
-        outputs = tuple(self._output(n, v, direct) for n, v in zip(self.graph.output_names, self.graph.outputs))
-        return Program(self.graph.name, tuple(self.buffers[v] for v in self.graph.inputs), outputs, tuple(self.kernels), self.graph.symbols)
+        """The whole graph as a program: inputs and outputs get buffers under their names."""
+        for value in self.graph.inputs:
+            self.names.add(value.op.name)
+            self.places[value] = _whole(Buffer(value.op.name, value.type.dtype, value.type.shape, "input"))
+        outputs = [Buffer(n, v.type.dtype, v.type.shape, "output") for n, v in zip(self.graph.output_names, self.graph.outputs)]
+        self.emit([_whole(b) for b in outputs])
+        inputs = tuple(self.places[v][0] for v in self.graph.inputs)
+        return Program(self.graph.name, inputs, tuple(outputs), tuple(self.kernels), self.graph.symbols)
 
-    def _direct_outputs(self) -> dict[Value, Buffer]:
-        """The output buffer that each computed output value is stored to by its own kernel (the first, when given out twice)."""
-        found: dict[Value, Buffer] = {}
-        for name, value in zip(self.graph.output_names, self.graph.outputs):
-            if value in self.state.locals and value not in found:
-                found[value] = Buffer(name, value.type.dtype, value.type.shape, "output")
-        return found
+    def emit(self, targets: Sequence[Place]) -> None:
+        """Kernels for everything the graph computes, its outputs stored to `targets`."""
+        direct: dict[Value, Place] = {}
+        for value, target in zip(self.graph.outputs, targets):
+            if value in self.state.locals:
+                direct.setdefault(value, target)
+        for op in self.graph.ops:
+            if hasattr(op, "recurrence"):
+                self._recurrence(op)
+            for value in op.results:
+                if value in self.state.locals:
+                    self._value(value, direct)
+        for value, target in zip(self.graph.outputs, targets):
+            if direct.get(value) is not target:
+                self._copy(value, target)
 
-    def _output(self, name: str, value: Value, direct: dict[Value, Buffer]) -> Buffer:
-        """The buffer of one output; inputs, constants and values given out twice are copied."""
-        if value in direct and direct[value].name == name:
-            return direct[value]
-        target = Buffer(name, value.type.dtype, value.type.shape, "output")
+    def _value(self, value: Value, direct: dict[Value, Place]) -> None:
+        local = self.state.locals[value]
+        self.composite[value] = transform((local.expr,), self._resolve)[0]
+        if self.state.groups[value].root is value:
+            self.places[value] = direct.get(value) or _whole(self._temporary(value.name, value))
+            self._kernel(value, local.axes, self.composite[value], self.places[value])
+
+    def _copy(self, value: Value, target: Place) -> None:
+        """Inputs, constants and values given out twice are copied to where they are wanted."""
         axes = tuple(fresh("i", 0, _high(d) - 1) for d in value.type.shape)
-        literal = scalar(value)
-        self._kernel(value, axes, read(self._buffer(value), axes) if literal is None else literal, target)
-        return target
+        self._kernel(value, axes, self._read(value, axes), target)
 
-    def _kernel(self, value: Value, axes: tuple[Expr, ...], expr: Expr, target: Buffer) -> None:
+    def _kernel(self, value: Value, axes: tuple[Expr, ...], expr: Expr, target: Place) -> None:
+        buffer, place = target
         over = tuple(Axis(v, d) for v, d in zip(axes, value.type.shape))
-        self.kernels.extend(normalize(Kernel(target.name, over, (Stage(target.name, (), expr, target, axes),), loc=value.loc)))
+        kernel = Kernel(buffer.name, over, (Stage(buffer.name, (), expr, buffer, place(axes)),), loc=value.loc)
+        self.kernels.extend(replace(k, repeat=self.repeat) for k in normalize(kernel))
 
     def _resolve(self, node: Expr) -> Expr | None:
-        if node.op != "read" or not isinstance(node.data, Value):
-            return None
-        value = node.data
-        if value in self.state.groups and self.state.groups[value].root is not value:
-            return substitute(self.composite[value], dict(zip(self.state.locals[value].axes, node.args)))
-        return read(self._buffer(value), node.args)
+        return self._read(node.data, node.args) if node.op == "read" and isinstance(node.data, Value) else None
 
-    def _buffer(self, value: Value) -> Buffer:
-        if value not in self.buffers and value.is_constant:
-            self.buffers[value] = Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "constant", data=value.array)
-        return self.buffers[value]
+    def _read(self, value: Value, at: tuple[Expr, ...]) -> Expr:
+        """The element of a value at an index: computed here where it is inlined, else read from its place."""
+        if value in self.state.groups and self.state.groups[value].root is not value:
+            return substitute(self.composite[value], dict(zip(self.state.locals[value].axes, at)))
+        literal = scalar(value)
+        if literal is not None:
+            return literal
+        if value not in self.places and value.is_constant:
+            self.places[value] = _whole(Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "constant", data=value.array))
+        buffer, place = self.places[value]
+        return read(buffer, place(at))
+
+    def _temporary(self, stem: str, value: Value, shape: tuple[Any, ...] | None = None) -> Buffer:
+        return Buffer(self._unique(stem), value.type.dtype, value.type.shape if shape is None else shape, "temporary")
 
     def _unique(self, stem: str) -> str:
         name, count = stem, 1
@@ -292,3 +323,58 @@ class _Emission:
             name = f"{stem}.{count}"
         self.names.add(name)
         return name
+
+    # ------------------------------------------------------------------------------------------------------- recurrences
+
+    def _recurrence(self, op: Op) -> None:
+        """The body's kernels, repeated. A state has two halves: an iteration reads one and writes the other, so nothing is moved."""
+        form: Recurrence = op.recurrence()
+        step = Axis(fresh("t", 0, _high(form.length) - 1), form.length)
+        t = step.var
+        inside_places: dict[Value, Place] = {}
+        targets: list[Place] = []
+        for state in form.states:
+            buffer = self._temporary(f"{op.results[0].name}.state", state.initial, (2, *state.initial.type.shape))
+            self._copy(state.initial, (buffer, _fixed(0)))
+            inside_places[state.inside] = (buffer, lambda at, t=t: (t % 2, *at))
+            targets.append((buffer, lambda at, t=t: ((t + 1) % 2, *at)))
+            if state.final is not None:
+                self.places[state.final] = (buffer, _fixed_end(form.length))
+        for part in form.slices:
+            inside_places[part.inside] = self._slice(part.outer, part.axis, _running(t, form.length, part.backward))
+        for outer, inner in form.captured:
+            if inner is not outer:
+                inside_places[inner] = self._slice(outer, None, None)
+        for part in form.scans:
+            buffer = self._temporary(part.outer.name, part.outer)
+            self.places[part.outer] = _whole(buffer)
+            targets.append((buffer, _inserted(part.axis, _running(t, form.length, part.backward))))
+        body = _Emission(_grouped(form.body, self.state.max_ops), inside_places, (*self.repeat, step), self.names)
+        body.emit(targets)
+        self.kernels.extend(body.kernels)
+
+    def _slice(self, value: Value, axis: int | None, at: Expr | None) -> Place:
+        """Where the slices of an outer value lie."""
+        self._read(value, tuple(fresh("i", 0, _high(d) - 1) for d in value.type.shape))  # gives a constant its buffer
+        if value not in self.places:
+            literal = Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "constant", data=value.array)
+            self.places[value] = _whole(literal)
+        buffer, place = self.places[value]
+        return (buffer, place) if axis is None else (buffer, lambda i: place(_inserted(axis, at)(i)))
+
+
+def _fixed(number: int) -> Callable[[tuple[Expr, ...]], tuple[Expr, ...]]:
+    return lambda at: (const(number, index), *at)
+
+
+def _fixed_end(length: Any) -> Callable[[tuple[Expr, ...]], tuple[Expr, ...]]:
+    """The half of a state that holds its last value."""
+    return lambda at: (as_expr(length, index) % 2, *at)
+
+
+def _running(t: Expr, length: Any, backward: bool) -> Expr:
+    return as_expr(length, index) - 1 - t if backward else t
+
+
+def _inserted(axis: int, at: Expr) -> Callable[[tuple[Expr, ...]], tuple[Expr, ...]]:
+    return lambda i: (*i[:axis], at, *i[axis:])

@@ -41,15 +41,20 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
     """(first step, last step) of every root buffer in the arena, by order of first store; both steps included."""
     found: dict[Buffer, tuple[int, int]] = {}
     for step, kernel in enumerate(program.steps):
-        stored = dict.fromkeys(target.root for target in kernel.targets)
-        read = {node.data.root for node in buffer_reads(kernel)}
-        before = {target.root for target in updated_buffers(kernel)} | (read - stored.keys())
-        for root in [*stored, *(r for r in dict.fromkeys(node.data.root for node in buffer_reads(kernel)) if r not in stored)]:
+        for root, needed in _roots(kernel).items():
             if root.kind in ("temporary", "scratch"):
-                if root in before and root not in found:
+                if needed and root not in found:
                     raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by {kernel.name}"])
                 found[root] = (found.get(root, (step, step))[0], step)
     return found
+
+
+def _roots(kernel: Kernel) -> dict[Buffer, bool]:
+    """The root buffers of a kernel, targets first, and whether it needs what they held before."""
+    stored = dict.fromkeys((target.root for target in kernel.targets), False)
+    updated = {target.root: True for target in updated_buffers(kernel)}
+    read = {root: True for node in buffer_reads(kernel) if (root := node.data.root) not in stored}
+    return stored | updated | read
 
 
 def takes_place_of(kernel: Kernel) -> list[Buffer]:

@@ -80,7 +80,7 @@ def _finish(kernel: Kernel, body: list[Stmt], tables: Tables) -> Tiled:
     touched = {n.data[0] for n in nodes if n.op == "load"} | {s.param for s in statements(body) if isinstance(s, Store)}
     used = tables.used(touched)
     bound = {s.var for s in statements(body) if isinstance(s, For)}
-    symbols = sorted({v for n in nodes if n.op == "var" for v in n.free} - bound, key=lambda v: v.data)
+    symbols = sorted({v for n in nodes if n.op == "var" for v in n.free} - bound, key=lambda v: v.serial)
     return Tiled(Loops(kernel.name, tuple(p for _, p in used), tuple(symbols), tuple(body)), tuple(b for b, _ in used))
 
 

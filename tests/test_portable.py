@@ -30,8 +30,8 @@ NUMPY = {"exp": np.exp, "log": np.log, "sin": np.sin, "cos": np.cos, "tan": np.t
          "erf": lambda x: np.frompyfunc(math.erf, 1, 1)(x).astype(np.float64)}
 CHUNK = 1 << 20
 SPECIAL = np.array([0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, 3, -3, INF, -INF, NAN, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38,
-                    -3.4028235e38, 2.0**22 + 0.5, 2.0**23 - 0.5, 2.0**23, 2.0**24, -(2.0**24) + 1, 0.99999994, 1.0000001, 88.722839, 88.72284,
-                    -87.33654, -87.33655, -104], np.float32)
+                    -3.4028235e38, 2.0**22 + 0.5, 2.0**23 - 0.5, 2.0**23, 2.0**24, -(2.0**24) + 1, 0.99999994, 1.0000001, 88.722839,
+                    88.72284, -87.33654, -87.33655, -104], np.float32)
 
 
 def ulps(found, exact, dtype=np.float32):
@@ -291,8 +291,8 @@ TABLES = {  # coefficients, function, what errors are relative to, interval, the
     "exp": (portable_exp.EXP["f32"], np.exp, np.exp, (-0.347, 0.347), 2.9e-8),
     "exp, overflowing": (portable_exp.EXP["f32"], np.exp, np.exp, (-0.347, 0.6935), 5.7e-8),
     "log": (portable_log.LOG1P, _log1p_tail, lambda f: 1 / f, (-0.293, 0.4143), 4.5e-9),
-    "sin": (portable_trig.SIN["f32"], *_odd(np.sin), (1e-6, 0.787**2), 4.3e-9),
-    "tan": (portable_trig.TAN, *_odd(np.tan), (1e-6, 0.787**2), 1.4e-9),
+    "sin": (portable_trig.SIN["f32"], *_odd(np.sin), (1e-6, 0.795**2), 4.3e-9),
+    "tan": (portable_trig.TAN, *_odd(np.tan), (1e-6, 0.795**2), 1.7e-9),
     "asin": (portable_inverse_trig.ASIN["f32"], *_odd(np.arcsin), (1e-6, 0.5625**2), 2.0e-9),
     "atan": (portable_inverse_trig.ATAN["f32"], *_odd(np.arctan), (1e-6, 1.0), 2.7e-9),
     "sinh": (portable_hyperbolic.SINH["f32"], *_odd(np.sinh), (1e-6, 1.0), 3.1e-10),

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 
 from edgec.errors import Internal, ModelError
-from edgec.expr import binary, cast, fresh, inside, read, reduce_over, sum_over, var
+from edgec.expr import binary, cast, const, fresh, inside, maximum, read, reduce_over, sum_over, var
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.passes.liveness import liveness
 from edgec.program_interpreter import _Runner, run_buffers, run_memory, run_program
 from edgec.buffer_memory import Memory
 from edgec.testing import assert_same, programs, random_inputs
-from edgec.types import f32, i32
+from edgec.types import f32, i32, index
 
 
 def vector(name, kind="temporary", size=8, dtype=f32, **options):
@@ -62,26 +63,59 @@ def test_chunks_stay_within_their_bytes():
     assert sum((b - a) * (d - c) for (a, b), (c, d) in boxes) == 64 * 50
 
 
-def test_stages_live_in_one_outer_point():
+@pytest.mark.parametrize("chunk_bytes", [1, 700, 1 << 20])
+def test_scratch_lives_in_one_outer_point(chunk_bytes):
     x, y = Buffer("x", f32, (6, 5), "input"), Buffer("y", f32, (6, 5), "output")
+    most, less = Buffer("most", f32, (), "scratch"), Buffer("less", f32, (5,), "scratch")
     n, c, d = axis(6), axis(5), axis(5)
-    most = Stage("most", (), reduce_over([5], "max", lambda r: read(x, (n.var, r))))
-    less = Stage("less", (c,), read(x, (n.var, c.var)) - read(most, ()))
-    last = Stage("last", (d,), read(less, (4 - d.var,)), y, (n.var, d.var))
+    stages = (Stage("most", (), reduce_over([5], "max", lambda r: read(x, (n.var, r))), most),
+              Stage("less", (c,), read(x, (n.var, c.var)) - read(most, ()), less, (c.var,)),
+              Stage("last", (d,), read(less, (4 - d.var,)), y, (n.var, d.var)))
     arrays = {"x": np.random.default_rng(2).standard_normal((6, 5)).astype(np.float32)}
-    result = run_one(Kernel("k", (n,), (most, less, last)), arrays, chunk_bytes=700)["y"]
+    result = run_one(Kernel("k", (n,), stages), arrays, chunk_bytes=chunk_bytes)["y"]
     np.testing.assert_array_equal(result, (arrays["x"] - arrays["x"].max(1, keepdims=True))[:, ::-1])
 
 
 def test_inner_extents_may_depend_on_the_outer_point():
-    x, y = vector("x", "input", 10), vector("y", "output", 10)
+    x, y, scratch = vector("x", "input", 10), vector("y", "output", 10), vector("twice", "scratch", 4)
     o = Axis(fresh("o", 0, 2), 3)
     size = binary("min", 10 - o.var * 4, 4)
     i, j = Axis(fresh("i", 0, 3), size), Axis(fresh("j", 0, 3), size)
-    twice = Stage("twice", (i,), read(x, (o.var * 4 + i.var,)) * 2.0)
-    last = Stage("last", (j,), read(twice, (j.var,)) + 1.0, y, (o.var * 4 + j.var,))
+    stages = (Stage("twice", (i,), read(x, (o.var * 4 + i.var,)) * 2.0, scratch, (i.var,)),
+              Stage("last", (j,), read(scratch, (j.var,)) + 1.0, y, (o.var * 4 + j.var,)))
     arrays = {"x": np.arange(10, dtype=np.float32)}
-    np.testing.assert_array_equal(run_one(Kernel("k", (o,), (twice, last)), arrays)["y"], 2 * arrays["x"] + 1)
+    np.testing.assert_array_equal(run_one(Kernel("k", (o,), stages), arrays)["y"], 2 * arrays["x"] + 1)
+
+
+def test_guards_keep_stores_and_reads_away():
+    x, y = vector("x", "input", 4), vector("y", "output", 6)
+    i, j = axis(6), axis(6)
+    stages = (Stage("zero", (i,), const(7, f32), y, (i.var,)),
+              Stage("some", (j,), read(x, (j.var - 1,)), y, (j.var,), guards=((j.var - 1, const(4, index)),)))
+    np.testing.assert_array_equal(run_one(Kernel("k", (), stages), {"x": np.arange(4, dtype=np.float32)})["y"], [7, 0, 1, 2, 3, 7])
+
+
+@pytest.mark.parametrize("combine, expected", [("add", [3, 7, 5]), ("mul", [2, 12, 5]), ("max", [2, 4, 5]), ("min", [1, 3, 5]), ("", [2, 4, 5])])
+def test_updates_merge_into_what_is_there(combine, expected):
+    x, y = vector("x", "input", 5), vector("y", "output", 3)
+    i, j = axis(3), axis(5)
+    stages = (Stage("start", (i,), const({"mul": 1.0, "min": 99.0}.get(combine, 0.0), f32), y, (i.var,)),
+              Stage("merge", (j,), read(x, (j.var,)), y, (j.var // 2,), combine))
+    np.testing.assert_array_equal(run_one(Kernel("k", (), stages), {"x": np.arange(1, 6, dtype=np.float32)})["y"], expected)
+
+
+def test_points_that_share_one_element_merge_too():
+    x, y, a = vector("x", "input", 5), Buffer("y", f32, (), "output"), axis(5)
+    stages = (Stage("start", (), const(2, f32), y), Stage("merge", (a,), read(x, (a.var,)), y, (), "add"))
+    assert run_one(Kernel("k", (), stages), {"x": np.arange(1, 6, dtype=np.float32)})["y"] == 17
+
+
+def test_an_update_after_a_start_in_one_kernel_waits_for_it():
+    x, y = Buffer("x", f32, (3, 4), "input"), Buffer("y", f32, (4,), "output")
+    n, i, j = axis(3), axis(4), axis(4)
+    stages = (Stage("start", (i,), cast(n.var, f32), y, (i.var,)), Stage("merge", (j,), read(x, (n.var, j.var)), y, (j.var,), "add"))
+    arrays = {"x": np.ones((3, 4), np.float32)}
+    np.testing.assert_array_equal(run_one(Kernel("k", (n,), stages), arrays)["y"], [3, 3, 3, 3])
 
 
 def test_views_write_into_their_parent():
@@ -125,6 +159,9 @@ def test_scratch_is_used_again_at_every_outer_point():
               Stage("b", (j,), read(scratch, (3 - j.var,)), y, (n.var, j.var)))
     arrays = {"x": np.arange(12, dtype=np.float32).reshape(3, 4)}
     np.testing.assert_array_equal(run_one(Kernel("k", (n,), stages), arrays)["y"], 3 * arrays["x"][:, ::-1])
+    program = liveness(Program("p", (x,), (y,), (Kernel("k", (n,), stages),)))
+    assert _Runner(program.steps[0], Memory(program, arrays, arena=True)).sequential() == [True]
+    np.testing.assert_array_equal(run_program(program, arrays, arena=True)["y"], 3 * arrays["x"][:, ::-1])
 
 
 def test_scratch_with_an_outer_axis_needs_no_order():

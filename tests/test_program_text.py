@@ -1,18 +1,20 @@
 """Program text: canonical, complete, and read back to a program that says and does the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from edgec.errors import ModelError
-from edgec.expr import fresh, max_over, maximum, read, sum_over, unary, var
+from edgec.expr import const, fresh, max_over, maximum, read, sum_over, unary, var
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.liveness import liveness
 from edgec.program_interpreter import run_program
 from edgec.program_parser import parse_program
 from edgec.program_text import constants, kernel_key, print_kernel, print_program
 from edgec.testing import assert_same, programs, random_inputs
-from edgec.types import f32, i8
+from edgec.types import f32, i8, index
 
 TEXT = """\
 program net(x) -> ("prob/0")
@@ -21,16 +23,19 @@ input x: f32[n, 10]
 output "prob/0": f32[n, 10]
 constant w: f32[10] = @w
 temporary t: f32[n, 10] order 1, 0 at 0
-arena 192 live 192
+scratch m: f32[] at 192
+scratch e: f32[10] at 256
+scratch s: f32[] at 320
+arena 384 live 384
 
 kernel scale(i0 < n, i1 < 10)
   store s() t[i0, i1] = max(x[i0, i1] * w[i1], 0.0)
 
 kernel softmax(i0 < n)
   schedule rows=2
-  stage m() = max_over(r0 < 10; -inf; t[i0, r0])
-  stage e(i1 < 10) = exp(t[i0, i1] - m[])
-  stage s() = add_over(r1 < 10; 0.0; e[r1])
+  store m() m[] = max_over(r0 < 10; -inf; t[i0, r0])
+  store e(i1 < 10) e[i1] = exp(t[i0, i1] - m[])
+  store s() s[] = add_over(r1 < 10; 0.0; e[r1])
   store y(i1 < 10) "prob/0"[i0, i1] = e[i1] / s[]
 """
 
@@ -47,11 +52,13 @@ def build():
     w = Buffer("w", f32, (10,), "constant", np.arange(10, dtype=np.float32))
     a, c = fresh("a", 0, 3), fresh("c", 0, 9)
     scale = Kernel("scale", (Axis(a, n), Axis(c, 10)), (Stage("s", (), maximum(read(x, (a, c)) * read(w, (c,)), 0.0), t, (a, c)),))
-    m = Stage("m", (), max_over(10, lambda r: read(t, (a, r))))
-    e = Stage("e", (Axis(c, 10),), unary("exp", read(t, (a, c)) - read(m, ())))
-    s = Stage("s", (), sum_over(10, lambda r: read(e, (r,))))
-    last = Stage("y", (Axis(c, 10),), read(e, (c,)) / read(s, ()), y, (a, c))
-    return liveness(Program("net", (x,), (y,), (scale, Kernel("softmax", (Axis(a, n),), (m, e, s, last), Rows())), (n,)))
+    m, e, s = (Buffer(name, f32, shape, "scratch") for name, shape in (("m", ()), ("e", (10,)), ("s", ())))
+    softmax = Kernel("softmax", (Axis(a, n),), (
+        Stage("m", (), max_over(10, lambda r: read(t, (a, r))), m),
+        Stage("e", (Axis(c, 10),), unary("exp", read(t, (a, c)) - read(m, ())), e, (c,)),
+        Stage("s", (), sum_over(10, lambda r: read(e, (r,))), s),
+        Stage("y", (Axis(c, 10),), read(e, (c,)) / read(s, ()), y, (a, c))), Rows())
+    return liveness(Program("net", (x,), (y,), (scale, softmax), (n,)))
 
 
 def test_the_text_of_a_program():
@@ -127,14 +134,27 @@ def test_equal_names_are_made_unique_and_symbols_keep_theirs():
     assert print_program(parse_program(print_program(program))) == print_program(program)
 
 
-def test_a_scratch_stage_may_be_called_like_a_buffer():
-    x, y = Buffer("x", f32, (4,), "input"), Buffer("y", f32, (4,), "output")
-    i = fresh("i", 0, 3)
-    stage = Stage("x", (), read(x, (i,)) * 2.0)
-    kernel = Kernel("k", (Axis(i, 4),), (stage, Stage("s", (), read(stage, ()) + read(x, (i,)), y, (i,))))
-    program = Program("p", (x,), (y,), (kernel,))
-    again = parse_program(print_program(program))
-    assert_same(run_program(again, {"x": np.ones(4, np.float32)}), {"y": np.full(4, 3, np.float32)})
+def test_updates_and_guards():
+    x, y = Buffer("x", f32, (4,), "input"), Buffer("y", f32, (2,), "output")
+    i, j = fresh("i", 0, 1), fresh("j", 0, 3)
+    stages = (Stage("start", (Axis(i, 2),), const(1, f32), y, (i,), guards=((i - 1, const(1, index)), (i, const(9, index)))),
+              Stage("merge", (Axis(j, 4),), read(x, (j,)), y, (j // 2,), "max"))
+    program = Program("p", (x,), (y,), (Kernel("k", (), stages),))
+    text = print_program(program)
+    assert text.endswith("kernel k()\n  store start(i0 < 2) y[i0] = 1.0 where i0 - 1 < 1, i0 < 9\n"
+                         "  merge \"merge\"(i1 < 4) y[i1 // 2] max = x[i1]\n")
+    assert print_program(parse_program(text)) == text
+    keys = {kernel_key(Kernel("k", (), (replace(stages[0], **changes), stages[1]))) for changes in
+            ({}, {"guards": ()}, {"guards": stages[0].guards[:1]}, {"combine": "add"}, {"combine": "mul"})}
+    assert len(keys) == 5
+
+
+def test_stages_over_the_very_same_axes_stay_one_walk():
+    x, y, z = Buffer("x", f32, (4,), "input"), Buffer("y", f32, (4,), "output"), Buffer("z", f32, (4,), "output")
+    axis = Axis(fresh("i", 0, 3), 4)
+    kernel = Kernel("k", (), tuple(Stage(t.name, (axis,), read(x, (axis.var,)) * 2.0, t, (axis.var,)) for t in (y, z)))
+    again = parse_program(print_program(Program("p", (x,), (y, z), (kernel,)))).steps[0]
+    assert again.stages[0].axes[0] is again.stages[1].axes[0]
 
 
 def test_shared_parts_inside_reductions():
@@ -171,10 +191,11 @@ def test_shared_parts_of_inner_axes():
     ("input x: f32[n, 10]", "input x: f33[n, 10]", "line 3: expected an element type"),
     ("input x: f32[n, 10]", "input x: f32[m, 10]", "line 3: unknown name m"),
     ("constant w: f32[10] = @w", "constant w: f32[10] = @v", "line 5: no data given for @v"),
-    ("kernel scale(i0 < n, i1 < 10)", "kernels scale(i0 < n, i1 < 10)", "line 9: expected program, symbols"),
-    ("  stage m() = max_over(r0 < 10; -inf; t[i0, r0])", "  stage m() = max_over(r0 < 10; -inf; t[i0])", "line 14: 1 indices for 2 axes"),
-    ("arena 192 live 192", "arena 192", "line 7: expected 'live'"),
-    ("arena 192 live 192", "arena many live 3", "line 7: expected a whole number"),
+    ("kernel scale(i0 < n, i1 < 10)", "kernels scale(i0 < n, i1 < 10)", "line 12: expected program, symbols"),
+    ("  store s() s[] = add_over(r1 < 10; 0.0; e[r1])", "  store s() s[] = add_over(r1 < 10; 0.0; e[r1, 0])", "line 19: 2 indices for 1 axes"),
+    ("  store s() s[] = add_over(r1 < 10; 0.0; e[r1])", "  store s() k[] = add_over(r1 < 10; 0.0; e[r1])", "unknown buffer k"),
+    ("arena 384 live 384", "arena 384", "line 10: expected 'live'"),
+    ("arena 384 live 384", "arena many live 3", "line 10: expected a whole number"),
 ])
 def test_mistakes_name_the_line(line, replacement, message):
     assert line in TEXT

@@ -1,7 +1,7 @@
 """Operators that hold graphs: If, Loop and Scan.
 
 A subgraph reads nothing but its own inputs: the formal ones ONNX names, then one for each of the operator's `captured` operands (outer
-values the subgraph uses). The interpreter runs them; there is no lowering, so the compiler takes only those that simplification removes.
+values the subgraph uses). The interpreter runs them; Scan compiles to repeated kernels, If and Loop only where simplification removes them.
 
     If(condition, captured=(a,), then_branch=Graph((a_in,), ...), else_branch=Graph((a_in,), ...))
 """
@@ -15,6 +15,7 @@ import numpy as np
 from edgec.errors import Unsupported
 from edgec.expr import Expr, dim, fresh, maximum
 from edgec.graph import Graph, Op, Value
+from edgec.lowering import Recurrence, Slices, State
 from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
 from edgec.types import TensorType, bool_, i64
 
@@ -202,6 +203,22 @@ class Scan(Op):
         """An attribute as one entry a tensor; absent means 0 for each."""
         self.require(len(values) in (0, count), f"{len(values)} axes or directions are given for {count} tensors")
         return tuple(values) or (0,) * count
+
+    def recurrence(self) -> Recurrence:
+        """What the compiler repeats."""
+        given, count = self.initial_state_and_scan_inputs, self.num_scan_inputs
+        initial, tensors = given[:-count], given[-count:]
+        formal, states = self.body.inputs, len(initial)
+        axes = self._axes("scan_input_axes", [v.type.rank for v in tensors])
+        backward = self._per(self.scan_input_directions, count)
+        results = self.results[states:]
+        places = zip(results, self._axes("scan_output_axes", [v.type.rank for v in results]), self._per(self.scan_output_directions, len(results)))
+        return Recurrence(
+            self.body, tensors[0].shape[axes[0]],
+            tuple(State(a, b, c) for a, b, c in zip(initial, formal, self.results)),
+            tuple(Slices(v, a, bool(d), f) for v, a, d, f in zip(tensors, axes, backward, formal[states:])),
+            tuple(Slices(v, a, bool(d)) for v, a, d in places),
+            tuple(zip(self.captured, formal[states + count:])))
 
     def reference(self, given, captured):
         states, inputs = list(given[:-self.num_scan_inputs]), given[-self.num_scan_inputs:]

@@ -8,7 +8,8 @@ import pytest
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.inspect_object import undefined_symbols
-from edgec.backends.llvm import module_text, native_operations
+from edgec.backends.llvm import module_text
+from edgec.backends.llvm_values import native_operations
 from edgec.backends.machine import create_machine
 from edgec.backends.native import runs_here
 from edgec.backends.target import all_targets

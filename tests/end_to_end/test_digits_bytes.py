@@ -39,9 +39,9 @@ def digest(artifact) -> str:
 
 
 def digests_elsewhere(model: Path, folder: Path, targets=TARGETS, workers=0, **variables: str) -> dict[str, str]:
-    """Digests by target from a process of its own in `folder`, with these environment variables."""
+    """Digests by target from a process of its own in `folder`, with these environment variables, targets in another order."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | variables
-    command = [sys.executable, "-P", "-c", COMPILE, str(model), str(workers), *targets]
+    command = [sys.executable, "-P", "-c", COMPILE, str(model), str(workers), *reversed(targets)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return dict(line.split() for line in done.stdout.splitlines())

@@ -1,6 +1,7 @@
 """Memory planning: intervals never overlap, arenas are small, in-place reuse happens where it is safe and nowhere else."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgec.errors import Internal
-from edgec.expr import cast, fresh, maximum, read, reduce_over, var
+from edgec.expr import cast, const, fresh, maximum, read, reduce_over, var
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.liveness import lifetimes, liveness, takes_place_of
 from edgec.passes.placement import WORK, Interval, _Search, largest_live_set, place
 from edgec.program_interpreter import run_program
 from edgec.testing import assert_same, programs, random_inputs
-from edgec.types import f32, i8, i32
+from edgec.types import f32, i8, i32, index
 
 interval = st.builds(lambda a, n, s: Interval(a, a + n, 64 * s), st.integers(0, 40), st.integers(0, 12), st.integers(0, 99))
 intervals = st.lists(interval, max_size=60)
@@ -178,12 +179,25 @@ def test_in_place_wants_equal_layouts_and_element_sizes():
     assert takes_place_of(kernel("k", b, lambda i, j: read(a, (i, 0)), lambda i, j: (i, 0))) == []  # many points, one place
 
 
-def test_in_place_wants_one_stage():
+def test_in_place_wants_one_plain_stage():
     a, b, c = matrix("a"), matrix("b"), matrix("c")
     one = relu("k", a, b)
+    stage = one.stages[0]
     assert takes_place_of(one) == [a]
-    both = Kernel("k", one.axes, (*one.stages, Stage("t", (), read(a, one.stages[0].indices), c, one.stages[0].indices)))
-    assert takes_place_of(both) == []
+    for stages in ((stage, replace(stage, value=read(a, stage.indices), target=c)), (replace(stage, combine="add"),),
+                   (replace(stage, guards=((stage.indices[0], const(2, index)),)),)):
+        assert takes_place_of(replace(one, stages=stages)) == []
+
+
+def test_an_update_needs_what_was_there():
+    x, a, y = matrix("x", "input"), matrix("a"), matrix("y", "output")
+    first, update, last = relu("k0", x, a), relu("k1", x, a), relu("k2", a, y)
+    update = replace(update, stages=(replace(update.stages[0], combine="add"),))
+    assert lifetimes(Program("p", (x,), (y,), (first, update, last))) == {a: (0, 2)}
+    with pytest.raises(Internal, match="a is read before anything is stored"):
+        lifetimes(Program("p", (x,), (y,), (update, last)))
+    start = replace(update, stages=(*first.stages, *update.stages))
+    assert lifetimes(Program("p", (x,), (y,), (start, last))) == {a: (0, 1)}
 
 
 def test_digits_of_an_axis_are_known_to_be_different_places():
