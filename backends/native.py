@@ -50,7 +50,7 @@ class Loaded:
     def __init__(self, obj: bytes, interface: Interface):
         """Place `obj` in memory; `Internal` when it does not define the interface's run function."""
         self.interface = interface
-        self._engine, self._address = _place(obj, interface.run_symbol)
+        self._engine, self._address = place(obj, interface.run_symbol)
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._address)
         self._layout = layout(interface, ctypes.sizeof(ctypes.c_void_p) * 8)
         self._context = bytearray(self._layout.size)
@@ -131,7 +131,7 @@ class Loaded:
         self.close()
 
 
-def _place(obj: bytes, symbol: str) -> tuple[llvm.ExecutionEngine, int]:
+def place(obj: bytes, symbol: str) -> tuple[llvm.ExecutionEngine, int]:
     """An engine that holds the object in memory, and the address of `symbol`.
 
     llvmlite's memory manager (`use_lmm`) reserves one range for all sections, so 32-bit distances reach over any size of weights.

@@ -27,6 +27,7 @@ from edgec.drawn_inputs import drawn_inputs
 from edgec.errors import Unsupported
 from edgec.graph import Graph
 from edgec.layer_facts import layer_facts
+from edgec.machine_peak import peak_flops
 from edgec.onnx_reader import load
 
 ROUND_SECONDS = 0.2  # how long one runner is called in one round, at least
@@ -62,6 +63,7 @@ class BenchResult:
     arena_bytes: int
     flash_bytes: int
     threads: int
+    peak: float = 0.0  # floating-point operations per second that one core can do at most, measured in the same run
     rows: tuple[Row, ...] = field(default_factory=tuple)
 
     def ratio(self, row: Row) -> tuple[float, float, float]:
@@ -71,7 +73,7 @@ class BenchResult:
 
     def table(self) -> str:
         """The rows as text."""
-        head = ["runner", "ms", "least", "most", "GFLOP/s", "times slower", "range", "load ms", "peak MB", "difference"]
+        head = ["runner", "ms", "least", "most", "GFLOP/s", "of peak", "times slower", "range", "load ms", "peak MB", "difference"]
         lines = [f"{self.model} on {self.target}, {self.threads} thread{'s' * (self.threads > 1)}: {self.macs:,} MACs, compiled in "
                  f"{self.compile_seconds:.2f} s, {self.flash_bytes:,} bytes of code and weights, {self.arena_bytes:,} of arena"]
         return "\n".join([*lines, text_table(head, [self._cells(row) for row in self.rows])])
@@ -80,7 +82,7 @@ class BenchResult:
         middle, least, most = self.ratio(row)
         peak = f"{row.peak / 1e6:.3g}" if row.peak else "-"
         return [row.name, 1e3 * row.seconds, 1e3 * min(row.rounds), 1e3 * max(row.rounds), 2e-9 * self.macs / row.seconds,
-                f"{middle:.2f}", f"{least:.2f} to {most:.2f}", 1e3 * row.load, peak, f"{row.difference:.1e}"]
+                f"{2 * self.macs / row.seconds / (self.peak * self.threads):.0%}", f"{middle:.2f}", f"{least:.2f} to {most:.2f}", 1e3 * row.load, peak, f"{row.difference:.1e}"]
 
     def facts(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -110,7 +112,8 @@ def bench(model: str | Path, peers: Sequence[str] = ("onnxruntime",), *, rounds:
             for r, t in zip(runners, times)]
     macs, facts = sum(layer.macs for layer in layer_facts(graph)), artifact.interface
     rows.insert(1, Row("edgec, C call", tuple(times[-1]), seconds, facts.flash_bytes + facts.arena_bytes))
-    return BenchResult(str(model), artifact.target.name, macs, compiled_in, facts.arena_bytes, facts.flash_bytes, threads, tuple(rows))
+    return BenchResult(str(model), artifact.target.name, macs, compiled_in, facts.arena_bytes, facts.flash_bytes, threads, peak_flops(machine),
+                       tuple(rows))
 
 
 def _load(peer: str, model: str, threads: int, graph: Graph, arrays: Mapping[str, np.ndarray]) -> Runner:

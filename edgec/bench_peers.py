@@ -1,7 +1,7 @@
 """Other runtimes under one roof: each is loaded on a model and called with arrays by name. They are imported only when asked for.
 
     load_peer("onnxruntime", "model.onnx", threads=1, outputs=["y"]).run({"x": x})      # {"y": array}
-    load_peer("ai_edge_litert=model.tflite", "model.onnx", 1, ["y"])
+    load_peer("litert=model.tflite", "model.onnx", 1, ["y"])
 
 onnxruntime and openvino read ONNX; the others need their own file, named behind `=`.
 """
@@ -39,7 +39,7 @@ def load_peer(text: str, model: str, threads: int, outputs: Sequence[str]) -> Ru
         raise Unsupported(f"unknown peer '{name}'", hint=f"the peers are {', '.join(PEERS)}")
     package, own_format, make = PEERS[name]
     if own_format and not file:
-        raise ModelError(f"{name} needs the model in its own format", hint=f"--peers {name}=model{own_format}")
+        raise ModelError(f"{name} needs the model in its own format", hint=f"--against {name}=model{own_format}")
     path = file or model
     if not Path(path).is_file():
         raise ModelError(f"there is no file '{path}' for {name}")
@@ -141,11 +141,11 @@ def _real(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     return (array.astype(np.float32) - np.float32(zero)) * np.float32(scale) if scale else array
 
 
-INSTALL = {"ai_edge_litert": "ai-edge-litert"}
+INSTALL = {"litert": "ai-edge-litert", "mnn": "MNN"}
 PEERS: dict[str, tuple[str, str, Callable[..., Call]]] = {  # the module, the suffix of its own format ("" reads ONNX), how to load
     "onnxruntime": ("onnxruntime", "", _onnxruntime),
     "openvino": ("openvino", "", _openvino),
     "ncnn": ("ncnn", ".param", _ncnn),
-    "MNN": ("MNN", ".mnn", _mnn),
-    "ai_edge_litert": ("ai_edge_litert.interpreter", ".tflite", _litert),
+    "mnn": ("MNN", ".mnn", _mnn),
+    "litert": ("ai_edge_litert.interpreter", ".tflite", _litert),
 }

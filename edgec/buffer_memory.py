@@ -48,6 +48,10 @@ class Memory:
             self._views[buffer] = np.lib.stride_tricks.as_strided(block, shape, tuple(s * block.itemsize for s in strides))
         return self._views[buffer]
 
+    def bind(self, variable: Expr, value: int) -> None:
+        """Give a variable of a loop around kernels its value."""
+        self.bindings[variable.data] = self.symbols[variable] = value
+
     def fill(self, root: Buffer, elements: np.ndarray) -> None:
         """Put elements into the memory of a root buffer, in the order in which they lie there."""
         self.block(root)[:elements.size] = elements

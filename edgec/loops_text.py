@@ -24,29 +24,29 @@ from edgec.types import index
 
 def print_loops(loops: Loops) -> str:
     """The whole text."""
-    return _Writer(loops, unique_names(loops.params)).text(f"loops {identifier(loops.name)}")
+    return _Writer(loops, unique_names(loops.params), {s: s.data for s in loops.symbols}).text(f"loops {identifier(loops.name)}")
 
 
 def loops_key(loops: Loops) -> str:
     """Everything that determines the machine code, and no name of a model: equal for equal loops of different kernels."""
-    return _Writer(loops, {p: f"p{n}" for n, p in enumerate(loops.params)}).text("loops")
+    return _Writer(loops, numbered("p", loops.params, ()), numbered("n", loops.symbols, ())).text("loops")
 
 
 class _Writer:
     """The names of everything in one Loops, and the lines written so far."""
 
-    def __init__(self, loops: Loops, params: dict[Param, str]):
-        self.loops, self.lines = loops, []
-        self.params = params
-        symbols = {s.data for s in loops.symbols}
-        self.registers = _register_names(_registers(loops), symbols | set(params.values()))
-        self.depths = list(numbered("i", range(_depth(loops.body)), symbols | set(self.registers.values())).values())
-        self.variables: dict[Expr, str] = {}
+    def __init__(self, loops: Loops, params: dict[Param, str], symbols: dict[Expr, str]):
+        self.loops, self.params, self.lines = loops, params, []
+        taken = {*symbols.values(), *params.values()}
+        self.registers = _register_names(_registers(loops), taken)
+        self.depths = list(numbered("i", range(_depth(loops.body)), taken | set(self.registers.values())).values())
+        self.variables = {symbol: identifier(name) for symbol, name in symbols.items()}
         self.seen: set[Register] = set()
+        self.depth = 0
 
     def text(self, title: str) -> str:
-        symbols = self.loops.symbols
-        self.lines = [title] + (["symbols " + ", ".join(declaration(s, identifier(s.data)) for s in symbols)] if symbols else [])
+        symbols = [declaration(symbol, name) for symbol, name in self.variables.items()]
+        self.lines = [title] + (["symbols " + ", ".join(symbols)] if symbols else [])
         self.lines += [self._param(p) for p in self.loops.params]
         self._body(self.loops.body, "")
         return "\n".join(self.lines) + "\n"
@@ -71,11 +71,12 @@ class _Writer:
     def _statement(self, statement: Stmt, texts: list[str], indent: str) -> None:
         match statement:
             case For(var=var, start=start, stop=stop, step=step):
-                outer, self.variables = self.variables, self.variables | {var: self.depths[len(self.variables)]}
+                outer, self.variables = self.variables, self.variables | {var: self.depths[self.depth]}
+                self.depth += 1
                 name = bound_variable(var, self.variables[var], stop, start.lo)
                 self.lines.append(f"{indent}for {name} in {texts[0]}..{texts[1]}{f' step {step}' if step != 1 else ''}:")
                 self._body(statement.body, indent + "  ")
-                self.variables = outer
+                self.variables, self.depth = outer, self.depth - 1
             case If():
                 self.lines.append(f"{indent}if {texts[0]}:")
                 self._body(statement.body, indent + "  ")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import Any, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from edgec.errors import Internal
 from edgec.evaluate import NAMED, evaluate
 from edgec.expr import Expr, ReduceParts, const, evaluate_dim, inside, read, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.repeats import groups
 from edgec.types import DType
 
 CHUNK_BYTES = 64 << 20
@@ -44,13 +45,25 @@ def run_buffers(program: Program, arrays: Mapping[Any, np.ndarray], *, chunk_byt
 def run_memory(program: Program, arrays: Mapping[Any, np.ndarray], *, chunk_bytes: int = CHUNK_BYTES, arena: bool = False) -> Memory:
     """The memory after all kernels have run."""
     memory = Memory(program, arrays, arena)
-    for kernel in program.steps:
-        run_kernel(kernel, memory, chunk_bytes)
+    run_steps(program.steps, memory, lambda kernel: run_kernel(kernel, memory, chunk_bytes))
     return memory
 
 
+def run_steps(steps: Sequence[Kernel], memory: Memory, run: Callable[[Kernel], None], depth: int = 0,
+              numbers: Sequence[int] | None = None) -> None:
+    """Call `run` for every step, loops around steps included: their variables have values in the memory meanwhile."""
+    for axis, group in groups(steps, depth, numbers):
+        if axis is None:
+            for n in group:
+                run(steps[n])
+        else:
+            for value in range(memory.number(axis.extent)):
+                memory.bind(axis.var, value)
+                run_steps(steps, memory, run, depth + 1, group)
+
+
 def run_kernel(kernel: Kernel, memory: Memory, chunk_bytes: int = CHUNK_BYTES) -> None:
-    """Execute one kernel on the memory."""
+    """Execute one kernel on the memory; the loops around it are the caller's."""
     runner = _Runner(kernel, memory)
     try:
         for box in runner.boxes(chunk_bytes):

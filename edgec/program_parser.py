@@ -35,6 +35,7 @@ class _Reader:
     arena: dict[Buffer, int] = field(default_factory=dict)
     sizes: tuple[int, int] = (0, 0)
     kernels: list["_KernelReader"] = field(default_factory=list)
+    repeats: dict[str, Axis] = field(default_factory=dict)
 
     def line(self, tokens: Tokens, text: str) -> None:
         word = tokens.take()
@@ -105,6 +106,7 @@ class _KernelReader:
         self.reader, self.known = reader, {}
         self.parser = ExprParser(tokens, dict(reader.symbols), reader.buffers, make_variable=_new_variable)
         self.axes = self.read_axes()
+        self.repeat = self.read_repeat(tokens) if tokens.accept("repeat") else ()
 
     def line(self, word: str, tokens: Tokens, text: str) -> None:
         self.parser.on(tokens)
@@ -138,8 +140,15 @@ class _KernelReader:
         found = zip(*self.parser.axes(")"))
         return tuple(self.known.setdefault((v, e), Axis(v, dim(e))) for v, e in found)
 
+    def read_repeat(self, tokens: Tokens) -> tuple[Axis, ...]:
+        """The loops around the kernel, known by their names in the whole program."""
+        self.parser.names.update((name, axis.var) for name, axis in self.reader.repeats.items())
+        read = self.read_axes()
+        names = {variable: name for name, variable in self.parser.names.items()}
+        return tuple(self.reader.repeats.setdefault(names[axis.var], axis) for axis in read)
+
     def kernel(self) -> Kernel:
-        return Kernel(self.name, self.axes, tuple(self.stages), self.schedule)
+        return Kernel(self.name, self.axes, tuple(self.stages), self.schedule, self.repeat)
 
 
 def parse_program(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Program:

@@ -2,20 +2,21 @@
 
     program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   buffer*   arena BYTES live BYTES   kernel*
     buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
-    kernel  ::= kernel NAME(axis < extent, ...)   schedule ...   vars r0<3, ...   statement*
+    kernel  ::= kernel NAME(axis < extent, ...) [repeat (axis < extent, ...)]   schedule ...   vars r0<3, ...   statement*
     statement ::= %number = expr                                          -- a part that several expressions share
                 | store NAME(axis < extent, ...) TARGET[index, ...] = expr [where index < extent, ...]
                 | merge NAME(axis < extent, ...) TARGET[index, ...] combine = expr [where index < extent, ...]
 
 Axes are named i0, i1, ... and reduction variables r0, r1, ... in order of appearance; `vars` declares those that a shared part uses
-before their stage or reduction is seen. Data of constants stands beside the text, see `constants`.
+before their stage or reduction is seen. Loops around kernels are named t0, t1, ...; neighbours with the same one are its body. Data of
+constants stands beside the text, see `constants`.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any, Container, Iterable
+from typing import Any, Container, Iterable, Mapping
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def print_program(program: Program) -> str:
     lines += [_buffer(b, names) + (f" at {program.arena[b]}" if b in program.arena else "") for b in buffers]
     if program.arena:
         lines.append(f"arena {program.arena_bytes} live {program.live_bytes}")
-    return "\n".join(lines) + "\n" + "".join("\n" + print_kernel(kernel, names) for kernel in program.steps)
+    repeats = numbered("t", (a.var for kernel in program.steps for a in kernel.repeat), {s.data for s in program.symbols})
+    return "\n".join(lines) + "\n" + "".join("\n" + print_kernel(kernel, names, repeats) for kernel in program.steps)
 
 
 def constants(program: Program) -> dict[str, np.ndarray]:
@@ -55,20 +57,21 @@ def kernel_key(kernel: Kernel) -> str:
     symbols = sorted({v for root in kernel_roots(kernel) for v in root.free} - set(_variables(kernel)), key=lambda v: v.data)
     lines = ["symbols " + ", ".join(declaration(s, identifier(s.data)) for s in symbols)] if symbols else []
     lines += [_buffer(b, names, data=False) for b in buffers]
-    return "\n".join(lines) + "\n" + print_kernel(_nameless(kernel), names, "kernel")
+    return "\n".join(lines) + "\n" + print_kernel(_nameless(kernel), names, title="kernel")
 
 
-def print_kernel(kernel: Kernel, names: Names | None = None, title: str = "") -> str:
-    """One kernel as text; `names` are those of its buffers, by default their own, made unique."""
+def print_kernel(kernel: Kernel, names: Names | None = None, repeats: Mapping[Expr, str] | None = None, title: str = "") -> str:
+    """One kernel as text; `names` are those of its buffers (by default their own, made unique), `repeats` those of the loops around it."""
     given = names or unique_names(kernel_buffers(kernel))
-    variables = _variables(kernel)
+    variables = _variables(kernel, repeats)
     printer = Printer(kernel_roots(kernel), variables, lambda source: identifier(given[source]))
     axes = _axes(kernel.axes, printer)
     body = [line for stage in kernel.stages for line in _stage(stage, printer, given)]
-    header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes})"]
+    around = f" repeat ({_axes(kernel.repeat, printer)})" if kernel.repeat else ""
+    header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes}){around}"]
     if kernel.schedule is not None:
         header.append("  schedule " + _schedule(kernel.schedule, variables))
-    early = {v for node in printer.shared for v in node.free if v in variables} - {a.var for a in kernel.axes}
+    early = {v for node in printer.shared for v in node.free if v in variables} - {a.var for a in (*kernel.axes, *kernel.repeat)}
     if early:
         header.append("  vars " + ", ".join(declaration(v, variables[v]) for v in variables if v in early))
     return "\n".join(header + ["  " + line for line in body]) + "\n"
@@ -98,20 +101,22 @@ def _buffer(buffer: Buffer, names: Names, data: bool = True) -> str:
     return text + (f" = @{identifier(names[buffer])}" if data and buffer.data is not None else "")
 
 
-def _variables(kernel: Kernel) -> dict[Expr, str]:
+def _variables(kernel: Kernel, repeats: Mapping[Expr, str] | None = None) -> dict[Expr, str]:
     """Names of the kernel's axes and of the variables of its reductions, in order of appearance; symbols keep theirs."""
     nodes = walk(*kernel_roots(kernel))
+    around = [a.var for a in kernel.repeat]
     axes = dict.fromkeys(a.var for a in (*kernel.axes, *(a for stage in kernel.stages for a in stage.axes)))
     bound = {v for node in nodes if node.op == "reduce" for v in node.args[:node.data[1]]}
-    free = [node for node in nodes if node.op == "var" and node not in axes]
+    free = [node for node in nodes if node.op == "var" and node not in axes and node not in around]
     taken = {v.data for v in free if v not in bound}
-    return numbered("i", axes, taken) | numbered("r", [v for v in free if v in bound], taken)
+    return ({v: repeats[v] for v in around} if repeats else numbered("t", around, taken)) | numbered("i", axes, taken) | \
+        numbered("r", [v for v in free if v in bound], taken)
 
 
 def numbered(stem: str, objects: Iterable[Any], taken: Container[str]) -> dict[Any, str]:
     """Names stem0, stem1, ... in order, those that are taken left out."""
     names = (name for n in itertools.count() if (name := f"{stem}{n}") not in taken)
-    return dict(zip(objects, names))
+    return dict(zip(dict.fromkeys(objects), names))
 
 
 def _axes(axes: tuple[Axis, ...], printer: Printer) -> str:

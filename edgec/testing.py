@@ -98,7 +98,7 @@ def _argmax(draw: Any, reads: Callable[[Sequence[Expr]], Sequence[Expr]], variab
 
 @st.composite
 def programs(draw: Any, max_kernels: int = 6) -> Program:
-    """A small program over matrices: elementwise, transposes, row reductions, shifts, stages, updates, views."""
+    """A small program over matrices: elementwise, transposes, row reductions, shifts, stages, updates, recurrences, views."""
     rows = draw(st.one_of(st.sampled_from(EXTENTS), st.just(var("n", 1, 5))))
     state = _Draft(draw, rows, draw(st.sampled_from(EXTENTS)))
     for _ in range(draw(st.integers(1, max_kernels))):
@@ -142,8 +142,9 @@ class _Draft:
     def kernel(self) -> None:
         target = self.new_buffer()
         a, b = self.axes()
-        draw = self.draw(st.sampled_from(["unary", "binary", "row_sum", "shift", "softmax", "reverse", "two_results", "update"]))
-        if draw in ("softmax", "two_results", "update"):
+        draw = self.draw(st.sampled_from(["unary", "binary", "row_sum", "shift", "softmax", "reverse", "two_results", "update",
+                                         "recurrence"]))
+        if draw in ("softmax", "two_results", "update", "recurrence"):
             self.steps.append(getattr(self, "_" + draw)(a, b, target))
         else:
             value = getattr(self, "_" + draw)(a, b)
@@ -183,9 +184,9 @@ class _Draft:
 
     def _two_results(self, a: Axis, b: Axis, target: Buffer) -> Kernel:
         """One walk with two results, the first stored in two guarded halves."""
-        other, half = self.new_buffer(), self.columns // 2
+        x, half = read(self.source(), (a.var, b.var)), self.columns // 2
+        other = self.new_buffer()
         self.known.append(other)
-        x = read(self.source(), (a.var, b.var))
         at = (a.var, b.var)
         return Kernel(self.name(), (a,), (
             Stage("low", (b,), x * 2.0, other, at, guards=((b.var, as_expr(half, index)),)),
@@ -199,6 +200,20 @@ class _Draft:
         return Kernel(self.name(), (a,), (
             Stage("start", (b,), read(self.source(), (a.var, b.var)), target, (a.var, b.var)),
             Stage("merge", (c,), read(self.source(), (a.var, c.var)), target, (a.var, c.var // 2), combine)))
+
+    def _recurrence(self, a: Axis, b: Axis, target: Buffer) -> Kernel:
+        """A state with two halves, of which three or n iterations read one and write the other, through an intermediate."""
+        name, at, source = self.name(), (a.var, b.var), self.source()
+        length = self.rows if self.draw(st.booleans()) else 3
+        t = Axis(fresh("t", 0, (length if isinstance(length, int) else length.hi) - 1), length)
+        state = Buffer(f"{name}.state", f32, (2, self.rows, self.columns), "temporary")
+        between = Buffer(f"{name}.between", f32, (self.rows, self.columns), "temporary")
+        value = read(state, (t.var % 2, *at)) * 0.5 + read(source, (a.var, self.columns - 1 - b.var))
+        after = maximum(read(between, at), -1.0)
+        self.steps += [Kernel(f"{name}.start", (a, b), (Stage("s", (), read(source, at), state, (const(0, index), *at)),)),
+                       Kernel(f"{name}.value", (a, b), (Stage("s", (), value, between, at),), repeat=(t,)),
+                       Kernel(f"{name}.next", (a, b), (Stage("s", (), after, state, ((t.var + 1) % 2, *at)),), repeat=(t,))]
+        return Kernel(name, (a, b), (Stage("s", (), read(state, (as_expr(length, index) % 2, *at)), target, at),))
 
     def copy_out(self) -> None:
         a, b = self.axes()

@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, Callable, Sequence
 
 from edgec.errors import Unsupported
-from edgec.expr import Expr, ReduceParts, as_expr, const, fresh, read, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, as_expr, const, fresh, is_const, read, substitute, transform, walk
 from edgec.graph import Constant, Graph, Input, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.lowering import Recurrence, lower_op, scalar
@@ -61,6 +61,11 @@ class _State:
     size: dict[Value, int] = field(default_factory=dict)
     users: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
     pinned: set[Value] = field(default_factory=set)  # values that need memory whoever reads them: outputs, operands of recurrences
+    axes: dict[tuple[int, int], Expr] = field(default_factory=dict)
+
+    def axes_of(self, shape: Sequence[Any]) -> tuple[Expr, ...]:
+        """The index variables of a value: values of one shape share them, so that what is read where it is stored needs no renaming."""
+        return tuple(self.axes.setdefault((n, _high(d)), fresh("i", 0, _high(d) - 1)) for n, d in enumerate(shape))
 
 
 def fuse(graph: Graph, target: Any = None, *, max_ops: int = 64) -> Program:
@@ -84,7 +89,7 @@ def _lower_all(state: _State) -> None:
             state.pinned.update(op.operands)
         elif not isinstance(op, (Input, Constant)):
             for result in _used_results(state.graph, op):
-                state.locals[result] = _lower_one(op, result)
+                state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape))
     for local in state.locals.values():
         for operand in local.sites:
             state.users[operand] = (*state.users.get(operand, ()), local.value)
@@ -95,11 +100,10 @@ def _used_results(graph: Graph, op: Op) -> list[Value]:
     return [r for r in op.results if r in graph.users or r in used]
 
 
-def _lower_one(op: Op, result: Value) -> Local:
+def _lower_one(op: Op, result: Value, axes: tuple[Expr, ...]) -> Local:
     if not hasattr(op, "lower"):
         raise Unsupported(f"{type(op).__name__} cannot be compiled to native code yet", loc=op.loc,
                           hint="the interpreter runs it; `edgec check` lists every such node")
-    axes = tuple(fresh("i", 0, _high(d) - 1) for d in result.type.shape)
     expr = lower_op(op, axes, _resolve_plain)[result.number]
     nodes = walk(expr)
     view = all(n.op in ("read", "inside", "const", "var", "linear", "floordiv", "mul", "min", "max", "select", "cast", "and", "or",
@@ -141,7 +145,7 @@ def _sites(expr: Expr, axes: tuple[Expr, ...], result: Value) -> dict[Value, lis
             continue
         seen.add((id(node), in_reduce))
         if node.op == "read" and isinstance(node.data, Value):
-            identity = len(node.args) == len(axes) and all(a is b for a, b in zip(node.args, axes))
+            identity = len(node.args) == len(axes) and all(a is b or extents[b] == 1 and is_const(a, 0) for a, b in zip(node.args, axes))
             found.setdefault(node.data, []).append(Site(count, in_reduce, identity))
         if node.op == "reduce":
             parts = ReduceParts(node)
@@ -304,7 +308,8 @@ class _Emission:
     def _read(self, value: Value, at: tuple[Expr, ...]) -> Expr:
         """The element of a value at an index: computed here where it is inlined, else read from its place."""
         if value in self.state.groups and self.state.groups[value].root is not value:
-            return substitute(self.composite[value], dict(zip(self.state.locals[value].axes, at)))
+            moved = {own: i for own, i in zip(self.state.locals[value].axes, at) if own is not i}
+            return substitute(self.composite[value], moved) if moved else self.composite[value]
         literal = scalar(value)
         if literal is not None:
             return literal

@@ -18,6 +18,7 @@ from edgec.expr import ReduceParts, Expr, walk
 from edgec.kernel import Buffer, Kernel, Program
 from edgec.linear import split
 from edgec.passes.placement import Interval, largest_live_set, place
+from edgec.repeats import Loop, loops
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -38,7 +39,10 @@ def liveness(program: Program, *, in_place: bool = True) -> Program:
 
 
 def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
-    """(first step, last step) of every root buffer in the arena, by order of first store; both steps included."""
+    """(first step, last step) of every root buffer in the arena, by order of first store; both steps included.
+
+    What a loop around steps carries from one iteration to the next, or across its border, lives as long as the loop.
+    """
     found: dict[Buffer, tuple[int, int]] = {}
     for step, kernel in enumerate(program.steps):
         for root, needed in _roots(kernel).items():
@@ -46,6 +50,9 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
                 if needed and root not in found:
                     raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by {kernel.name}"])
                 found[root] = (found.get(root, (step, step))[0], step)
+    for loop in loops(program.steps):
+        for root in _carried(program, loop, found):
+            found[root] = (min(found[root][0], loop.first), max(found[root][1], loop.last))
     return found
 
 
@@ -55,6 +62,20 @@ def _roots(kernel: Kernel) -> dict[Buffer, bool]:
     updated = {target.root: True for target in updated_buffers(kernel)}
     read = {root: True for node in buffer_reads(kernel) if (root := node.data.root) not in stored}
     return stored | updated | read
+
+
+def _carried(program: Program, loop: Loop, lives: dict[Buffer, tuple[int, int]]) -> set[Buffer]:
+    """The buffers of a loop that are more than intermediates of one iteration: touched outside of it too, read where no earlier step of
+    the iteration has stored, or stored at a place that depends on the iteration."""
+    found: set[Buffer] = set()
+    stored: set[Buffer] = set()
+    for kernel in program.steps[loop.first:loop.last + 1]:
+        read = {root for node in buffer_reads(kernel) if (root := node.data.root).kind != "scratch"}
+        found |= (read | {target.root for target in updated_buffers(kernel)}) - stored
+        stored |= {target.root for target in kernel.targets}
+        found |= {stage.target.root for stage in kernel.stages if any(loop.axis.var in i.free for i in stage.indices)}
+    outside = {root for root, (first, last) in lives.items() if root in stored and not loop.first <= first <= last <= loop.last}
+    return (found | outside) & lives.keys()
 
 
 def takes_place_of(kernel: Kernel) -> list[Buffer]:
@@ -114,7 +135,7 @@ def _blocks(program: Program, in_place: bool) -> list[_Block]:
     chains: dict[Buffer, list[Buffer]] = {root: [root] for root in lives}
     for step, kernel in enumerate(program.steps if in_place else ()):
         heir = _heir(kernel, step, lives)
-        for root in takes_place_of(kernel) if heir else ():
+        for root in takes_place_of(kernel) if heir and not kernel.repeat else ():
             dies = root in lives and lives[root][0] < lives[root][1] == step
             if dies and root.kind == "temporary" and _size(root) == _size(heir):
                 chains[root].append(heir)

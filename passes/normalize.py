@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from edgec.evaluate import evaluate
 from edgec.expr import COMPARE, Expr, ReduceParts, const, fresh, reduce, substitute, transform, walk
 from edgec.kernel import Axis, Kernel, Stage
 from edgec.linear import coefficient
@@ -79,19 +82,11 @@ def _boundary(value: Expr, axes: tuple[Axis, ...]) -> tuple[Axis, int] | None:
 
 def _flip(condition: Expr, axis: Axis) -> int | None:
     """Where in its range a condition on one axis changes, when it does so exactly once."""
-    if condition.op not in COMPARE:
+    if condition.op not in COMPARE or any(n.op == "read" for n in walk(condition)):
         return None
-    low, high = 0, axis.extent - 1
-    truth = [substitute(condition, {axis.var: const(k, index)}).data for k in (low, high)]
-    if truth[0] == truth[1]:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if substitute(condition, {axis.var: const(middle, index)}).data == truth[0]:
-            low = middle
-        else:
-            high = middle
-    return high
+    truth = np.broadcast_to(evaluate(condition, {axis.var: np.arange(axis.extent)}, None), axis.extent)
+    changes = np.flatnonzero(truth[1:] != truth[:-1])
+    return int(changes[0]) + 1 if len(changes) == 1 else None
 
 
 def split_digits(kernel: Kernel) -> Kernel:

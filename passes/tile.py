@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
-from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pairs, is_const, transform, walk
+from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pairs, is_const, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
-from edgec.loops import For, If, Loops, Register, Stmt, Store, expressions, iota, lane, load, splat, statements
+from edgec.loops import For, If, Loops, Param, Register, Stmt, Store, expressions, iota, lane, load, splat, statements
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, instantiate, scalar_point
@@ -207,7 +207,20 @@ def _result(result: Result, value: Expr, point: Point) -> list[Stmt]:
     condition = _all([(instantiate(i, point, {}), instantiate(e, point, {})) for i, e in result.guards])
     if is_const(condition):
         return stores if condition.data else []
+    if condition.lanes > 1:
+        return _stores_by_lane(result.target, offset, splat(value, condition.lanes), condition, point.active)
     return [If(condition, tuple(stores))]
+
+
+def _stores_by_lane(target: Param, offset: Expr, value: Expr, condition: Expr, active: int) -> list[Stmt]:
+    """A vector of which the condition may hold in some lanes only: each is tested and stored by itself."""
+    lanes, found = iota(condition.lanes), []
+    for k in range(active):
+        test, at = (substitute(e, {lanes: const(k, index)}) for e in (condition, offset))
+        if not is_const(test, False):
+            store = Store(target, at, lane(value, k))
+            found.append(store if is_const(test) else If(test, (store,)))
+    return found
 
 
 def _all(pairs: Sequence[tuple[Expr, Expr]]) -> Expr:

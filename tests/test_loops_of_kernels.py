@@ -11,7 +11,7 @@ from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.loops_verifier import verify_loops
 from edgec.passes.tile import tile
-from edgec.program_interpreter import run_memory
+from edgec.program_interpreter import run_memory, run_steps
 from edgec.testing import programs, random_inputs
 
 TARGETS = ("x86-64-v3", "cortex-m4", "aarch64")
@@ -20,12 +20,15 @@ TARGETS = ("x86-64-v3", "cortex-m4", "aarch64")
 def run_tiled(program, arrays, target):
     """The memory after running every kernel as loops, verified and read back from their text."""
     memory = Memory(program, arrays)
-    for kernel in program.steps:
+
+    def run(kernel):
         tiled = tile(kernel, find(target))
         verify_loops(tiled.loops)
         again = parse_loops(print_loops(tiled.loops))
         blocks = [b.data.ravel() if b.kind == "constant" else memory.block(b.root) for b in tiled.buffers]
         run_loops(again, blocks, memory.bindings)
+
+    run_steps(program.steps, memory, run)
     return memory
 
 

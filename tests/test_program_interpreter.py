@@ -1,5 +1,7 @@
 """The program interpreter against plain numpy: stages, views, orders, symbols, chunks, sequential kernels, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -95,7 +97,8 @@ def test_guards_keep_stores_and_reads_away():
     np.testing.assert_array_equal(run_one(Kernel("k", (), stages), {"x": np.arange(4, dtype=np.float32)})["y"], [7, 0, 1, 2, 3, 7])
 
 
-@pytest.mark.parametrize("combine, expected", [("add", [3, 7, 5]), ("mul", [2, 12, 5]), ("max", [2, 4, 5]), ("min", [1, 3, 5]), ("", [2, 4, 5])])
+@pytest.mark.parametrize("combine, expected", [
+    ("add", [3, 7, 5]), ("mul", [2, 12, 5]), ("max", [2, 4, 5]), ("min", [1, 3, 5]), ("", [2, 4, 5])])
 def test_updates_merge_into_what_is_there(combine, expected):
     x, y = vector("x", "input", 5), vector("y", "output", 3)
     i, j = axis(3), axis(5)
@@ -150,6 +153,20 @@ def test_a_recurrence_runs_in_order():
     kernel = one(y, axis(8), value=lambda i: read(x, (i,)) + inside([(i - 1, 8)], read(y, (i - 1,)), 0.0))
     arrays = {"x": np.arange(8, dtype=np.float32)}
     np.testing.assert_array_equal(run_one(kernel, arrays)["y"], np.cumsum(arrays["x"]))
+
+
+def test_repeats_run_their_kernels_in_turn():
+    x, y, state = vector("x", "input", 4), Buffer("y", f32, (3, 2), "output"), vector("state", "temporary", 1)
+    t, u = axis(3, "t"), axis(2, "u")
+    zero = const(0, index)
+    start = Kernel("start", (), (Stage("s", (), read(x, (t.var,)), state, (zero,)),), repeat=(t,))
+    double = Kernel("double", (), (Stage("s", (), read(state, (zero,)) * 2.0, state, (zero,)),), repeat=(t, u))
+    keep = Kernel("keep", (), (Stage("s", (), read(state, (zero,)), y, (t.var, u.var)),), repeat=(t, u))
+    program = Program("p", (x,), (y,), (start, double, keep))
+    arrays = {"x": np.arange(4, dtype=np.float32)}
+    np.testing.assert_array_equal(run_program(program, arrays)["y"], [[0, 0], [2, 4], [4, 8]])
+    apart = Program("p", (x,), (y,), (start, replace(double, repeat=(t,)), replace(keep, repeat=(t, u))))
+    np.testing.assert_array_equal(run_program(apart, arrays)["y"], [[0, 0], [2, 2], [4, 4]])
 
 
 def test_scratch_is_used_again_at_every_outer_point():

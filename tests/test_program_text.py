@@ -157,6 +157,27 @@ def test_stages_over_the_very_same_axes_stay_one_walk():
     assert again.stages[0].axes[0] is again.stages[1].axes[0]
 
 
+def test_loops_around_kernels():
+    x, y = Buffer("x", f32, (3, 4), "input"), Buffer("y", f32, (3, 4), "output")
+
+    def step(name, target, source, *repeat):
+        i = fresh("i", 0, 3)
+        return Kernel(name, (Axis(i, 4),), (Stage("s", (), read(source, (repeat[-1].var, i)), target, (repeat[-1].var, i)),), repeat=repeat)
+
+    t, u, v = (Axis(fresh("t", 0, 2), 3) for _ in range(3))
+    program = Program("p", (x,), (y,), (step("a", y, x, t), step("b", y, x, t), step("c", y, x, u), step("d", y, x, u, v)))
+    text = print_program(program)
+    heads = [line for line in text.splitlines() if line.startswith("kernel")]
+    assert heads == ["kernel a(i0 < 4) repeat (t0 < 3)", "kernel b(i0 < 4) repeat (t0 < 3)", "kernel c(i0 < 4) repeat (t1 < 3)",
+                     "kernel d(i0 < 4) repeat (t1 < 3, t2 < 3)"]
+    again = parse_program(text)
+    assert print_program(again) == text
+    a, b, c, d = (kernel.repeat for kernel in again.steps)
+    assert a[0] is b[0] and b[0] is not c[0] and c[0] is d[0]
+    assert print_kernel(program.steps[2]).startswith("kernel c(i0 < 4) repeat (t0 < 3)\n  store s() y[t0, i0] = x[t0, i0]")
+    assert len({kernel_key(kernel) for kernel in program.steps}) == 2
+
+
 def test_shared_parts_inside_reductions():
     x, y = Buffer("x", f32, (4, 4), "input"), Buffer("y", f32, (4,), "output")
     i = fresh("i", 0, 3)
@@ -192,7 +213,8 @@ def test_shared_parts_of_inner_axes():
     ("input x: f32[n, 10]", "input x: f32[m, 10]", "line 3: unknown name m"),
     ("constant w: f32[10] = @w", "constant w: f32[10] = @v", "line 5: no data given for @v"),
     ("kernel scale(i0 < n, i1 < 10)", "kernels scale(i0 < n, i1 < 10)", "line 12: expected program, symbols"),
-    ("  store s() s[] = add_over(r1 < 10; 0.0; e[r1])", "  store s() s[] = add_over(r1 < 10; 0.0; e[r1, 0])", "line 19: 2 indices for 1 axes"),
+    ("  store s() s[] = add_over(r1 < 10; 0.0; e[r1])", "  store s() s[] = add_over(r1 < 10; 0.0; e[r1, 0])",
+     "line 19: 2 indices for 1 axes"),
     ("  store s() s[] = add_over(r1 < 10; 0.0; e[r1])", "  store s() k[] = add_over(r1 < 10; 0.0; e[r1])", "unknown buffer k"),
     ("arena 384 live 384", "arena 384", "line 10: expected 'live'"),
     ("arena 384 live 384", "arena many live 3", "line 10: expected a whole number"),

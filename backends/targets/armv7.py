@@ -1,6 +1,7 @@
 """32-bit Arm application cores with NEON and VFPv4.
 
 LLVM never vectorises float loops here by itself (NEON flushes subnormals), so the vector code of the loops is what counts.
+VFMA has no form with one lane of a register as its scalar (VMLA, which rounds twice, has): a scalar is loaded into all lanes first.
 Rounding to an integral float has no instruction before Armv8; it is written out in portable operations.
 """
 from edgec.backends.target import Emulator, Target, available, row
@@ -21,7 +22,7 @@ INSTRUCTIONS = (
 
 TARGETS = (
     Target(name="cortex-a7", triple="armv7-unknown-linux-gnueabihf", cpu="cortex-a7", features=FEATURES, float_abi="hard",
-           vector_bits=128, registers=16, fma=True, fma_latency=4, fma_per_cycle=1, scalar_operand="lane",
+           vector_bits=128, registers=16, fma=True, fma_latency=4, fma_per_cycle=1, scalar_operand="register",
            l1_bytes=32 << 10, l2_bytes=512 << 10, pointer_bits=32, instructions=available(INSTRUCTIONS, FEATURES),
            emulator=Emulator("arm-linux-gnueabihf-gcc", CORTEX_A7_FLAGS, "qemu-arm", ("-cpu", "cortex-a7"), packages=PACKAGES)),
 )

@@ -1,7 +1,7 @@
 """Time compiled models beside other runtimes, in rounds that go around all of them.
 
-    edgec bench model.onnx --peers onnxruntime,openvino
-    edgec bench model.onnx --peers ai_edge_litert=model.tflite --rounds 20 --json times.json
+    edgec bench model.onnx --against onnxruntime,openvino
+    edgec bench model.onnx --against litert=model.tflite --rounds 20 --json times.json
 
 A timed call sets the inputs, runs, and reads the outputs; the bare C call has a row of its own. Without a model, those of ./testdata are timed.
 """
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension")
     add_compile_arguments(parser)
-    parser.add_argument("--peers", default="onnxruntime", metavar="NAME[=FILE],...",
-                        help="onnxruntime, openvino, ncnn=FILE.param, MNN=FILE.mnn, ai_edge_litert=FILE.tflite, or none")
+    parser.add_argument("--against", default="onnxruntime", metavar="NAME[=FILE],...",
+                        help="onnxruntime, openvino, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none")
     parser.add_argument("--rounds", type=_positive, default=9, metavar="N", help="rounds around all runners (default: 9)")
     parser.add_argument("--round-seconds", type=float, default=0.2, metavar="S", help="how long each is called in a round (default: 0.2)")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of each peer (default: 1)")
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     models = arguments.models or [model for model in DEFAULT_MODELS if Path(model).is_file()]
     if not models:
         raise ModelError("no model given", hint="edgec bench model.onnx")
-    peers = [peer for peer in arguments.peers.split(",") if peer not in ("", "none")]
+    peers = [peer for peer in arguments.against.split(",") if peer not in ("", "none")]
     results = []
     for model in models:
         inputs = input_arrays(load(model, **model_options(arguments)), arguments.inputs) if arguments.inputs else None

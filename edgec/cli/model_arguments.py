@@ -9,6 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from edgec.errors import ModelError
 
 
@@ -25,7 +27,9 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passes", action="append", default=[], metavar="FILE", help="a Python file with passes of your own")
     parser.add_argument("-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep compiled kernels here and take them from here")
+    parser.add_argument("--cache", type=Path, default=user_cache_path("edgec"), metavar="FOLDER",
+                        help="keep compiled kernels here and take them from here (default: %(default)s)")
+    parser.add_argument("--no-cache", dest="cache", action="store_const", const=None, help="compile every kernel anew")
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:

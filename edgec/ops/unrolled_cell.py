@@ -14,7 +14,7 @@ import numpy as np
 
 from edgec.errors import Loc
 from edgec.graph import Graph, Op, Value, constant, graph_input, run_reference
-from edgec.ops.arithmetic import Add
+from edgec.onnx_tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
 from edgec.ops.cell_activation import Emit, literal
 from edgec.ops.comparison import Less, Where
@@ -24,7 +24,7 @@ from edgec.ops.generate import ConstantOfShape, Range
 from edgec.ops.joining import Concat
 from edgec.ops.reshape import Shape, Squeeze, Unsqueeze
 from edgec.ops.slicing import Slice
-from edgec.types import TensorType, i32
+from edgec.types import DType, i32
 
 Step = Callable[..., Sequence[Value]]  # step(emit, projected input, states, weights) -> new states, the first of which is the output
 
@@ -38,7 +38,7 @@ class Emitter:
     def __call__(self, cls: type[Op], *operands: object, **attributes: object) -> Value:
         op = cls(*operands, _loc=self.loc, **attributes)
         if op.operands and all(v.is_constant for v in op.operands):
-            return constant(run_reference(op, [v.array for v in op.operands])[0], op.output.name, self.loc)
+            return constant(run_reference(op, [v.array for v in op.operands])[0], op.operands[0].name, self.loc)
         return op.output
 
 
@@ -82,9 +82,9 @@ def joined(emit: Emit, rows: Sequence[Value], axis: int) -> Value:
     return rows[0] if len(rows) == 1 else emit(Concat, tuple(rows), axis=axis)
 
 
-def converted(emit: Emit, x: Value, code: int, dtype: object) -> Value:
-    """x in the element type numbered `code`, itself where it has that type."""
-    return x if x.dtype is dtype else emit(Cast, x, to=code)
+def converted(emit: Emit, x: Value, dtype: DType) -> Value:
+    """x in an element type, itself where it has that type."""
+    return x if x.dtype is dtype else emit(Cast, x, to=CODE_OF_DTYPE[dtype])
 
 
 def zeros(emit: Emit, x: Value, hidden: int) -> Value:
@@ -106,7 +106,7 @@ def live_steps(emit: Emit, x: Value, lengths: Value | None) -> Value | None:
     else:
         limit = emit(Squeeze, emit(Shape, x, start=0, end=1), numbers(0))
         count = emit(Range, constant(np.int64(0)), limit, constant(np.int64(1)))
-        times = emit(Unsqueeze, emit(Cast, count, to=I32_CODE), numbers(1, 2))
+        times = emit(Unsqueeze, converted(emit, count, i32), numbers(1, 2))
     return emit(Less, times, emit(Unsqueeze, lengths, numbers(0, 2)))
 
 

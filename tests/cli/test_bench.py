@@ -27,7 +27,7 @@ def test_a_run_beside_onnxruntime(edgec, cache, digits, samples, tmp_path):
 
 
 def test_without_peers(edgec, cache, digits):
-    result = edgec("bench", digits, *QUICK, *cache, "--peers", "none", "--no-memory")
+    result = edgec("bench", digits, *QUICK, *cache, "--against", "none", "--no-memory")
     assert result.status == 0 and "onnxruntime" not in result.out and len(result.out.splitlines()) == 5
 
 
@@ -38,8 +38,8 @@ def test_no_model_is_told(edgec, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--peers", "tvm"], "unknown peer 'tvm'"), (["--peers", "MNN"], "MNN needs the model in its own format\n  hint: --peers MNN=model.mnn"),
-    (["--peers", "ncnn=no.param"], "there is no file 'no.param' for ncnn"), (["--target", "cortex-m4"], "cortex-m4 cannot run on this computer"),
+    (["--against", "tvm"], "unknown peer 'tvm'"), (["--against", "mnn"], "mnn needs the model in its own format\n  hint: --against mnn=model.mnn"),
+    (["--against", "ncnn=no.param"], "there is no file 'no.param' for ncnn"), (["--target", "cortex-m4"], "cortex-m4 cannot run on this computer"),
 ])
 def test_what_cannot_be_is_told(edgec, digits, arguments, message):
     result = edgec("bench", digits, *QUICK, *arguments)

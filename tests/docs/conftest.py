@@ -54,7 +54,7 @@ class Page:
         exec(compile(code, place, "exec"), self.names)
 
     def pycon(self, code, place):
-        test = doctest.DocTestParser().get_doctest(code, self.names, place, str(self.path), 0)
+        test = doctest.DocTest(list(examples(code)), self.names, place, str(self.path), 0, code)
         report: list[str] = []
         failed = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append, clear_globs=False).failed
         self.names.update(test.globs)
@@ -92,6 +92,16 @@ class Page:
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
                               env={**os.environ, "PATH": path})
         return done.returncode, done.stderr + done.stdout
+
+
+def examples(code):
+    """The examples of a session; unlike doctest's own parser, it lets output have blank lines."""
+    for part in re.split(r"^>>> ", code, flags=re.MULTILINE)[1:]:
+        lines = part.split("\n")
+        goes_on = len(lines) > 1 and lines[1].startswith("... ")  # else a "..." stands for any output
+        count = next(n for n in range(1, len(lines)) if not (goes_on and lines[n].startswith("...")))
+        source = "\n".join([lines[0], *(line[4:] for line in lines[1:count])])
+        yield doctest.Example(source + "\n", "\n".join(lines[count:]))
 
 
 @pytest.fixture(scope="session")

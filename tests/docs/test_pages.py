@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
+WRITTEN = [path for path in PAGES if "written by docs/make_" not in path.read_text()]     # the others show code that is not theirs to run
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -15,14 +16,14 @@ def names(paths):
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
-@pytest.mark.parametrize("name", names(p for p in PAGES if "```c" in p.read_text() or "```py" in p.read_text()))
+@pytest.mark.parametrize("name", names(p for p in WRITTEN if re.search("^```(c|py)", p.read_text(), re.MULTILINE)))
 def test_code_blocks_work(name, page):
     page(name).run()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_lines_fit(path):
-    wide = [line for line in path.read_text().splitlines() if len(line) > 140 and not line.startswith("|")]
+    wide = [line for line in path.read_text().splitlines() if len(line) > 140]
     assert wide == []
 
 

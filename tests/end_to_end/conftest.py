@@ -40,7 +40,7 @@ class Program:
 
 
 def build_program(artifact: Artifact, sources: dict[str, str], folder: Path, *objects: str) -> Program:
-    """Link C files given as text with the artifact's object, further objects in the folder, and what the machine itself needs to reach main."""
+    """Link C files given as text with the artifact's object and further objects in the folder; a board also gets what leads it to main."""
     target = artifact.target
     artifact.write(folder, emit={"obj", "header"})
     for name, text in sources.items():

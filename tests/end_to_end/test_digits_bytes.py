@@ -65,9 +65,9 @@ def foldable(path: Path) -> Path:
     random = np.random.default_rng(3)
     weights = {"a": random.standard_normal((65, 301)), "b": random.standard_normal((301, 67)), "c": random.standard_normal((65, 67))}
     nodes = [helper.make_node("MatMul", ["a", "b"], ["ab"]), helper.make_node("Tanh", ["ab"], ["t"]), helper.make_node("Exp", ["c"], ["e"]),
-             helper.make_node("Sigmoid", ["c"], ["s"]), helper.make_node("Mul", ["t", "e"], ["te"]), helper.make_node("Add", ["te", "s"], ["tes"]),
-             helper.make_node("ReduceMean", ["ab"], ["m"], keepdims=1), helper.make_node("Add", ["tes", "m"], ["all"]),
-             helper.make_node("Add", ["x", "all"], ["y"])]
+             helper.make_node("Sigmoid", ["c"], ["s"]), helper.make_node("Mul", ["t", "e"], ["te"]),
+             helper.make_node("Add", ["te", "s"], ["tes"]), helper.make_node("ReduceMean", ["ab"], ["m"], keepdims=1),
+             helper.make_node("Add", ["tes", "m"], ["all"]), helper.make_node("Add", ["x", "all"], ["y"])]
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [65, 67]) for name in "xy"]
     constants = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, "foldable", ports[:1], ports[1:], constants)

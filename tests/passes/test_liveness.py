@@ -200,6 +200,34 @@ def test_an_update_needs_what_was_there():
     assert lifetimes(Program("p", (x,), (y,), (start, last))) == {a: (0, 1)}
 
 
+def looped(*steps):
+    t = Axis(fresh("t", 0, 2), 3)
+    return tuple(replace(step, repeat=(t,)) for step in steps), t.var
+
+
+def test_what_a_loop_carries_lives_as_long_as_the_loop():
+    x, y = matrix("x", "input"), matrix("y", "output")
+    before, state, inner, other, after = (matrix(n) for n in ("before", "state", "inner", "other", "after"))
+    loop, _ = looped(kernel("k2", inner, lambda i, j: read(state, (i, j)) + read(before, (i, j))), relu("k3", inner, other),
+                     relu("k4", other, state), relu("k5", other, after))
+    program = Program("p", (x,), (y,), (relu("k0", x, before), relu("k1", x, state), *loop, relu("k6", after, y)))
+    assert lifetimes(program) == {before: (0, 5), state: (1, 5), inner: (2, 3), other: (3, 5), after: (2, 6)}
+    assert lifetimes(replace(program, steps=tuple(replace(k, repeat=()) for k in program.steps)))[before] == (0, 2)
+
+
+def test_what_depends_on_the_iteration_lives_as_long_as_the_loop():
+    x, y, inner, all_of_them = matrix("x", "input"), matrix("y", "output"), matrix("inner"), Buffer("all", f32, (3, *SHAPE), "temporary")
+    (first, second, third), t = looped(relu("k0", x, inner), relu("k1", inner, inner), relu("k2", inner, y))
+    store = replace(second, stages=(Stage("s", (), read(x, second.stages[0].indices), all_of_them, (t, *second.stages[0].indices)),))
+    assert lifetimes(Program("p", (x,), (y,), (first, store, third))) == {inner: (0, 2), all_of_them: (0, 2)}
+
+
+def test_a_state_that_is_read_and_stored_by_one_kernel_lives_as_long_as_the_loop():
+    x, y, state, inner = (matrix(n, k) for n, k in (("x", "input"), ("y", "output"), ("state", "temporary"), ("inner", "temporary")))
+    loop, _ = looped(relu("k0", x, inner), kernel("k1", state, lambda i, j: read(state, (i, j)) + read(inner, (i, j))), relu("k2", x, y))
+    assert lifetimes(Program("p", (x,), (y,), loop)) == {inner: (0, 1), state: (0, 2)}
+
+
 def test_digits_of_an_axis_are_known_to_be_different_places():
     i, j = fresh("i", 0, 3), fresh("j", 0, 7)
     a, b = Buffer("a", f32, (32,), "temporary"), Buffer("b", f32, (32,), "temporary")
