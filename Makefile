@@ -1,6 +1,6 @@
 # make test    the whole test suite, in an environment of its own (.venv)
 # make demo    compile a small network, link it into a C program, run it here and under emulation
-# make bench   measure the compiled models; make lint, make clean
+# make bench   measure the compiled models; make docs, make lint, make clean
 # On a Debian machine missing tools are installed with apt-get; nothing asks a question.
 
 PYTHON       ?= python3
@@ -14,7 +14,7 @@ COMPILERS := gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-l
              gcc-arm-none-eabi libnewlib-arm-none-eabi
 
 .NOTPARALLEL:
-.PHONY: test demo bench lint tools clean
+.PHONY: test demo bench docs lint tools clean
 
 test: tools $(VENV)/test.stamp
 	@$(BIN)/pytest $(PYTEST_FLAGS) </dev/null
@@ -25,8 +25,12 @@ demo: tools $(VENV)/run.stamp
 bench: $(VENV)/bench.stamp
 	@$(BIN)/edgec bench $(BENCH_FLAGS) </dev/null
 
+# The pages that are made from the code.
+docs: $(VENV)/run.stamp
+	@$(BIN)/python docs/make.py </dev/null
+
 lint: $(VENV)/lint.stamp
-	@$(BIN)/ruff check edgec passes backends tests testdata
+	@$(BIN)/ruff check edgec passes backends docs tests testdata
 
 tools:
 	@.ci/tools $(EMULATORS) $(COMPILERS)
@@ -51,4 +55,4 @@ $(VENV)/lint.stamp: $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .hypothesis .ruff_cache
-	find edgec passes backends tests testdata -name __pycache__ -type d -prune -exec rm -rf {} +
+	find edgec passes backends docs tests testdata -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,20 +17,20 @@ from edgec.expr import Expr, const, inside_pairs, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, statements
 from edgec.portable import expand
-from edgec.types import DType, bool_, f32, f64, index
+from edgec.types import DType, bool_, f32, index
 
 SCALARS = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "bool": "i1"}
 FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "mod": "frem"}
 INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 COMPARES = {"lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"), "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne")}
-NATIVE = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round_half_even": "round", "sqrt": "sqrt"}
+NATIVE = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round_half_even": "round", "sqrt": "sqrt", "fma": "fma"}
 INTRINSICS = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven", "sqrt": "sqrt", "abs": "fabs"}
 
 
 def native_operations(target: Any) -> frozenset[str]:
-    """Portable operations on f32 that the target's rows provide."""
-    rows = [meaning(r) for r in target.instructions if r.meaning.startswith("r:f32[")]
-    return frozenset(NATIVE[m.operation] for m in rows if m.operation in NATIVE)
+    """Portable operations that the target's rows provide, with their type: `sqrt.f32`, `fma.f64`."""
+    rows = [meaning(r) for r in target.instructions]
+    return frozenset(f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE)
 
 
 class Values:
@@ -78,7 +78,7 @@ class Values:
 
     def portable(self, e: Expr) -> Expr:
         if e not in self.expanded:
-            self.expanded[e] = expand(e, self.native, self.target.fma)
+            self.expanded[e] = expand(e, self.native, "fma.f32" in self.native)
         return self.expanded[e]
 
     def declare(self, name: str, result: str, arguments: Sequence[str], immarg: int = -1) -> None:
@@ -323,7 +323,7 @@ class Values:
         x, y, z = (self.operand(a, e.lanes, local) for a in e.args)
         if not e.dtype.is_float:
             return self.emit(f"add {kind} {self.emit(f'mul {kind} {x}, {y}')}, {z}")
-        if not self.target.fma or e.dtype not in (f32, f64):
+        if f"fma.{e.dtype}" not in self.native:
             return self.emit(f"fadd {kind} {self.emit(f'fmul {kind} {x}, {y}')}, {z}")
         return self.emit(self._call("llvm.fma", e, [x, y, z]))
 

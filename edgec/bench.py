@@ -61,9 +61,10 @@ class BenchResult:
     macs: int
     compile_seconds: float
     arena_bytes: int
+    live_bytes: int
     flash_bytes: int
     threads: int
-    peak: float = 0.0  # floating-point operations per second that one core can do at most, measured in the same run
+    peak: float  # floating-point operations per second that one core can do at most, measured in the same run
     rows: tuple[Row, ...] = field(default_factory=tuple)
 
     def ratio(self, row: Row) -> tuple[float, float, float]:
@@ -74,24 +75,48 @@ class BenchResult:
     def table(self) -> str:
         """The rows as text."""
         head = ["runner", "ms", "least", "most", "GFLOP/s", "of peak", "times slower", "range", "load ms", "peak MB", "difference"]
-        lines = [f"{self.model} on {self.target}, {self.threads} thread{'s' * (self.threads > 1)}: {self.macs:,} MACs, compiled in "
-                 f"{self.compile_seconds:.2f} s, {self.flash_bytes:,} bytes of code and weights, {self.arena_bytes:,} of arena"]
+        lines = [
+            f"{self.model} on {self.target}, {self.threads} thread{'s' * (self.threads > 1)}: {self.macs:,} MACs, compiled in "
+            f"{self.compile_seconds:.2f} s, {self.flash_bytes:,} bytes of code and weights, {self.arena_bytes:,} of arena"
+        ]
         return "\n".join([*lines, text_table(head, [self._cells(row) for row in self.rows])])
 
     def _cells(self, row: Row) -> list[Any]:
         middle, least, most = self.ratio(row)
         peak = f"{row.peak / 1e6:.3g}" if row.peak else "-"
-        return [row.name, 1e3 * row.seconds, 1e3 * min(row.rounds), 1e3 * max(row.rounds), 2e-9 * self.macs / row.seconds,
-                f"{2 * self.macs / row.seconds / (self.peak * self.threads):.0%}", f"{middle:.2f}", f"{least:.2f} to {most:.2f}", 1e3 * row.load, peak, f"{row.difference:.1e}"]
+        return [
+            row.name,
+            1e3 * row.seconds,
+            1e3 * min(row.rounds),
+            1e3 * max(row.rounds),
+            2e-9 * self.macs / row.seconds,
+            f"{2 * self.macs / row.seconds / (self.peak * self.threads):.0%}",
+            f"{middle:.2f}",
+            f"{least:.2f} to {most:.2f}",
+            1e3 * row.load,
+            peak,
+            f"{row.difference:.1e}",
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
         return asdict(self) | {"rows": [asdict(row) | {"seconds": row.seconds, "ratio": self.ratio(row)} for row in self.rows]}
 
 
-def bench(model: str | Path, peers: Sequence[str] = ("onnxruntime",), *, rounds: int = 9, threads: int = 1, memory: bool = True,
-          round_seconds: float = ROUND_SECONDS, inputs: Mapping[str, np.ndarray] | None = None, shapes: Mapping[str, Any] | None = None,
-          bind: Mapping[str, Any] | None = None, target: str = "native", **options: Any) -> BenchResult:
+def bench(
+    model: str | Path,
+    peers: Sequence[str] = ("onnxruntime",),
+    *,
+    rounds: int = 9,
+    threads: int = 1,
+    memory: bool = True,
+    round_seconds: float = ROUND_SECONDS,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Any] | None = None,
+    bind: Mapping[str, Any] | None = None,
+    target: str = "native",
+    **options: Any,
+) -> BenchResult:
     """Compile a model, load the peers (`name` or `name=FILE`, see bench_peers) and time all of them in turn.
 
     `threads` is what each peer may use. Raises CompileError, Unsupported for a target that cannot run here or a peer that is not installed.
@@ -108,12 +133,24 @@ def bench(model: str | Path, peers: Sequence[str] = ("onnxruntime",), *, rounds:
     runners = [ours, *others]
     expected = ours.run(arrays)
     times = _rounds([lambda r=r: r.run(arrays) for r in runners] + [loaded.call], rounds, round_seconds)
-    rows = [Row(r.name, tuple(t), r.load_seconds, peak_bytes(r.recipe, arrays) if memory else 0, _difference(r.run(arrays), expected))
-            for r, t in zip(runners, times)]
+    rows = [
+        Row(r.name, tuple(t), r.load_seconds, peak_bytes(r.recipe, arrays) if memory else 0, _difference(r.run(arrays), expected))
+        for r, t in zip(runners, times)
+    ]
     macs, facts = sum(layer.macs for layer in layer_facts(graph)), artifact.interface
     rows.insert(1, Row("edgec, C call", tuple(times[-1]), seconds, facts.flash_bytes + facts.arena_bytes))
-    return BenchResult(str(model), artifact.target.name, macs, compiled_in, facts.arena_bytes, facts.flash_bytes, threads, peak_flops(machine),
-                       tuple(rows))
+    return BenchResult(
+        str(model),
+        artifact.target.name,
+        macs,
+        compiled_in,
+        facts.arena_bytes,
+        artifact.manifest["live_bytes"],
+        facts.flash_bytes,
+        threads,
+        peak_flops(machine),
+        tuple(rows),
+    )
 
 
 def _load(peer: str, model: str, threads: int, graph: Graph, arrays: Mapping[str, np.ndarray]) -> Runner:

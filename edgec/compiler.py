@@ -21,6 +21,7 @@ from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers, prefix as c_prefix
 from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.entry import CallStep, LoopStep, Place, entry_text
+from edgec.backends.inspect_object import section_sizes, undefined_symbols
 from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
@@ -91,6 +92,7 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
     entry = compile_module(entry_text(interface, steps, target.pointer_bits), target, optimize, keep)
     data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
     joined = join([entry.object, *(o.object for o in objects)], data, {interface.run_symbol})
+    _require_closed(joined, target)
     interface = replace(interface, stack_bytes=entry.stack + max((o.stack for o in objects), default=0), flash_bytes=_flash(joined))
     everything = [entry, *objects]
     return Artifact(interface, target, joined, manifest(program, interface, target),
@@ -163,8 +165,15 @@ def _port(buffer: Buffer, c_name: str, names: Mapping[Expr, str]) -> Port:
     return Port(buffer.name, c_name, buffer.dtype.name, shape)
 
 
+def _require_closed(joined: bytes, target: Target) -> None:
+    """An object that needs anything else is no object of ours: some operation has neither an instruction nor an expansion here."""
+    missing = undefined_symbols(joined)
+    if missing:
+        raise Unsupported(f"{target.name} has no instruction for an operation of this model; LLVM would call {', '.join(missing)}",
+                          hint="64-bit floats and 16-bit float conversions need a core that has them; convert the model to f32")
+
+
 def _flash(joined: bytes) -> int:
-    from edgec.backends.inspect_object import section_sizes
     return sum(section_sizes(joined).values())
 
 

@@ -1,6 +1,6 @@
 """What this processor can do at most: f32 multiply-adds from registers, with as many independent chains as the registers hold.
 
-    peak_flops(find("native"))      # 1.16e11 floating-point operations per second, one core
+peak_flops(find("native"))      # 1.16e11 floating-point operations per second, one core
 """
 
 from __future__ import annotations
@@ -38,9 +38,16 @@ def _text(target: Target, lanes: int, chains: int) -> str:
     """A loop of `chains` independent accumulators, each multiplied and added to once a step."""
     kind = f"<{lanes} x float>" if lanes > 1 else "float"
     fma = f"llvm.fma.{f'v{lanes}' if lanes > 1 else ''}f32"
-    lines = ["define void @peak(ptr %p, i64 %n) #0 {", "entry:", f"  %a = load {kind}, ptr %p, align 4",
-             f"  %q = getelementptr float, ptr %p, i64 {lanes}", f"  %b = load {kind}, ptr %q, align 4", "  br label %loop", "loop:",
-             "  %i = phi i64 [ 0, %entry ], [ %next, %loop ]"]
+    lines = [
+        "define void @peak(ptr %p, i64 %n) #0 {",
+        "entry:",
+        f"  %a = load {kind}, ptr %p, align 4",
+        f"  %q = getelementptr float, ptr %p, i64 {lanes}",
+        f"  %b = load {kind}, ptr %q, align 4",
+        "  br label %loop",
+        "loop:",
+        "  %i = phi i64 [ 0, %entry ], [ %next, %loop ]",
+    ]
     lines += [f"  %x{c} = phi {kind} [ %a, %entry ], [ %y{c}, %loop ]" for c in range(chains)]
     for c in range(chains):
         if target.fma:
@@ -51,5 +58,13 @@ def _text(target: Target, lanes: int, chains: int) -> str:
     for c in range(chains):
         lines += [f"  %s{c} = getelementptr float, ptr %p, i64 {lanes * (c + 2)}", f"  store {kind} %y{c}, ptr %s{c}, align 4"]
     width = f'"prefer-vector-width"="{target.vector_bits}"' if target.vector_bits else ""
-    return "\n".join([*lines, "  ret void", "}", f"declare {kind} @{fma}({kind}, {kind}, {kind})",
-                      f'attributes #0 = {{ nounwind "no-builtins" {width} }}', ""])
+    return "\n".join(
+        [
+            *lines,
+            "  ret void",
+            "}",
+            f"declare {kind} @{fma}({kind}, {kind}, {kind})",
+            f'attributes #0 = {{ nounwind "no-builtins" {width} }}',
+            "",
+        ]
+    )

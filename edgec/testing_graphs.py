@@ -87,9 +87,10 @@ class _Drawing:
     def opened(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
         return (var("n", 1, 4), *shape[1:]) if self.symbolic else shape
 
-    def fixed_axis(self, x: Value) -> int:
-        """An axis whose size is a number."""
-        return self.pick([axis for axis, size in enumerate(x.shape) if isinstance(size, int)])
+    def fixed_axis(self, x: Value, least: int = 1) -> int | None:
+        """An axis whose size is a number, at least so large."""
+        fitting = [axis for axis, size in enumerate(x.shape) if isinstance(size, int) and size >= least]
+        return self.pick(fitting) if fitting else None
 
     def image(self) -> tuple[int, ...]:
         n, c, y = self.pick((1, 1, 1, 2)), self.pick(CHANNELS), self.pick(SIDES)
@@ -288,8 +289,8 @@ def _concat(d: _Drawing) -> Value | None:
 
 def _split(d: _Drawing) -> tuple[Value, ...] | None:
     x = d.source()
-    axis = d.fixed_axis(x)
-    if x.shape[axis] < 2:
+    axis = d.fixed_axis(x, 2)
+    if axis is None:
         return None
     at = d.integer(1, x.shape[axis] - 1)
     return joining.Split(x, constant(np.array([at, x.shape[axis] - at], np.int64)), axis=axis).results
@@ -298,6 +299,8 @@ def _split(d: _Drawing) -> tuple[Value, ...] | None:
 def _slice(d: _Drawing) -> Value | None:
     x = d.source()
     axis = d.fixed_axis(x)
+    if axis is None:
+        return None
     start, step = d.integer(0, x.shape[axis] - 1), d.pick((1, 1, 2, -1))
     end = x.shape[axis] if step > 0 else -x.shape[axis] - 1
     return slicing.Slice(x, *(constant(np.array([n], np.int64)) for n in (start, end, axis, step))).output

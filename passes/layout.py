@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Callable
 
 from edgec.expr import Expr, ReduceParts, inside_pairs, read, transform, walk
 from edgec.kernel import Buffer, Kernel, Program, Stage
@@ -123,8 +123,12 @@ def replace_buffers(program: Program, new: dict[Buffer, Buffer]) -> Program:
     def renew(node: Expr) -> Expr | None:
         return read(new[node.data], node.args) if node.op == "read" and node.data in new else None
 
-    steps = []
-    for kernel in program.steps:
-        stages = tuple(replace(s, value=transform((s.value,), renew)[0], target=new.get(s.target, s.target)) for s in kernel.stages)
-        steps.append(replace(kernel, stages=stages))
-    return program.with_steps(steps)
+    return program.with_steps(replace(k, stages=tuple(_renewed(s, renew, new) for s in k.stages)) for k in program.steps)
+
+
+def _renewed(stage: Stage, renew: Callable[[Expr], Expr | None], new: dict[Buffer, Buffer]) -> Stage:
+    """The stage with every expression it evaluates transformed."""
+    value, *rest = transform((stage.value, *stage.indices, *(e for pair in stage.guards for e in pair)), renew)
+    indices, flat = tuple(rest[:len(stage.indices)]), rest[len(stage.indices):]
+    guards = tuple(zip(flat[::2], flat[1::2]))
+    return replace(stage, value=value, target=new.get(stage.target, stage.target), indices=indices, guards=guards)

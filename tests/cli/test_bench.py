@@ -52,7 +52,7 @@ def test_a_missing_runtime_is_told_with_the_command_that_installs_it(monkeypatch
     def missing(name):
         raise ImportError(name)
     monkeypatch.setattr(bench_peers.importlib, "import_module", missing)
-    for peer, hint in (("openvino", "pip install openvino"), (f"ai_edge_litert={tmp_path}/m.tflite", "pip install ai-edge-litert")):
+    for peer, hint in (("openvino", "pip install openvino"), (f"litert={tmp_path}/m.tflite", "pip install ai-edge-litert")):
         with pytest.raises(Unsupported, match="is not installed") as caught:
             load_peer(peer, str(tmp_path / "m.tflite"), 1, ["y"])
         assert hint in str(caught.value)
@@ -65,7 +65,7 @@ def test_a_model_that_a_runtime_refuses_is_told(tmp_path):
 
 
 def test_peers_are_imported_only_when_asked():
-    assert {"onnxruntime", "openvino", "ncnn", "MNN", "ai_edge_litert"} == set(PEERS)
+    assert {"onnxruntime", "openvino", "ncnn", "mnn", "litert"} == set(PEERS)
     assert not {"onnxruntime", "openvino", "ncnn", "MNN"} & set(vars(bench_peers))
 
 
@@ -78,7 +78,7 @@ def test_rounds_go_around_all_calls():
 
 
 def test_ratios_are_taken_round_by_round():
-    result = BenchResult("m", "native", 10**6, 1.0, 0, 0, 1, (Row("edgec", (1e-3, 2e-3, 1e-3), 0, 0), Row("x", (2e-3, 2e-3, 3e-3), 0, 0, np.nan)))
+    result = BenchResult("m", "native", 10**6, 1.0, 0, 0, 0, 1, 1e11, (Row("edgec", (1e-3, 2e-3, 1e-3), 0, 0), Row("x", (2e-3, 2e-3, 3e-3), 0, 0, np.nan)))
     assert result.ratio(result.rows[1]) == (2, 1, 3)
     row = result.table().splitlines()[4].split("  ")
     assert "2.00" in row[-5] or "2.00" in " ".join(row) and "1.00 to 3.00" in " ".join(row) and "nan" in row[-1]

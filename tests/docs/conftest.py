@@ -63,7 +63,7 @@ class Page:
     def c(self, code, place):
         compiler = shutil.which("gcc") or pytest.skip("no gcc installed")
         (self.folder / "block.c").write_text(code)
-        command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", "build", "-c", "block.c"]
+        command = [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I", "build", "-c", "block.c"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, f"{place}\n{done.stderr}"
 
@@ -83,7 +83,7 @@ class Page:
         words = shlex.split(line, comments=True)
         if words[0] == "edgec" and not {"|", ">", "&&"} & set(words):
             self.capsys.readouterr()
-            status = main([*words[1:], *(["--cache", str(self.cache)] if words[1] in COMPILING else [])])
+            status = main([*words[1:], *(["--cache", str(self.cache), "--workers", "0"] if words[1] in COMPILING else [])])
             printed = self.capsys.readouterr()
             return status, printed.err + printed.out
         if not shutil.which(words[0]):

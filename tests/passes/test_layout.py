@@ -1,0 +1,127 @@
+"""Which axis of a temporary lies innermost: the one that the kernels around it want for their vectors."""
+
+import numpy as np
+from hypothesis import given, settings
+
+from edgec.compiler import lower
+from edgec.edge_file import read_graph
+from edgec.expr import fresh, read, walk
+from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.passes.fuse import fuse
+from edgec.passes.layout import layout, replace_buffers
+from edgec.program_interpreter import run_program
+from edgec.program_text import print_program
+from edgec.testing import assert_same, programs, random_inputs
+from edgec.types import f32, i64
+
+CHANNELS_LAST = (0, 2, 3, 1)
+
+
+def orders(text: str) -> dict[str, tuple[int, ...]]:
+    """The axis order of every temporary of a graph."""
+    program = layout(fuse(read_graph(text, "test")))
+    return {b.name: b.order or tuple(range(b.rank)) for k in program.steps for b in k.targets if b.kind == "temporary"}
+
+
+def test_convolutions_keep_channels_innermost():
+    found = orders("""graph g(%x: f32[1,16,8,8]) -> (%y) {
+      @w: f32[32,16,3,3]
+      @v: f32[16,32,1,1]
+      %a = Conv(%x, @w) pads=[1,1,1,1] : f32[1,32,8,8]
+      %r = Relu(%a) : f32[1,32,8,8]
+      %y = Conv(%r, @v) : f32[1,16,8,8]
+    }""")
+    assert found == {"r": CHANNELS_LAST}
+
+
+def test_a_depthwise_convolution_between_pointwise_ones_shares_their_order():
+    found = orders("""graph g(%x: f32[1,8,8,8]) -> (%y) {
+      @up: f32[32,8,1,1]
+      @d: f32[32,1,3,3]
+      @down: f32[8,32,1,1]
+      %a = Conv(%x, @up) : f32[1,32,8,8]
+      %b = Conv(%a, @d) group=32 pads=[1,1,1,1] : f32[1,32,8,8]
+      %y = Conv(%b, @down) : f32[1,8,8,8]
+    }""")
+    assert found == {"a": CHANNELS_LAST, "b": CHANNELS_LAST}
+
+
+def test_pools_keep_channels_innermost():
+    found = orders("""graph g(%x: f32[1,8,8,8]) -> (%y) {
+      @w: f32[16,8,1,1]
+      %a = Conv(%x, @w) : f32[1,16,8,8]
+      %p = MaxPool(%a) kernel_shape=[3,3] pads=[1,1,1,1] strides=[2,2] : f32[1,16,4,4]
+      %y = Conv(%p, @v) : f32[1,8,4,4]
+      @v: f32[8,16,1,1]
+    }""".replace("      @v: f32[8,16,1,1]\n", "").replace("      @w", "      @v: f32[8,16,1,1]\n      @w"))
+    assert found == {"a": CHANNELS_LAST, "p": CHANNELS_LAST}
+
+
+def test_elementwise_kernels_pass_on_what_their_neighbours_want():
+    """The sum of two convolutions is read twice more, so it has memory; nobody reduces over it, its neighbours decide."""
+    found = orders("""graph g(%x: f32[1,8,8,8]) -> (%y) {
+      @w: f32[16,8,1,1]
+      @v: f32[16,16,3,3]
+      %a = Conv(%x, @w) : f32[1,16,8,8]
+      %s = Sigmoid(%a) : f32[1,16,8,8]
+      %b = Conv(%s, @v) pads=[1,1,1,1] : f32[1,16,8,8]
+      %t = Add(%b, %s) : f32[1,16,8,8]
+      %u = Tanh(%t) : f32[1,16,8,8]
+      %c = Conv(%u, @v) pads=[1,1,1,1] : f32[1,16,8,8]
+      %y = Add(%c, %t) : f32[1,16,8,8]
+    }""")
+    assert set(found.values()) == {CHANNELS_LAST}
+
+
+def test_a_matrix_product_keeps_columns_innermost():
+    found = orders("""graph g(%x: f32[8,16]) -> (%y) {
+      @w: f32[16,32]
+      @v: f32[32,8]
+      %a = MatMul(%x, @w) : f32[8,32]
+      %y = MatMul(%a, @v) : f32[8,8]
+    }""")
+    assert found == {"a": (0, 1)}
+
+
+def test_inputs_and_outputs_stay_dense_in_the_models_order():
+    program = layout(fuse(read_graph("""graph g(%x: f32[1,16,8,8]) -> (%a, %y) {
+      @w: f32[16,16,1,1]
+      %a = Conv(%x, @w) : f32[1,16,8,8]
+      %y = Conv(%a, @w) : f32[1,16,8,8]
+    }""", "test")))
+    assert all(not b.order for b in (*program.inputs, *program.outputs))
+
+
+def test_a_new_order_reaches_every_mention_of_a_buffer():
+    """Values, store indices and guards: an update may store where other data says."""
+    x, t, place, y = Buffer("x", f32, (2, 3), "input"), Buffer("t", f32, (2, 3), "temporary"), Buffer("i", i64, (2, 3), "input"), Buffer(
+        "y", f32, (2, 3), "output")
+    i, j = fresh("i", 0, 1), fresh("j", 0, 2)
+    first = Kernel("t", (Axis(i, 2), Axis(j, 3)), (Stage("t", (), read(x, (i, j)) * 2.0, t, (i, j)),))
+    last = Kernel("y", (Axis(i, 2), Axis(j, 3)), (Stage("y", (), read(t, (i, j)), y, (i, j), guards=((i, i * 0 + 2),)),))
+    program = Program("p", (x, place), (y,), (first, last))
+    moved = Buffer("t", f32, (2, 3), "temporary", order=(1, 0))
+    other = replace_buffers(program, {t: moved})
+    assert not any(n.data is t for k in other.steps for s in k.stages for n in walk(s.value, *s.indices) if n.op == "read")
+    assert other.steps[0].stages[0].target is moved
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "i": np.zeros((2, 3), np.int64)}
+    assert_same(run_program(other, arrays), run_program(program, arrays))
+
+
+@given(programs())
+@settings(max_examples=25 if settings.default.derandomize else 1000)
+def test_an_order_changes_no_result(program):
+    arrays = random_inputs(program)
+    assert_same(run_program(layout(program), arrays), run_program(program, arrays))
+
+
+def test_layout_is_deterministic():
+    text = """graph g(%x: f32[1,16,8,8]) -> (%y) {
+      @w: f32[16,16,3,3]
+      %a = Conv(%x, @w) pads=[1,1,1,1] : f32[1,16,8,8]
+      %b = Conv(%a, @w) pads=[1,1,1,1] : f32[1,16,8,8]
+      %y = Add(%b, %a) : f32[1,16,8,8]
+    }"""
+    from edgec.backends.target import find
+    texts = {print_program(lower(read_graph(text, "test"), find("x86-64-v3"))) for _ in range(2)}
+    assert len(texts) == 1
