@@ -12,28 +12,29 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 from edgec.backends.llvm_values import Values, mask, suffix, vec
-from edgec.loops import Block, For, If, Let, Loops, Register, Stmt, Store, statements
+from edgec.loops import Block, For, If, Let, Loops, Param, Register, Stmt, Store, statements
 from edgec.types import bool_
 
 NO_UNROLL = "!0 = distinct !{!0, !1, !2}\n!1 = !{!\"llvm.loop.unroll.disable\"}\n!2 = !{!\"llvm.loop.vectorize.enable\", i1 false}\n"
 
 
-def module_text(loops: Loops, target: Any, symbol: str) -> str:
-    """The LLVM module of one kernel, its function named `symbol`."""
-    return _Function(loops, target, symbol).text()
+def module_text(loops: Loops, target: Any, symbol: str, shared: frozenset[Param] = frozenset()) -> str:
+    """The LLVM module of one kernel, its function named `symbol`; parameters in `shared` may be given the same address."""
+    return _Function(loops, target, symbol, shared).text()
 
 
 class _Function(Values):
     """Emits one function: statements and control flow; values come from the base."""
 
-    def __init__(self, loops: Loops, target: Any, symbol: str):
+    def __init__(self, loops: Loops, target: Any, symbol: str, shared: frozenset[Param]):
         super().__init__(target)
-        self.loops, self.symbol = loops, symbol
+        self.loops, self.symbol, self.shared = loops, symbol, shared
 
     # ------------------------------------------------------------------------------------------------------------ text
 
     def text(self) -> str:
-        arguments = [f"ptr noalias {'' if p.writable else 'readonly '}captures(none) %{p.name}" for p in self.loops.params]
+        arguments = [f"ptr {'' if p in self.shared else 'noalias '}{'' if p.writable else 'readonly '}captures(none) %{p.name}"
+                     for p in self.loops.params]
         for n, s in enumerate(self.loops.symbols):  # numbered, so that equal kernels have equal text whatever the model calls a size
             arguments.append(f"{self.pointer} %n{n}")
             self.scopes[0][s] = (f"%n{n}", ())

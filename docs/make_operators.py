@@ -18,6 +18,7 @@ WAYS = {
     "lower": ("formula", "an expression for one element of the result; it fuses with its neighbours"),
     "update": ("update", "stores into a tensor that is there already"),
     "decompose": ("parts", "replaced by simpler operators before anything is compiled"),
+    "recurrence": ("repeated", "the kernels of its body, in a loop around them"),
     "loops": ("loops", "loops of its own"),
     "": ("interpreter", "the interpreter runs it (`edgec run --interpret`, `edgec.interpret`), compiled code cannot"),
 }
@@ -37,8 +38,7 @@ that a model brings along become theirs, and operators of older opsets (7 and up
 of the node. Element types are `f16 bf16 f32 f64`, `i8` to `i64`, `u8` to `u64` and `bool`; where an operator takes fewer, its types are
 checked when the model is read. Arithmetic on 16-bit floats is done in f32 and rounded once an operator.
 
-An `If` whose condition is known when the model is read becomes the branch it takes. `Loop`, `Scan` and an `If` that depends on data run in
-the interpreter only.
+An `If` whose condition is known when the model is read becomes the branch it takes.
 
 {families}
 """
@@ -56,7 +56,8 @@ def family(module: str) -> str:
     """One file's section."""
     name = module.rpartition(".")[2]
     doc = inspect.getdoc(importlib.import_module(module)).split("\n\n")[0].replace("\n", " ")
-    items = [item(domain, cls) for (domain, _), cls in sorted(OPERATORS.items(), key=lambda pair: pair[1].__name__) if cls.__module__ == module]
+    members = sorted((cls.__name__, domain, cls) for (domain, _), cls in OPERATORS.items() if cls.__module__ == module)
+    items = [item(domain, cls) for _, domain, cls in members]
     return "\n".join([f"## {name}", "", filled(f"{doc} ([edgec/ops/{name}.py](../edgec/ops/{name}.py))"), "", *items])
 
 

@@ -67,7 +67,8 @@ def page() -> str:
     return PAGE.format(
         graph_passes=compiler.GRAPH_PASSES.replace(",", " -> "), program_passes=" -> ".join(program),
         graph="\n\n".join(graph_section(registered()[name]) for name in graph), program="\n\n".join(map(module_section, program)),
-        parts="\n".join(part(name) for name in sorted(others, key=lambda name: (name != "tile", name))), rules="\n\n".join(map(rules_of, RULES)))
+        parts="\n".join(part(name) for name in sorted(others, key=lambda name: (name != "tile", name))),
+        rules="\n\n".join(map(rules_of, RULES)))
 
 
 def program_passes() -> list[str]:

@@ -40,9 +40,9 @@ and Winograd add to the size of the weights, as a factor.
 
 ## Instruction rows
 
-A row is an operation of the machine with its meaning. Today `fma`, `floor`, `ceil`, `trunc`, `round_half_even` and `sqrt` rows on f32
-decide what is emitted as an instruction; without a row the operation is written out in portable arithmetic, never as a call into a
-library. The `dot` rows are described and tested, no pass chooses them yet.
+A row is an operation of the machine with its meaning. The rows of `floor`, `ceil`, `trunc`, `round_half_even` and `sqrt` on f32 decide
+what is emitted as an instruction; without one the operation is written out in portable arithmetic, never as a call into a library. The
+`dot` rows are described and tested, no pass chooses them yet.
 
 How a row is tested, on every run of the suite:
 
@@ -60,7 +60,8 @@ def page() -> str:
     """The whole page."""
     machines = [t for module in modules() for t in getattr(module, "TARGETS", ())]
     described = [module for module in modules() if hasattr(module, "TARGETS")]
-    return PAGE.format(machines="\n".join(map(machine, machines)), memories="\n".join(map(memory, machines)), rows="\n\n".join(map(rows, described)))
+    lists = {"machines": "\n".join(map(machine, machines)), "memories": "\n".join(map(memory, machines))}
+    return PAGE.format(**lists, rows="\n\n".join(map(rows, described)))
 
 
 def modules() -> list[ModuleType]:
@@ -69,13 +70,13 @@ def modules() -> list[ModuleType]:
 
 
 def machine(t: Target) -> str:
-    cells = (f"`{t.name}`", t.triple, t.cpu, t.vector_bits or "none", t.registers, f"{t.fma_per_cycle}, {t.fma_latency}" if t.fma else "none",
-             t.scalar_operand)
-    return row(cells)
+    multiply_add = f"{t.fma_per_cycle}, {t.fma_latency}" if t.fma else "none"
+    return row((f"`{t.name}`", t.triple, t.cpu, t.vector_bits or "none", t.registers, multiply_add, t.scalar_operand))
 
 
 def memory(t: Target) -> str:
-    return row((f"`{t.name}`", *map(size, (t.l1_bytes, t.l2_bytes, t.l3_bytes)), "yes" if t.masks else "no", f"{t.max_flash_growth:g}x", how_run(t)))
+    caches = map(size, (t.l1_bytes, t.l2_bytes, t.l3_bytes))
+    return row((f"`{t.name}`", *caches, "yes" if t.masks else "no", f"{t.max_flash_growth:g}x", how_run(t)))
 
 
 def how_run(t: Target) -> str:
@@ -98,8 +99,8 @@ def size(count: int) -> str:
 def rows(module: ModuleType) -> str:
     """The table of one architecture's rows."""
     title = inspect.getdoc(module).split("\n")[0].removesuffix(".")
-    lines = [f"### {module.__name__.rpartition('.')[2]}", "", *textwrap.wrap(f"{title}.", 138), "", row(("instruction", "meaning", "needs", "tested")),
-             "|---|---|---|---|"]
+    head = [row(("instruction", "meaning", "needs", "tested")), "|---|---|---|---|"]
+    lines = [f"### {module.__name__.rpartition('.')[2]}", "", *textwrap.wrap(f"{title}.", 138), "", *head]
     return "\n".join([*lines, *(instruction(each, module.TARGETS) for each in module.INSTRUCTIONS)])
 
 

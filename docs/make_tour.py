@@ -53,8 +53,8 @@ One line is one operator, `%` is a value with its type, `@` a large constant tha
 $optimised
 ```
 
-[The graph passes](passes.md) folded each batch normalisation into the weights before it (`.scaled`), so two operators of three are left
-of the first layers. Values kept the names the model gave them.
+[The graph passes](passes.md) folded each batch normalisation into the weights before it (`.scaled`) and made a Reshape of the Flatten.
+Values kept the names the model gave them.
 
 ## 3. What each element is
 
@@ -69,7 +69,7 @@ A kernel is a formula for one element of its result, and the axes the formula is
 * The operators of the first layer are one kernel: reading an operand is calling it, so convolution, bias and Relu are one expression.
 * Padding is no operation. `inside(i < n; value; fill)` is a read that has a value outside the tensor.
 * `order 0, 2, 3, 1` is the layout of a buffer: channels lie innermost. The formula says `[0, i0, i1, i2]` all the same.
-* `softmax` has stages: its maximum and its sum are computed once, its exponentials once each, in scratch memory that lives inside one
+* The softmax (`probabilities`) has stages: its maximum and its sum are computed once, its exponentials once each, in scratch memory that lives inside one
   point of the kernel's outer axes (here there are none).
 * The third convolution has become Winograd's: $winograd stages in one kernel, of which the matrix product is shown. Its three parts are
   described in [schedules](schedules.md#winograd).
@@ -84,13 +84,15 @@ $loops
 ```
 
 One row of the image at a time, $rows columns by eight channels in registers: $rows accumulators, each a vector of channels, since channels
-lie innermost. The weights come from a table, a parameter of its own, in the order in which they are read: `[8i1 + ... : 8]` is always the
-next eight numbers. The columns at the border simply leave out the taps that fall outside, and the rows at the border have a shorter loop
-(`max(0, 1 - i0)`): no test is left in the inner loop, and nobody has padded anything.
+lie innermost. The weights come from a table, a parameter of its own, in the order in which they are read: `p4[... : 8]` is always the next
+eight numbers. The columns at the border simply leave out the taps that fall outside, and the rows at the border have a shorter loop
+(`max(0, -i0 + 1)`): no test is left in the inner loop, and nobody has padded anything.
 
 ## 5. LLVM
 
-`edgec compile $model --target $target --emit llvm,asm`. The module of the first kernel, as LLVM is given it, to the first multiply-add:
+`edgec compile $model --target $target --emit llvm,asm`
+
+The module of the first kernel, as LLVM is given it, to the first multiply-add:
 
 ```llvm
 $llvm
@@ -127,9 +129,11 @@ def page() -> str:
     artifact = emit(texts.program, target, "digits", workers=0)
     loops = print_loops(tiled.loops)
     return PAGE.substitute(
-        model=MODEL, target=TARGET, loaded=fit(print_graph(graph)[0]), optimised=fit(texts.graph[0]), kernels=fit(shortened(texts.kernels[0])),
-        winograd=len(texts.program.steps[2].stages), loops=fit(loops), rows=loops.count("= splat"), llvm=fit(first_fma(module)), asm=asm,
-        fmas=asm.count("vfmadd"), loads=asm.count("vmovups"), broadcasts=asm.count("vbroadcastss"), header=excerpt(header(artifact.interface)))
+        model=MODEL, target=TARGET, loaded=fit(print_graph(graph)[0]), optimised=fit(texts.graph[0]),
+        kernels=fit(shortened(texts.kernels[0])), winograd=len(texts.program.steps[2].stages), loops=fit(loops),
+        rows=loops.count("= splat"), llvm=fit(first_fma(module)),
+        asm=asm, fmas=asm.count("vfmadd"), loads=asm.count("vmovups"), broadcasts=asm.count("vbroadcastss"),
+        header=excerpt(header(artifact.interface)))
 
 
 MODEL_PATH = Path(__file__).resolve().parents[1] / MODEL
@@ -141,7 +145,7 @@ def fit(text: str) -> str:
     lines = []
     for line in text.strip("\n").split("\n"):
         indent = " " * (len(line) - len(line.lstrip()))
-        lines += textwrap.wrap(line, WIDTH, subsequent_indent=indent + "        ", break_long_words=False, break_on_hyphens=False) or [""]
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent=f"{indent}        ", break_long_words=False, break_on_hyphens=False) or [""]
     return "\n".join(lines)
 
 

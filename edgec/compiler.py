@@ -27,7 +27,7 @@ from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
 from edgec.backends.target import Target, find
 from edgec.backends.workers import compile_modules
-from edgec.errors import Unsupported
+from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr
 from edgec.graph import Graph
 from edgec.kernel import Axis, Buffer, Program
@@ -55,6 +55,8 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
+    if prefix and c_prefix(prefix) != prefix:
+        raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
     program = lower(optimise_graph(graph, machine, passes=passes), machine)
     return emit(program, machine, prefix or _prefix(model, graph), optimize, keep, workers=workers, cache=cache, progress=progress)
 
@@ -85,7 +87,7 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
     calls = []
     for one in tiled:
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
-        calls.append(CallStep(_symbol(one, target, texts), places, tuple(names[s] for s in one.loops.symbols)))
+        calls.append(CallStep(_symbol(one, places, target, texts), places, tuple(names[s] for s in one.loops.symbols)))
     steps = _repeated(list(zip((k.repeat for k in program.steps), calls)), names)
     objects = list(compile_modules(texts, target, optimize, keep, workers=workers, cache=cache, progress=progress).values())
     interface = _interface(program, prefix, blob, objects)
@@ -115,9 +117,10 @@ def _repeated(calls: list[tuple[tuple[Axis, ...], CallStep]], names: Mapping[Exp
     return tuple(steps)
 
 
-def _symbol(one: Tiled, target: Target, texts: dict[str, str]) -> str:
-    """The symbol of a kernel's code: equal code is one function."""
-    text = module_text(one.loops, target, "KERNEL")
+def _symbol(one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str]) -> str:
+    """The symbol of a kernel's code: equal code is one function. A result in the place of an operand is the one case of shared memory."""
+    shared = frozenset(p for p, place in zip(one.loops.params, places) if list(places).count(place) > 1)
+    text = module_text(one.loops, target, "KERNEL", shared)
     symbol = "edgec_" + hashlib.sha256(text.encode()).hexdigest()[:16]
     texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
     return symbol

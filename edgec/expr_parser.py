@@ -12,7 +12,7 @@ import re
 from typing import Any, Callable, Mapping
 
 from edgec.errors import ModelError
-from edgec.expr import Combine, Expr, argument, binary, const, make, read, reduce, select, var
+from edgec.expr import UNBOUNDED, Combine, Expr, argument, binary, const, make, read, reduce, select, var
 from edgec.expr_text import call_dtype
 from edgec.loops import Param, Register, get, iota, load
 from edgec.types import DTYPES, DType, bool_, index
@@ -336,7 +336,6 @@ class ExprParser:
 
 def parse_declarations(tokens: Tokens, make_variable: Callable[[str, int, int], Expr] = var) -> dict[str, Expr]:
     """`i<8, n in 1..16, m` to the end of the line: the variables by name."""
-    from edgec.expr import UNBOUNDED
     found: dict[str, Expr] = {}
     while tokens.kind:
         if found:

@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from edgec.expr import BINARY, COMPARE, UNARY, UNBOUNDED, Combine, Expr, ReduceParts, inside_pairs, walk
 from edgec.expr_order import CanonicalOrder
+from edgec.types import bool_
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
@@ -168,7 +169,6 @@ def implied_dtype(node: Expr) -> Any:
 
 def call_dtype(op: str, args: Sequence[Expr]) -> Any:
     """The usual type of a function's result: bool for tests, the chosen values' for select, else the first operand's."""
-    from edgec.types import bool_
     return bool_ if op in BOOLEAN else args[1].dtype if op == "select" else args[0].dtype
 
 

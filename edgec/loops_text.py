@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any, Sequence
 
-from edgec.expr import Expr, as_expr
+from edgec.expr import Expr, as_expr, walk
 from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix
 from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Register, Stmt, Store, children, expressions, statements
 from edgec.program_text import numbered, unique_names
@@ -112,7 +112,6 @@ def _roots(statement: Stmt) -> tuple[Expr, ...]:
 
 def _registers(loops: Loops) -> list[Register]:
     """Every register in order of appearance, assigned or not."""
-    from edgec.expr import walk
     found: dict[Register, None] = {}
     for statement in statements(loops.body):
         found.update((node.data, None) for node in walk(*_roots(statement)) if node.op == "get")

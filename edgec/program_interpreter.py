@@ -136,11 +136,17 @@ class _Runner:
         """For each outer axis, whether points that differ in it alone may touch one element that some stage stores."""
         stores = [(s.target, s.indices) for s in self.kernel.stages if s.target not in self.private]
         reads = [(node.data, node.args) for node in buffer_reads(self.kernel) if node.data not in self.private]
-        pairs = [(a, b) for n, a in enumerate(stores) for b in (*reads, *stores[n + 1:]) if self.overlap(a[0], b[0])]
+        pairs = [(a, b) for n, a in enumerate(stores) for b in (*reads, *stores[n + 1:])
+                 if self.overlap(a[0], b[0]) and not self.apart(a, b)]
         return [not all(_keeps_apart(axis, a, b) for a, b in pairs) for axis in self.outer]
 
     def overlap(self, a: Buffer, b: Buffer) -> bool:
         return a is b or a.root is b.root and np.shares_memory(self.memory.array(a), self.memory.array(b))
+
+    def apart(self, a: "Access", b: "Access") -> bool:
+        """Whether two accesses to one buffer differ at a place of the index that is a number during this run of the kernel."""
+        fixed = [(i, j) for i, j in zip(a[1], b[1]) if a[0] is b[0] and i.free | j.free <= self.symbols.keys()]
+        return any(self.memory.number(i) != self.memory.number(j) for i, j in fixed)
 
     def run(self, box: tuple[tuple[int, int], ...]) -> None:
         self.starts = tuple(start for start, _ in box)

@@ -26,6 +26,8 @@ from edgec.types import f32, index
 
 POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2), 6: (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))}
 STREAM = 6.0  # bytes of weights per cycle that a working set beyond L2 delivers
+START = 3000.0  # cycles by which three loop nests and their ragged ends cost more than one
+WORTH = 0.8  # the share of the direct cost below which three stages, their scratch and the larger weights are worth it
 
 
 def winograd(program: Program, target: Any, *, sizes: tuple[int, ...] = (2, 4)) -> Program:
@@ -109,7 +111,7 @@ def _best(kernel: Kernel, target: Any, sizes: tuple[int, ...]) -> Kernel:
     direct = _direct_cycles(found, target)
     costs = {m: _cycles(found, m, target) for m in sizes}
     best = min(costs, key=costs.__getitem__)
-    return _rewrite(found, best, target) if costs[best] < 0.85 * direct else kernel
+    return _rewrite(found, best, target) if costs[best] < WORTH * direct else kernel
 
 
 def _direct_cycles(c: Convolution, target: Any) -> float:
@@ -124,7 +126,7 @@ def _cycles(c: Convolution, m: int, target: Any) -> float:
     products = tiles * alpha ** 2 * c.channel[1] * c.out.extent / _speed(target)
     vectors = -(-c.channel[1] // lanes) + -(-c.out.extent // lanes)
     transforms = tiles * vectors * alpha ** 2 * (3 + alpha / 2)
-    return products + transforms + alpha ** 2 * c.channel[1] * c.out.extent * 4 / _stream(c, alpha ** 2, target)
+    return START + products + transforms + alpha ** 2 * c.channel[1] * c.out.extent * 4 / _stream(c, alpha ** 2, target)
 
 
 def _speed(target: Any) -> float:

@@ -11,7 +11,7 @@ from edgec.loops_verifier import loops_errors, verify_loops
 from edgec.types import f32, i32, index
 
 X, Y, N = Param("x", f32, 32), Param("y", f32, 32, writable=True), var("n", 1, 8)
-I, ACC, WIDE = fresh("i", 0, 7), Register("acc", f32), Register("wide", f32, 8)
+ROW, ACC, WIDE = fresh("i", 0, 7), Register("acc", f32), Register("wide", f32, 8)
 ZERO, EIGHT, ONE = const(0, index), const(8, index), const(1, f32)
 V8, V4 = load(X, 0, 8), load(X, 0, 4)
 
@@ -21,18 +21,19 @@ def messages(*body, params=(X, Y)):
 
 
 def test_good_loops_pass():
-    body = (Let(WIDE, splat(ONE, 8)), For(I, ZERO, N, 1, (Let(ACC, load(X, I)), Store(Y, I, get(ACC)), Store(Y, ZERO, get(WIDE) * ONE, 5))),
+    body = (Let(WIDE, splat(ONE, 8)),
+            For(ROW, ZERO, N, 1, (Let(ACC, load(X, ROW)), Store(Y, ROW, get(ACC)), Store(Y, ZERO, get(WIDE) * ONE, 5))),
             Let(WIDE, ONE), If(N < 3, (Store(Y, N, ONE),)))
     verify_loops(Loops("l", (X, Y), (N,), body))
 
 
 @pytest.mark.parametrize("body, message", [
-    ((Store(Y, I, ONE),), "is not defined here"),
-    ((For(I, ZERO, EIGHT, 1, ()), Store(Y, I, ONE)), "is not defined here"),
-    ((For(I, ZERO, EIGHT, 1, (For(I, ZERO, EIGHT, 1, ()),)),), "already in use around the loop"),
-    ((For(I, ZERO, EIGHT, 0, ()),), "the step of"),
-    ((For(I, ZERO, ONE, 1, ()),), "is no single index"),
-    ((For(I, ZERO, iota(4) + 1, 1, ()),), "is no single index"),
+    ((Store(Y, ROW, ONE),), "is not defined here"),
+    ((For(ROW, ZERO, EIGHT, 1, ()), Store(Y, ROW, ONE)), "is not defined here"),
+    ((For(ROW, ZERO, EIGHT, 1, (For(ROW, ZERO, EIGHT, 1, ()),)),), "already in use around the loop"),
+    ((For(ROW, ZERO, EIGHT, 0, ()),), "the step of"),
+    ((For(ROW, ZERO, ONE, 1, ()),), "is no single index"),
+    ((For(ROW, ZERO, iota(4) + 1, 1, ()),), "is no single index"),
     ((Store(X, ZERO, ONE),), "store to x, which is not writable"),
     ((Store(Param("z", f32, 4, True), ZERO, ONE),), "z is no parameter"),
     ((Store(Y, ZERO, load(Param("z", f32, 4), 0)),), "z is no parameter"),
@@ -46,7 +47,7 @@ def test_good_loops_pass():
     ((Store(Y, ZERO, vector([V4, V4])),), "a part of a vector is a vector"),
     ((Store(Y, ZERO, make("splat", (V4,), f32, 8, lanes=8)),), "what is splatted is a vector"),
     ((Store(Y, ZERO, get(ACC)),), "register acc is read before it is assigned"),
-    ((For(I, ZERO, N - 1, 1, (Let(ACC, ONE),)), Store(Y, ZERO, get(ACC))), "register acc is read before it is assigned"),
+    ((For(ROW, ZERO, N - 1, 1, (Let(ACC, ONE),)), Store(Y, ZERO, get(ACC))), "register acc is read before it is assigned"),
     ((If(N < 3, (Let(ACC, ONE),)), Store(Y, ZERO, get(ACC))), "register acc is read before it is assigned"),
     ((Let(ACC, V8),), "8 lanes are assigned to register acc of 1"),
     ((Let(WIDE, V4),), "4 lanes are assigned to register wide of 8"),
@@ -65,7 +66,7 @@ def test_each_violation_is_found(body, message):
 
 def test_registers_assigned_on_every_path_are_assigned():
     both = If(N < 3, (Let(ACC, ONE),), (Let(ACC, load(X, 1)),))
-    always = For(I, ZERO, N, 1, (Let(WIDE, V8),))
+    always = For(ROW, ZERO, N, 1, (Let(WIDE, V8),))
     assert messages(both, always, Store(Y, ZERO, get(ACC)), Store(Y, ZERO, get(WIDE))) == []
 
 
@@ -76,7 +77,7 @@ def test_parameters_need_different_names_and_sizes_of_symbols():
 
 
 def test_all_problems_are_reported_once():
-    bad = Store(X, I, get(ACC))
+    bad = Store(X, ROW, get(ACC))
     with pytest.raises(Internal) as caught:
         verify_loops(Loops("l", (X, Y), (), (bad, bad)))
     text = str(caught.value)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from edgec.errors import Internal, ModelError
-from edgec.expr import binary, cast, const, fresh, inside, maximum, read, reduce_over, sum_over, var
+from edgec.expr import binary, cast, const, fresh, inside, read, reduce_over, sum_over, var
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.liveness import liveness
 from edgec.program_interpreter import _Runner, run_buffers, run_memory, run_program
@@ -167,6 +167,17 @@ def test_repeats_run_their_kernels_in_turn():
     np.testing.assert_array_equal(run_program(program, arrays)["y"], [[0, 0], [2, 4], [4, 8]])
     apart = Program("p", (x,), (y,), (start, replace(double, repeat=(t,)), replace(keep, repeat=(t, u))))
     np.testing.assert_array_equal(run_program(apart, arrays)["y"], [[0, 0], [2, 2], [4, 4]])
+
+
+def test_halves_of_a_state_need_no_order():
+    state, t, i = Buffer("state", f32, (2, 4), "temporary"), axis(3, "t"), axis(4)
+    value = reduce_over([4], "add", lambda r: read(state, (t.var % 2, r)))
+    kernel = Kernel("k", (i,), (Stage("s", (), value, state, ((t.var + 1) % 2, i.var)),), repeat=(t,))
+    memory = Memory(Program("p", (), (), (kernel,)), {})
+    memory.bind(t.var, 1)
+    assert _Runner(kernel, memory).sequential() == [False]
+    same = replace(kernel, stages=(replace(kernel.stages[0], indices=(t.var % 2, i.var)),))
+    assert _Runner(same, memory).sequential() == [True]
 
 
 def test_scratch_is_used_again_at_every_outer_point():

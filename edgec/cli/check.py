@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = find(arguments.target)
     graph = optimise_graph(load_model(arguments), target, passes=arguments.passes)
     raise_all([Unsupported(f"{type(op).__name__} runs in the interpreter only", loc=op.loc) for op in graph.ops
-               if not isinstance(op, (Input, Constant)) and not any(hasattr(op, way) for way in ("lower", "update", "loops"))])
+               if not isinstance(op, (Input, Constant)) and not any(hasattr(op, way) for way in ("lower", "update", "recurrence", "loops"))])
     program = lower(graph, target)
     print(f"{arguments.model}: {len(program.steps)} kernels, {program.arena_bytes:,} bytes of arena")
     return 0

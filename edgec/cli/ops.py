@@ -11,7 +11,7 @@ from edgec.cli.text_table import text_table
 
 name, help = "ops", "list the operators edgec knows"
 
-WAYS = (("lower", "index formula"), ("update", "update"), ("decompose", "simpler operators"), ("loops", "loops"))
+WAYS = (("lower", "index formula"), ("update", "update"), ("decompose", "simpler operators"), ("recurrence", "repeated kernels"), ("loops", "loops"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

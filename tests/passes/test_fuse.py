@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from edgec.edge_file import read_graph
+from edgec.errors import Unsupported
 from edgec.expr import walk
-from edgec.graph import Graph, constant, graph_input
+from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.ops.activation import Sigmoid
 from edgec.ops.arithmetic import Add, Mul
@@ -264,16 +265,16 @@ def test_ten_thousand_operators_take_seconds():
     np.testing.assert_array_equal(run_program(program, {"x": np.ones(6, np.float32)})["y"], np.ones(6, np.float32))
 
 
-def test_what_cannot_be_compiled_is_said():
-    from edgec.errors import Unsupported
-    from edgec.ops import OPERATORS
-    from edgec.graph import Op
-    class Opaque(Op):
-        """An operator that only numpy can compute."""
-        x: object = None
+class Opaque(Op):
+    """An operator that only numpy can compute."""
 
-        def infer(self):
-            return TensorType(f32, (2,))
-    assert OPERATORS
+    x: Value
+
+    def infer(self):
+        return self.x.type
+
+
+def test_what_cannot_be_compiled_is_said():
+    x = graph_input("x", TensorType(f32, (4,)))
     with pytest.raises(Unsupported, match="Opaque cannot be compiled"):
-        fuse(Graph((), (Opaque(x=1).output,), ("y",)))
+        fuse(Graph((x,), (Opaque(x).output,), ("y",)))

@@ -79,7 +79,7 @@ def test_a_concatenation_is_cut():
 @pytest.mark.parametrize("condition, pieces", [
     (lambda i: i < 4, 2), (lambda i: i * 2 <= 7, 2), (lambda i: i // 4 < 1, 2), (lambda i: i < 1, 2), (lambda i: as_expr(3, index) < i, 2),
     (lambda i: (i % 2) < 1, 1), (lambda i: ((i + 1) % 3) < 2, 1),
-], ids=str)
+])
 def test_a_choice_is_cut_where_it_changes_once(condition, pieces):
     """One that changes several times (every other element) stays a choice."""
     x, z = tensor("x", 8), tensor("z", 8)
