@@ -41,7 +41,7 @@ options. Your own run beside them: [write a pass](write-a-pass.md).
 
 ## Program passes
 
-From graph to kernels, then from program to program; the order is that of `edgec.compiler.lower`.
+From graph to kernels, then from program to program; the order, with its reasons, is `PROGRAM_PASSES` in [edgec/compiler.py](../edgec/compiler.py).
 
 {program}
 
@@ -72,9 +72,8 @@ def page() -> str:
 
 
 def program_passes() -> list[str]:
-    """The functions of edgec.passes that `lower` calls, in the order of their first use."""
-    used = compiler.lower.__code__.co_names
-    return [name for name in used if getattr(getattr(compiler, name, None), "__module__", "").startswith("edgec.passes.")]
+    """The program passes in the order in which they run."""
+    return [step.__name__ for step, _ in compiler.PROGRAM_PASSES]
 
 
 def module_names() -> list[str]:

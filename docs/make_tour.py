@@ -18,6 +18,7 @@ from edgec.backends.target import find
 from edgec.compiled_texts import compiled_texts
 from edgec.compiler import emit
 from edgec.graph_text import print_graph
+from edgec.kernel import Kernel
 from edgec.loops_text import print_loops
 from edgec.passes.tile import tile
 
@@ -69,11 +70,9 @@ A kernel is a formula for one element of its result, and the axes the formula is
 * The operators of the first layer are one kernel: reading an operand is calling it, so convolution, bias and Relu are one expression.
 * Padding is no operation. `inside(i < n; value; fill)` is a read that has a value outside the tensor.
 * `order 0, 2, 3, 1` is the layout of a buffer: channels lie innermost. The formula says `[0, i0, i1, i2]` all the same.
-* The softmax (`probabilities`) has stages: its maximum and its sum are computed once, its exponentials once each, in scratch memory that lives inside one
-  point of the kernel's outer axes (here there are none).
-* The third convolution has become Winograd's: $winograd stages in one kernel, of which the matrix product is shown. Its three parts are
-  described in [schedules](schedules.md#winograd).
-* `at 0` is an offset in the arena. Buffers that are never alive together share bytes.
+* The softmax (`probabilities`) has stages: its maximum and its sum are computed once, its exponentials once each, in scratch memory that
+  lives inside one point of the kernel's outer axes (here there are none).
+$winograd* `at 0` is an offset in the arena. Buffers that are never alive together share bytes.
 
 ## 4. What the machine does
 
@@ -119,6 +118,13 @@ How it is called is in [embedding](embedding.md).
 """)
 
 
+WINOGRAD = """\
+* The third convolution has become Winograd's: {stages} stages in one kernel, of which the matrix product is shown. Its three parts are
+  described in [schedules](schedules.md#winograd).
+"""
+MODEL_PATH = Path(__file__).resolve().parents[1] / MODEL
+
+
 def page() -> str:
     """The whole page."""
     graph, target = edgec.load(MODEL_PATH), find(TARGET)
@@ -130,13 +136,10 @@ def page() -> str:
     loops = print_loops(tiled.loops)
     return PAGE.substitute(
         model=MODEL, target=TARGET, loaded=fit(print_graph(graph)[0]), optimised=fit(texts.graph[0]),
-        kernels=fit(shortened(texts.kernels[0])), winograd=len(texts.program.steps[2].stages), loops=fit(loops),
+        kernels=fit(shortened(texts.kernels[0])), winograd=winograd(texts.program.steps[2]), loops=fit(loops),
         rows=loops.count("= splat"), llvm=fit(first_fma(module)),
         asm=asm, fmas=asm.count("vfmadd"), loads=asm.count("vmovups"), broadcasts=asm.count("vbroadcastss"),
         header=excerpt(header(artifact.interface)))
-
-
-MODEL_PATH = Path(__file__).resolve().parents[1] / MODEL
 
 
 def fit(text: str) -> str:
@@ -154,11 +157,16 @@ def shortened(text: str) -> str:
     lines = []
     for part in text.split("\n\n"):
         kept = part.split("\n")
-        if "Conv_output_0.v" in kept[-1] or "Conv_output_0.m" in part and part.startswith("kernel"):
+        if part.startswith("kernel") and len(kept) > 40:
             product = next(line for line in kept if "add_over" in line)
             kept = [kept[0], f"  ...  ({kept.index(product) - 1} lines)", product, f"  ...  ({len(kept) - kept.index(product) - 1} lines)"]
         lines.append("\n".join(kept))
     return "\n\n".join(lines)
+
+
+def winograd(kernel: Kernel) -> str:
+    """A line about the third convolution, where the compiler has rewritten it."""
+    return WINOGRAD.format(stages=len(kernel.stages)) if len(kernel.stages) > 1 else ""
 
 
 def first_fma(module: str) -> str:

@@ -41,7 +41,9 @@ def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     with zipfile.ZipFile(stream, "w") as file:
         for name, array in arrays.items():
             with file.open(zipfile.ZipInfo(name + ".npy", EPOCH), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array.view(np.uint16) if array.dtype == bf16.numpy else np.asarray(array), allow_pickle=False)
+                np.lib.format.write_array(
+                    member, array.view(np.uint16) if array.dtype == bf16.numpy else np.asarray(array), allow_pickle=False
+                )
     return stream.getvalue()
 
 

@@ -29,10 +29,11 @@ class CompiledTexts:
 
     optimised: Graph
     target: Target
+    without: tuple[str, ...] = ()
 
     @cached_property
     def program(self) -> Program:
-        return lower(self.optimised, self.target)
+        return lower(self.optimised, self.target, without=self.without)
 
     @cached_property
     def graph(self) -> Text:
@@ -50,6 +51,6 @@ class CompiledTexts:
         return "\n".join(print_loops(tile(kernel, self.target).loops) for kernel in self.program.steps), {}
 
 
-def compiled_texts(graph: Graph, target: Target, passes: Sequence[Any] = ()) -> CompiledTexts:
+def compiled_texts(graph: Graph, target: Target, passes: Sequence[Any] = (), without: Sequence[str] = ()) -> CompiledTexts:
     """The texts of a graph as it is compiled for a target."""
-    return CompiledTexts(optimise_graph(graph, target, passes=passes), target)
+    return CompiledTexts(optimise_graph(graph, target, passes=passes), target, tuple(without))

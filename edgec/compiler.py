@@ -1,7 +1,7 @@
 """compile(model, target) -> Artifact: the whole data flow, top to bottom.
 
     graph    = load -> graph passes             what the model says
-    program  = fuse -> stages -> layout -> views -> liveness      what each element is, and where it lies
+    program  = fuse -> layout -> views -> stages -> winograd -> liveness      what each element is, and where it lies
     loops    = tile(kernel) for every kernel    what the machine does
     artifact = LLVM -> object, joined with the weights
 """
@@ -41,23 +41,36 @@ from edgec.passes.views import views
 from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 
+# Graph passes in order: constants first, so that rules see numbers; again after decompose, which leaves new constants and identities.
 GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
+
+# Program passes in order, each with the reason it stands where it does.
+PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
+    (fuse, "from here on there are no operators, only kernels over buffers"),
+    (layout, "strides must be known before anything looks at unit steps or shares memory"),
+    (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
+    (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
+    (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
+    (liveness, "places in the arena come last, when all buffers and scratch are known"),
+)
+OPTIONAL = frozenset({"views", "stages", "winograd"})
 WEIGHT_ALIGN = 64
 
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
-            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), keep: Sequence[str] = (),
+            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (), keep: Sequence[str] = (),
             workers: int | None = None, cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
-    s; `passes` are files with custom passes; `keep` holds "llvm" and "asm" to keep those texts. Raises CompileError.
+    s; `passes` are files with custom passes, `without` names optional program passes (views, stages, winograd) to leave out; `keep` holds
+    "llvm" and "asm" to keep those texts; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
     if prefix and c_prefix(prefix) != prefix:
         raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
-    program = lower(optimise_graph(graph, machine, passes=passes), machine)
+    program = lower(optimise_graph(graph, machine, passes=passes), machine, without=without)
     return emit(program, machine, prefix or _prefix(model, graph), optimize, keep, workers=workers, cache=cache, progress=progress)
 
 
@@ -67,12 +80,16 @@ def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, pa
     return run_pipeline(graph, insert_passes(parse_pipeline(text, registered()), custom), target)
 
 
-def lower(graph: Graph, target: Target) -> Program:
-    """The program of a graph, with layouts and arena offsets."""
-    program = fuse(graph, target)
-    for step in (layout, views, stages, winograd):
-        program = step(program, target)
-    return liveness(program)
+def lower(graph: Graph, target: Target, *, without: Sequence[str] = ()) -> Program:
+    """The program of a graph, with layouts and arena offsets; `without` names passes of OPTIONAL to leave out."""
+    unknown = set(without) - OPTIONAL
+    if unknown:
+        raise ModelError(f"cannot leave out {', '.join(sorted(unknown))}", hint=f"optional passes are {', '.join(sorted(OPTIONAL))}")
+    found: Any = graph
+    for step, _ in PROGRAM_PASSES:
+        if step.__name__ not in without:
+            found = step(found) if step is liveness else step(found, target)
+    return found
 
 
 def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), *, workers: int | None = None,

@@ -54,11 +54,11 @@ class Verdict:
 
 
 def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Target = "native", tolerance: float | None = None,
-           passes: Sequence[str] = (), optimize: str = "3", **options: Any) -> Verdict:
+           passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", **options: Any) -> Verdict:
     """Compile and run a graph on inputs by name, and compare with the interpreter. CompileError as `compile` and `interpret` raise it."""
     machine = target if isinstance(target, Target) else find(target)
     expected = interpret(graph, inputs)
-    program = lower(optimise_graph(graph, machine, passes=passes), machine)
+    program = lower(optimise_graph(graph, machine, passes=passes), machine, without=without)
 
     def build(each: Program) -> Artifact:
         return emit(each, machine, "model", optimize, **options)

@@ -149,10 +149,11 @@ class _Tiler:
         return body
 
     def _row_tile(self, nest: Nest, columns: list[Point], part: RowTile, row: Axis) -> list[Stmt]:
-        first = part.start if part.static else fresh("u", 0, row.max_extent - part.rows)
+        start, stop = as_expr(part.start, index), as_expr(part.stop, index)
+        first = start if part.static else fresh("u", start.lo, max(start.lo, stop.hi - part.rows))  # the interval tells borders from the interior
         points = [c.bind({row.var: first + r}) for r in range(part.rows) for c in columns]
         body = self._tile(nest, points)
-        return body if part.static else [For(first, as_expr(part.start, index), as_expr(part.stop, index), part.rows, tuple(body))]
+        return body if part.static else [For(first, start, stop, part.rows, tuple(body))]
 
     # ------------------------------------------------------------------------------------------------------ one register tile
 

@@ -111,7 +111,7 @@ def _best(kernel: Kernel, target: Any, sizes: tuple[int, ...]) -> Kernel:
     direct = _direct_cycles(found, target)
     costs = {m: _cycles(found, m, target) for m in sizes}
     best = min(costs, key=costs.__getitem__)
-    return _rewrite(found, best, target) if costs[best] < WORTH * direct else kernel
+    return rewrite(found, best, target) if costs[best] < WORTH * direct else kernel
 
 
 def _direct_cycles(c: Convolution, target: Any) -> float:
@@ -142,7 +142,8 @@ def _stream(c: Convolution, factor: int, target: Any) -> float:
 
 # ------------------------------------------------------------------------------------------------------------------ rewrite
 
-def _rewrite(c: Convolution, m: int, target: Any) -> Kernel:
+def rewrite(c: Convolution, m: int, target: Any) -> Kernel:
+    """The convolution's kernel in the form F(m, r), its block of tiles sized for the target's L2 cache."""
     return _Rewrite(c, m, target).kernel()
 
 

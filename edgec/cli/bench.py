@@ -27,8 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension")
     add_compile_arguments(parser)
-    parser.add_argument("--against", default="onnxruntime", metavar="NAME[=FILE],...",
-                        help="onnxruntime, openvino, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none")
+    parser.add_argument(
+        "--against",
+        default="onnxruntime",
+        metavar="NAME[=FILE],...",
+        help="onnxruntime, openvino, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none",
+    )
     parser.add_argument("--rounds", type=_positive, default=9, metavar="N", help="rounds around all runners (default: 9)")
     parser.add_argument("--round-seconds", type=float, default=0.2, metavar="S", help="how long each is called in a round (default: 0.2)")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of each peer (default: 1)")
@@ -41,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edgec.backends.artifact import write_files
     from edgec.bench import bench
     from edgec.onnx_reader import load
+
     models = arguments.models or [model for model in DEFAULT_MODELS if Path(model).is_file()]
     if not models:
         raise ModelError("no model given", hint="edgec bench model.onnx")
@@ -49,8 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
     for model in models:
         inputs = input_arrays(load(model, **model_options(arguments)), arguments.inputs) if arguments.inputs else None
         with delayed_progress(f"timing {model}"):
-            results.append(bench(model, peers, rounds=arguments.rounds, threads=arguments.threads, memory=not arguments.no_memory, inputs=inputs,
-                                 round_seconds=arguments.round_seconds, **model_options(arguments), **compile_options(arguments)))
+            results.append(
+                bench(
+                    model,
+                    peers,
+                    rounds=arguments.rounds,
+                    threads=arguments.threads,
+                    memory=not arguments.no_memory,
+                    inputs=inputs,
+                    round_seconds=arguments.round_seconds,
+                    **model_options(arguments),
+                    **compile_options(arguments),
+                )
+            )
         print(results[-1].table(), end="\n\n" if model != models[-1] else "\n")
     if arguments.json:
         write_files({arguments.json: (json.dumps([r.facts() for r in results], indent=2) + "\n").encode()})

@@ -26,8 +26,9 @@ DEFAULT = "obj,header,json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_compile_arguments(parser)
-    parser.add_argument("--emit", default=DEFAULT, metavar="KIND,...",
-                        help=f"what to write: {', '.join((*ARTIFACT, *TEXTS))} (default: {DEFAULT})")
+    parser.add_argument(
+        "--emit", default=DEFAULT, metavar="KIND,...", help=f"what to write: {', '.join((*ARTIFACT, *TEXTS))} (default: {DEFAULT})"
+    )
     parser.add_argument("--prefix", metavar="NAME", help="of every C name (default: from the name of the model)")
     parser.add_argument("-o", "--output", type=Path, default=Path("."), metavar="FOLDER", help="where to write (default: here)")
 
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from edgec.backends.artifact import SUFFIXES, write_files
     from edgec.compiler import compile
+
     kinds = _kinds(arguments.emit)
     graph, options = load_model(arguments), compile_options(arguments)
     keep = tuple(kind for kind in ("llvm", "asm") if kind in kinds)
@@ -42,11 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     with delayed_progress(f"compiling {arguments.model}") as report:
         artifact = compile(graph, prefix=stem, keep=keep, progress=report, **options)
         contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
-        contents |= _texts(graph, artifact.target, stem, kinds, options["passes"])
+        contents |= _texts(graph, artifact.target, stem, kinds, options)
     for path in write_files({arguments.output / file: data for file, data in contents.items()}):
         print(f"{path}  {path.stat().st_size:,} bytes")
     facts = artifact.interface
-    print(f"{facts.run_symbol}: {facts.flash_bytes:,} bytes of code and weights, {facts.arena_bytes:,} of arena, {facts.stack_bytes:,} of stack")
+    print(
+        f"{facts.run_symbol}: {facts.flash_bytes:,} bytes of code and weights, {facts.arena_bytes:,} of arena, {facts.stack_bytes:,} of stack"
+    )
     return 0
 
 
@@ -61,22 +65,25 @@ def _kinds(text: str) -> list[str]:
 def _prefix(arguments: argparse.Namespace) -> str:
     """What the C names and the files begin with."""
     from edgec.backends.c_names import prefix
+
     if arguments.prefix and prefix(arguments.prefix) != arguments.prefix:
         raise ModelError(f"the prefix '{arguments.prefix}' is no C name", hint=f"use --prefix {prefix(arguments.prefix)}")
     return arguments.prefix or prefix(Path(arguments.model).stem)
 
 
-def _texts(graph: Any, target: Any, stem: str, kinds: list[str], passes: tuple[str, ...]) -> dict[str, bytes]:
+def _texts(graph: Any, target: Any, stem: str, kinds: list[str], options: dict[str, Any]) -> dict[str, bytes]:
     """The three languages' texts that were asked for, their large constants in .npz files beside them."""
     if not set(kinds) & set(TEXTS):
         return {}
     from edgec.compiled_texts import compiled_texts
-    texts, found = compiled_texts(graph, target, passes), {}
+
+    texts, found = compiled_texts(graph, target, options["passes"], options["without"]), {}
     for kind in TEXTS:
         if kind in kinds:
             text, arrays = getattr(texts, kind)
             found[f"{stem}.{kind}.edge"] = text.encode()
             if arrays:
                 from edgec.array_file import arrays_bytes
+
                 found[f"{stem}.{kind}.npz"] = arrays_bytes(arrays)
     return found

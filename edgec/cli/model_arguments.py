@@ -1,6 +1,6 @@
 """The arguments that say which model, and how it is compiled: shared by every command that takes a model.
 
-    edgec run model.onnx --bind N=1 --shape image=1x3x224x224 --target aarch64 -O2
+edgec run model.onnx --bind N=1 --shape image=1x3x224x224 --target aarch64 -O2
 """
 
 from __future__ import annotations
@@ -23,30 +23,48 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
     """How the model is compiled: the keyword parameters of `edgec.compile`."""
-    parser.add_argument("--target", default="native", metavar="TARGET", help="the machine to compile for, see `edgec targets` (default: native)")
+    parser.add_argument(
+        "--target", default="native", metavar="TARGET", help="the machine to compile for, see `edgec targets` (default: native)"
+    )
     parser.add_argument("--passes", action="append", default=[], metavar="FILE", help="a Python file with passes of your own")
-    parser.add_argument("-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)")
+    parser.add_argument("--without", default="", metavar="PASS,...", help="program passes to leave out: views, stages, winograd")
+    parser.add_argument(
+        "-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)"
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
-    parser.add_argument("--cache", type=Path, default=user_cache_path("edgec"), metavar="FOLDER",
-                        help="keep compiled kernels here and take them from here (default: %(default)s)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=user_cache_path("edgec"),
+        metavar="FOLDER",
+        help="keep compiled kernels here and take them from here (default: %(default)s)",
+    )
     parser.add_argument("--no-cache", dest="cache", action="store_const", const=None, help="compile every kernel anew")
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """`shapes` and `bind` as `edgec.load` takes them; ModelError for what is given twice."""
     from edgec.onnx_shapes import parse_bind, parse_shape
+
     return {"shapes": _by_name(map(parse_shape, arguments.shape), "--shape"), "bind": _by_name(map(parse_bind, arguments.bind), "--bind")}
 
 
 def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The other keyword parameters of `edgec.compile`."""
-    return {"target": arguments.target, "passes": tuple(arguments.passes), "optimize": arguments.optimize,
-            "workers": arguments.workers, "cache": arguments.cache}
+    return {
+        "target": arguments.target,
+        "passes": tuple(arguments.passes),
+        "without": tuple(filter(None, arguments.without.split(","))),
+        "optimize": arguments.optimize,
+        "workers": arguments.workers,
+        "cache": arguments.cache,
+    }
 
 
 def load_model(arguments: argparse.Namespace) -> Any:
     """The graph of the model that the arguments name."""
     from edgec.onnx_reader import load
+
     return load(arguments.model, **model_options(arguments))
 
 

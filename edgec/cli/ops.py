@@ -1,6 +1,6 @@
 """List the operators edgec knows, and how each is compiled.
 
-    edgec ops
+edgec ops
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from edgec.cli.text_table import text_table
 
 name, help = "ops", "list the operators edgec knows"
 
-WAYS = (("lower", "index formula"), ("update", "update"), ("decompose", "simpler operators"), ("recurrence", "repeated kernels"), ("loops", "loops"))
+WAYS = (
+    ("lower", "index formula"),
+    ("update", "update"),
+    ("decompose", "simpler operators"),
+    ("recurrence", "repeated kernels"),
+    ("loops", "loops"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     import inspect
 
     from edgec.ops import OPERATORS
-    rows = [[cls.__name__, domain or "ai.onnx", _way(cls), (inspect.getdoc(cls) or "").split("\n")[0]]
-            for (domain, _), cls in sorted(OPERATORS.items())]
+
+    rows = [
+        [cls.__name__, domain or "ai.onnx", _way(cls), (inspect.getdoc(cls) or "").split("\n")[0]]
+        for (domain, _), cls in sorted(OPERATORS.items())
+    ]
     print(text_table(["operator", "domain", "compiled by", "meaning"], rows))
     print(f"\n{len(rows)} operators")
     return 0

@@ -17,10 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from edgec.compiler import GRAPH_PASSES
+    from edgec.compiler import GRAPH_PASSES, PROGRAM_PASSES
     from edgec.pipeline import load_passes, registered
     found = [*registered().values(), *(each for file in arguments.passes for each in load_passes(file))]
     rows = [[p.name, ", ".join(f"{option}={value!r}" for option, value in p.options.items()), p.meaning] for p in found]
     print(text_table(["pass", "options", "meaning"], rows))
     print(f"\npipeline: {GRAPH_PASSES}")
+    print("\n" + text_table(["program pass", "why it stands here"], [[step.__name__, reason] for step, reason in PROGRAM_PASSES]))
     return 0
