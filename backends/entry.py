@@ -76,7 +76,8 @@ def _emit_steps(steps: Sequence[CallStep | LoopStep], pointers: Mapping[Place, s
 
 def _emit_loop(loop: LoopStep, pointers: Mapping[Place, str], word: str, lines: list[str], label: str) -> str:
     name, length = loop.name, f"%dim{loop.length}" if loop.symbolic else str(loop.length)
-    lines += [f"  %{name}.some = icmp sgt {word} {length}, 0", f"  br i1 %{name}.some, label %{name}.head, label %{name}.after", f"{name}.head:",
+    lines += [f"  %{name}.some = icmp sgt {word} {length}, 0",
+              f"  br i1 %{name}.some, label %{name}.head, label %{name}.after", f"{name}.head:",
               f"  %{name} = phi {word} [ 0, %{label} ], [ %{name}.next, %{name}.end ]"]
     _emit_steps(loop.body, pointers, word, lines, f"{name}.head")
     lines += [f"  br label %{name}.end", f"{name}.end:", f"  %{name}.next = add nuw nsw {word} %{name}, 1",
@@ -90,7 +91,8 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
     lines = ["  %size = load i32, ptr %context, align 4", f"  %small = icmp ult i32 %size, {needed}",
              "  br i1 %small, label %bad_context, label %sized", "sized:"]
     for n, (_, low, high) in enumerate(interface.dims):
-        lines += [f"  %dim_at{n} = getelementptr i8, ptr %context, i32 {where.dims[n]}", f"  %dim32_{n} = load i32, ptr %dim_at{n}, align 4",
+        lines += [f"  %dim_at{n} = getelementptr i8, ptr %context, i32 {where.dims[n]}",
+                  f"  %dim32_{n} = load i32, ptr %dim_at{n}, align 4",
                   f"  %offset{n} = sub i32 %dim32_{n}, {low}", f"  %out{n} = icmp ugt i32 %offset{n}, {high - low}",
                   f"  br i1 %out{n}, label %bad_dimension, label %dim_ok{n}", f"dim_ok{n}:",
                   f"  %dim{n} = zext i32 %dim32_{n} to i{bits}" if bits > 32 else f"  %dim{n} = add i32 %dim32_{n}, 0"]
@@ -105,7 +107,8 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
 def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
     """Emit one pointer per distinct place."""
     if interface.weights_symbol:
-        lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}", f"  %has_given = icmp ugt i32 %size, {where.weights}",
+        lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}",
+                  f"  %has_given = icmp ugt i32 %size, {where.weights}",
                   "  br i1 %has_given, label %with_given, label %with_weights", "with_given:", "  %given = load ptr, ptr %given_at",
                   "  %none = icmp eq ptr %given, null", f"  %chosen = select i1 %none, ptr @{interface.weights_symbol}, ptr %given",
                   "  br label %with_weights", "with_weights:",

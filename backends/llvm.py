@@ -96,12 +96,13 @@ class _Function(Values):
         latch = self.label
         self.lines.append(f"  br i1 {again}, label %{head}, label %{after}, !llvm.loop !0")
         header = [f"  {variable} = phi {self.pointer} [ {start}, %{before} ], [ {following}, %{latch} ]"]
-        header += [f"  {phis[r]} = phi {self.type(r.dtype, r.lanes)} [ {outside[r]}, %{before} ], [ {self.registers[r]}, %{latch} ]" for r in carried]
+        ends = {r: f"[ {outside[r]}, %{before} ], [ {self.registers[r]}, %{latch} ]" for r in carried}
+        header += [f"  {phis[r]} = phi {self.type(r.dtype, r.lanes)} {ends[r]}" for r in carried]
         self.lines[slots:slots] = header
         self.block(after)
         if not surely:
             for r in carried:
-                self.registers[r] = self.emit(f"phi {self.type(r.dtype, r.lanes)} [ {outside[r]}, %{before} ], [ {self.registers[r]}, %{latch} ]")
+                self.registers[r] = self.emit(f"phi {self.type(r.dtype, r.lanes)} {ends[r]}")
 
     def _if(self, statement: If) -> None:
         test = self.value(self.portable(statement.condition))

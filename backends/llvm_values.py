@@ -210,10 +210,11 @@ class Values:
         if active:
             name = f"llvm.masked.load.v{e.lanes}{suffix(kind)}.p0"
             self.declare(name, kind, ["ptr", "i32", f"<{e.lanes} x i1>", kind], immarg=1)
-            text = self.emit(f"call {kind} @{name}(ptr {address}, i32 {param.dtype.bytes}, {mask(e.lanes, active)}, {kind} zeroinitializer)")
+            arguments = f"ptr {address}, i32 {param.dtype.bytes}, {mask(e.lanes, active)}, {kind} zeroinitializer"
+            text = self.emit(f"call {kind} @{name}({arguments})")
         else:
             text = self.emit(f"load {kind}, ptr {address}, align {param.dtype.bytes}")
-        return self.emit(f"icmp ne {kind} {text}, zeroinitializer" if e.lanes > 1 else f"icmp ne i8 {text}, 0") if param.dtype is bool_ else text
+        return self.emit(f"icmp ne {kind} {text}, {'zeroinitializer' if e.lanes > 1 else 0}") if param.dtype is bool_ else text
 
     def _linear(self, e: Expr, local: dict[Expr, str]) -> str:
         constant, coefficients = e.data
@@ -342,7 +343,9 @@ class Values:
 
     def _neg(self, e: Expr, local: dict[Expr, str]) -> str:
         x = self.operand(e.args[0], e.lanes, local)
-        return self.emit(f"fneg {self.of(e)} {x}" if e.dtype.is_float else f"sub {self.of(e)} {self._literal(const(0, e.dtype), e.lanes)}, {x}")
+        if e.dtype.is_float:
+            return self.emit(f"fneg {self.of(e)} {x}")
+        return self.emit(f"sub {self.of(e)} {self._literal(const(0, e.dtype), e.lanes)}, {x}")
 
     def _not(self, e: Expr, local: dict[Expr, str]) -> str:
         ones = self._literal(const(True, bool_) if e.dtype is bool_ else const(-1, e.dtype), e.lanes)

@@ -123,7 +123,8 @@ def _one_worker(texts: Mapping[str, str], target: Target, optimize: str, keep: t
         if pending:
             errors.seek(0)
             said = errors.read().decode(errors="replace").splitlines()
-            raise Internal(f"compiling {pending[0]} ended the worker process", notes=said[-6:], hint="compile with --emit llvm to see its code")
+            raise Internal(f"compiling {pending[0]} ended the worker process", notes=said[-6:],
+                           hint="compile with --emit llvm to see its code")
 
 
 def _work() -> None:

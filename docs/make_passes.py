@@ -41,7 +41,7 @@ options. Your own run beside them: [write a pass](write-a-pass.md).
 
 ## Program passes
 
-From graph to kernels, then from program to program; the order, with its reasons, is `PROGRAM_PASSES` in [edgec/compiler.py](../edgec/compiler.py).
+From graph to kernels, then from program to program; the order is `PROGRAM_PASSES` in [edgec/compiler.py](../edgec/compiler.py).
 
 {program}
 
@@ -99,7 +99,9 @@ def module_section(name: str) -> str:
     """One program pass: its docstring's first line, what its file says it does."""
     module = module_of(name)
     meaning = (inspect.getdoc(getattr(module, name)) or "").split("\n\n")[0].replace("\n", " ")
-    return "\n".join([f"### {name}", "", filled(f"**{meaning}**"), "", *block(module)]).rstrip()
+    reason = next(reason for step, reason in compiler.PROGRAM_PASSES if step.__name__ == name)
+    optional = [f"* `--without {name}` leaves it out"] if name in compiler.OPTIONAL else []
+    return "\n".join([f"### {name}", "", filled(f"**{meaning}**"), "", *block(module), filled(f"* its place: {reason}", "  "), *optional])
 
 
 def block(module) -> list[str]:

@@ -58,8 +58,9 @@ WEIGHT_ALIGN = 64
 
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
-            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (), keep: Sequence[str] = (),
-            workers: int | None = None, cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
+            prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
+            keep: Sequence[str] = (), workers: int | None = None, cache: Path | None = None,
+            progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or

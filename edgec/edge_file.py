@@ -57,7 +57,19 @@ def command_passes(arguments: str, text: str, file: str) -> str:
     return print_graph(run_pipeline(read_graph(text, file), steps, hooks=(verify_hook,)))[0]
 
 
-COMMANDS: dict[str, Command] = {"print": command_print, "passes": command_passes}
+def command_loops(arguments: str, text: str, file: str) -> str:
+    """`loops TARGET [KERNEL ...] [-PASS ...]`: the tiled loops of kernels; a program pass can be left out."""
+    from edgec.edge_commands import loops  # LLVM, which the other commands do without
+    return loops(arguments, read_graph(text, file))
+
+
+def command_mnemonics(arguments: str, text: str, file: str) -> str:
+    """`mnemonics TARGET KERNEL`: the machine instructions of the hottest loop, counted."""
+    from edgec.edge_commands import mnemonics
+    return mnemonics(arguments, read_graph(text, file))
+
+
+COMMANDS: dict[str, Command] = {"print": command_print, "passes": command_passes, "loops": command_loops, "mnemonics": command_mnemonics}
 
 
 def actual(path: Path) -> str:

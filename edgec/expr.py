@@ -335,7 +335,8 @@ class Combine:
         self.left, self.right, self.merged = left, right, merged
 
 
-def reduce(combine: str | Combine, axes: Sequence[Expr], extents: Sequence[Scalar], init: Sequence[Expr], body: Sequence[Expr]) -> tuple[Expr, ...]:
+def reduce(combine: str | Combine, axes: Sequence[Expr], extents: Sequence[Scalar], init: Sequence[Expr],
+           body: Sequence[Expr]) -> tuple[Expr, ...]:
     """Fold `body` (a tuple) over the index space of `axes`: init, combined with body at every point in unspecified order.
 
     `combine` is one of add, mul, min, max, and, or (a single value), or a Combine. Returns one expression per tuple member.

@@ -251,7 +251,8 @@ class _Emission:
     emission of its own).
     """
 
-    def __init__(self, state: _State, places: dict[Value, Place] | None = None, repeat: tuple[Axis, ...] = (), names: set[str] | None = None):
+    def __init__(self, state: _State, places: dict[Value, Place] | None = None, repeat: tuple[Axis, ...] = (),
+                 names: set[str] | None = None):
         self.state, self.graph, self.repeat = state, state.graph, repeat
         self.places: dict[Value, Place] = dict(places or {})
         self.names = set(self.graph.output_names) if names is None else names

@@ -50,7 +50,8 @@ def _vote(kernel: Kernel, stage: Stage, votes: Votes) -> None:
             _vote_reduction(stage, axes, set(parts.axes), reads, guarded, weight, votes)
 
 
-def _vote_reduction(stage: Stage, axes: dict[Expr, int], reduced: set[Expr], reads: list[Expr], guarded: set[Expr], weight: int, votes: Votes) -> None:
+def _vote_reduction(stage: Stage, axes: dict[Expr, int], reduced: set[Expr], reads: list[Expr], guarded: set[Expr], weight: int,
+                    votes: Votes) -> None:
     constants = [n for n in reads if n.data.root.kind == "constant"]
     moving = [n for n in reads if n.data.root.kind != "constant"]
     packed = [v for v in axes if axes[v] > 1 and any(v in c.free for c in constants) and any(v not in m.free for m in moving)]

@@ -61,7 +61,8 @@ def cut_pieces(kernel: Kernel) -> list[Kernel]:
         inner = fresh("i", 0, stop - start - 1)
         moved = {axis.var: inner + start}
         axes = tuple(Axis(inner, stop - start) if a is axis else a for a in kernel.axes)
-        new = Stage(stage.name, stage.axes, substitute(stage.value, moved), stage.target, tuple(substitute(i, moved) for i in stage.indices))
+        indices = tuple(substitute(i, moved) for i in stage.indices)
+        new = Stage(stage.name, stage.axes, substitute(stage.value, moved), stage.target, indices)
         pieces.extend(cut_pieces(Kernel(f"{kernel.name}.{start}", axes, (new,), loc=kernel.loc)))
     return pieces
 
@@ -164,6 +165,7 @@ def cut_phases(kernel: Kernel) -> list[Kernel]:
     pieces = []
     for number in range(axis.extent):
         fixed = {axis.var: const(number, index)}
-        new = Stage(stage.name, stage.axes, substitute(stage.value, fixed), stage.target, tuple(substitute(i, fixed) for i in stage.indices))
+        indices = tuple(substitute(i, fixed) for i in stage.indices)
+        new = Stage(stage.name, stage.axes, substitute(stage.value, fixed), stage.target, indices)
         pieces.extend(cut_phases(Kernel(f"{kernel.name}.{number}", tuple(a for a in kernel.axes if a is not axis), (new,), loc=kernel.loc)))
     return pieces

@@ -120,8 +120,12 @@ class Reduction:
         return number <= 32 and any(self._differs(i, env) for i in undecided)
 
     def _differs(self, i: Expr, env: dict[Expr, Expr]) -> bool:
-        return len({id(instantiate(i, p.bind(env), {})) for p in self.points}) > 1 or \
-            not any(v.free for p in self.points for v in [instantiate(i, p.bind({**env, **{a: const(0, index) for a in self.extents}}), {})])
+        return len({id(instantiate(i, p.bind(env), {})) for p in self.points}) > 1 or not self._varies(i, env)
+
+    def _varies(self, i: Expr, env: dict[Expr, Expr]) -> bool:
+        """Whether a guard depends on anything but the reduction (on loops around the tile)."""
+        start = {**env, **{a: const(0, index) for a in self.extents}}
+        return any(instantiate(i, p.bind(start), {}).free for p in self.points)
 
     def _clamps(self, axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int]) -> dict[int, tuple[Expr, Expr]]:
         """Guards that the bounds of this axis' loop can ensure: {guard: (least, past the greatest)}."""

@@ -1,4 +1,4 @@
-"""Chooses how a nest is walked: which axis fills vectors, which gives rows of the register tile, how big the tile is, what order loops take.
+"""Chooses how a nest is walked: which axis fills vectors, which gives the rows of the register tile, how big it is, in what order loops go.
 
 All from axes, strides and the target's numbers; an operator's name is not even known here.
 
@@ -69,6 +69,8 @@ def schedule(nest: Nest, target: Any) -> Schedule:
     segments = _segments(vector, vectors, lanes, target) if vector else ()
     rest = tuple(a for a in nest.axes if a is not vector and a is not row)
     outer, middle, block = _loop_order(nest, target, vector, row, rest)
+    if sum(segment.count for segment in segments) <= 1:  # one vector tile meets every operand once, whatever the order
+        outer, middle, block = rest, (), 0
     points = rows * (vectors if vector else 1)
     partials = _partials(nest, target, points)
     return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, _unroll(nest, target, points, partials))
@@ -219,7 +221,7 @@ def _ragged(rest: int, lanes: int, masks: bool) -> Piece:
 
 
 def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rest: tuple[Axis, ...]):
-    """Vector tiles go outside as many loops as keep the other operand in cache, so that a panel of packed weights is used while it is hot."""
+    """Vector tiles go outside as many loops as keep the other operand in cache: a panel of packed weights is used while it is hot."""
     if vector is None or not nest.domains:
         return rest, (), 0
     moving = [n for n in nest.loads if vector.var not in n.free and not n.data[0].constant]

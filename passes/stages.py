@@ -98,7 +98,7 @@ class _Builder:
         parts = ReduceParts(self._renamed(node))
         if len(parts.body) != 1 or len(parts.axes) != len(self.inner):
             return
-        if any(a.extent != e.data for a, e in zip(self.inner, parts.extents) if e.op == "const") or any(e.op != "const" for e in parts.extents):
+        if any(e.op != "const" or a.extent != e.data for a, e in zip(self.inner, parts.extents)):
             return
         to_result = dict(zip(parts.axes, (a.var for a in self.inner)))
         in_result = set(map(id, walk(self.value)))

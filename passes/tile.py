@@ -39,7 +39,8 @@ class Tiled:
 
 def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule) -> Tiled:
     """The loops of a kernel for a target's description; `choose(nest, target)` gives the schedule of each stage."""
-    reads = [n.data.root for s in kernel.stages for n in walk(s.value, *s.indices, *(e for pair in s.guards for e in pair)) if n.op == "read"]
+    roots = [e for s in kernel.stages for e in (s.value, *s.indices, *(e for pair in s.guards for e in pair))]
+    reads = [n.data.root for n in walk(*roots) if n.op == "read"]
     written = [s.target.root for s in kernel.stages]
     tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
     groups = _walked_together(kernel.stages)
@@ -170,7 +171,8 @@ class _Tiler:
         return body
 
     def _stores(self, nest: Nest, points: list[Point], values: list[list[Expr]]) -> list[Stmt]:
-        return [s for point, at_point in zip(points, values) for result, value in zip(nest.results, at_point) for s in _result(result, value, point)]
+        pairs = [(point, result, value) for point, at_point in zip(points, values) for result, value in zip(nest.results, at_point)]
+        return [statement for point, result, value in pairs for statement in _result(result, value, point)]
 
     def values(self, nest: Nest, roots: Sequence[Expr], points: list[Point], body: list[Stmt], step: KStep | None) -> list[list[Expr]]:
         """Every root at every point; the loops of their reductions go to `body` first."""

@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{path}  {path.stat().st_size:,} bytes")
     facts = artifact.interface
     print(
-        f"{facts.run_symbol}: {facts.flash_bytes:,} bytes of code and weights, {facts.arena_bytes:,} of arena, {facts.stack_bytes:,} of stack"
+        f"{facts.run_symbol}: {facts.flash_bytes:,} bytes of code and weights, "
+        f"{artifact.manifest['live_bytes']:,} alive at most in {facts.arena_bytes:,} of arena, {facts.stack_bytes:,} of stack"
     )
     return 0
 

@@ -212,7 +212,8 @@ class Scan(Op):
         axes = self._axes("scan_input_axes", [v.type.rank for v in tensors])
         backward = self._per(self.scan_input_directions, count)
         results = self.results[states:]
-        places = zip(results, self._axes("scan_output_axes", [v.type.rank for v in results]), self._per(self.scan_output_directions, len(results)))
+        places = zip(results, self._axes("scan_output_axes", [v.type.rank for v in results]),
+                     self._per(self.scan_output_directions, len(results)))
         return Recurrence(
             self.body, tensors[0].shape[axes[0]],
             tuple(State(a, b, c) for a, b, c in zip(initial, formal, self.results)),

@@ -62,7 +62,7 @@ def test_shared_memory_is_suspected_when_every_kernel_is_right(cache, monkeypatc
 
 
 def test_passes_are_suspected_when_the_program_is_wrong(edgec, cache, digits, monkeypatch):
-    def wrong(graph, target):
+    def wrong(graph, target, **options):
         program = lower(graph, target)
         kernel = program.steps[-1]
         last = replace(kernel.stages[-1], value=kernel.stages[-1].value * 0.5)

@@ -23,7 +23,7 @@ def test_code_blocks_work(name, page):
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_lines_fit(path):
-    wide = [line for line in path.read_text().splitlines() if len(line) > 140]
+    wide = [line for line in path.read_text().splitlines() if len(line) > 140 and not line.startswith("|")]
     assert wide == []
 
 

@@ -1,0 +1,166 @@
+"""The architecture: who may import whom, which names stand where, how large files are, and what must be documented."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from edgec.backends.target import all_targets
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("edgec", "passes", "backends")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+# The top of edgec: it uses passes and backends; everything below must do without them.
+TOP = ("cli", "compiler", "verification", "bench", "bench_memory", "bench_peers", "tune", "profile", "edge_file", "testing_arrows")
+LARGE: dict[str, str] = {"edgec/expr.py": "one language, its constructors and their simplifications"}
+LINES = 450
+
+
+def name_of(path: Path) -> str:
+    """The name a file is imported by: passes/ and backends/ are installed within edgec."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    dotted = ".".join(parts if parts[0] == "edgec" else ("edgec", *parts))
+    return dotted.removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, inside functions too, by its full name."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_top(name: str) -> bool:
+    return name.split(".")[1:2] and name.split(".")[1] in TOP
+
+
+def by_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_layers_import_downwards_only(path):
+    name, used = name_of(path), imports(path)
+    if name.startswith("edgec.passes"):
+        forbidden = [m for m in used if m.startswith(("edgec.compiler", "edgec.cli"))]
+        if not is_graph_pass(path):
+            forbidden += [m for m in used if m.startswith("edgec.ops")]
+    elif name.startswith("edgec.backends"):
+        forbidden = [m for m in used if m.startswith(("edgec.passes", "edgec.ops", "edgec.graph", "edgec.kernel", "edgec.compiler", "edgec.cli"))]
+    elif name == "edgec" or is_top(name):
+        forbidden = []
+    else:
+        forbidden = [m for m in used if m.startswith(("edgec.passes", "edgec.backends")) or is_top(m)]
+    assert not forbidden
+
+
+def is_graph_pass(path: Path) -> bool:
+    """Passes over graphs may know operators; what comes after fusing may not."""
+    return path.stem.startswith("rules_") or path.stem in ("fold_constants", "simplify", "decompose", "quantize") or "edgec.kernel" not in imports(path) \
+        and "edgec.passes.nest" not in imports(path) and any(m.startswith("edgec.rewrite") or m == "edgec.pipeline" for m in imports(path))
+
+
+@pytest.mark.parametrize("stem", ["fuse", "normalize", "layout", "views", "stages", "liveness", "nest", "schedule", "pack", "points", "rows", "tile",
+                                  "reductions", "winograd"])
+def test_passes_below_the_graph_know_no_operator(stem):
+    """They see axes, reads and strides; an operator's name occurs in no line of code either."""
+    from edgec.ops import OPERATORS
+    path = ROOT / "passes" / f"{stem}.py"
+    assert not is_graph_pass(path)
+    words = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)} | {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    assert not words & {name for _, name in OPERATORS}
+
+
+@pytest.mark.parametrize("path", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=by_name)
+def test_nobody_imports_the_folders_by_their_own_names(path):
+    """`import passes` would be a second copy of every registry."""
+    assert not [m for m in imports(path) if m.split(".")[0] in ("passes", "backends")]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "targets" not in p.parts], ids=by_name)
+def test_no_code_knows_a_target_by_name(path):
+    """Names of targets stand in the files that describe them; elsewhere in help texts at most."""
+    names = {target.name for target in all_targets()} - {"native"}
+    code = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)} - docstrings(path)
+    if path.is_relative_to(ROOT / "edgec" / "cli"):
+        code = {text for text in code if " " not in text}  # help
+    assert not {text for text in code if text in names}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "targets" not in p.parts], ids=by_name)
+def test_no_code_compares_the_name_of_a_target(path):
+    """`target.name == ...` would be a branch that a description cannot reach."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Compare):
+            for side in (node.left, *node.comparators):
+                assert not (isinstance(side, ast.Attribute) and side.attr in ("triple", "cpu")
+                            and any(isinstance(other, ast.Constant) for other in (node.left, *node.comparators)))
+
+
+def docstrings(path: Path) -> set[str]:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.body[0].value.value for node in ast.walk(tree(path)) if isinstance(node, kinds) and ast.get_docstring(node) is not None}
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_every_file_says_what_it_is(path):
+    text = ast.get_docstring(tree(path))
+    assert text and len(text.splitlines()) <= 24
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_public_functions_and_classes_say_what_they_are(path):
+    """Methods of two lines, and those that only fill in what a base class documents, may go without."""
+    missing = [node.name for node in tree(path).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+               and ast.get_docstring(node) is None and node.end_lineno - node.lineno > 5]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", [p for folder in (*FOLDERS, "tests") for p in sorted((ROOT / folder).rglob("*.py"))], ids=by_name)
+def test_files_are_rooms_not_halls(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= LINES or by_name(path) in LARGE
+    assert not [n for n, line in enumerate(lines, 1) if len(line) > 160]
+
+
+def test_the_list_of_large_files_is_true():
+    for name in LARGE:
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > LINES
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_nothing_is_left_to_do(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError", text)
+
+
+def test_installed_packages_are_the_folders():
+    """A module that lies in edgec/passes or edgec/backends would hide the mapped folders."""
+    assert not (ROOT / "edgec" / "passes").exists() and not (ROOT / "edgec" / "backends").exists()
+    import edgec.backends
+    import edgec.passes
+    assert Path(edgec.passes.__file__).parent == ROOT / "passes" and Path(edgec.backends.__file__).parent == ROOT / "backends"
+
+
+def test_no_state_is_global():
+    """Module-level names are constants, tables and caches; nothing is rebound at run time."""
+    rebinding = [by_name(path) for path in FILES if any(isinstance(node, ast.Global) for node in ast.walk(tree(path)))]
+    assert not rebinding
+
+
+def test_no_environment_variable_is_read():
+    allowed = {"PATH", "HOME", "XDG_CACHE_HOME"}
+    for path in FILES:
+        found = set(re.findall(r"os\.(?:environ(?:\.get)?|getenv)[\[(]\s*[\"'](\w+)", path.read_text(encoding="utf-8")))
+        assert found <= allowed, by_name(path)
