@@ -147,6 +147,7 @@ def _pair(a: Scalar, b: Scalar) -> tuple[Expr, Expr]:
 
 
 def add(a: Scalar, b: Scalar) -> Expr:
+    """a + b; sums of indices in their canonical form."""
     a, b = _pair(a, b)
     if a.dtype is index:
         from edgec import linear
@@ -165,6 +166,7 @@ def sub(a: Scalar, b: Scalar) -> Expr:
 
 
 def mul(a: Scalar, b: Scalar) -> Expr:
+    """a * b; products of indices are distributed over sums."""
     a, b = _pair(a, b)
     if a.dtype is index:
         from edgec import linear

@@ -93,6 +93,8 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
+    """A range of index points: `var` runs from 0 below `extent`."""
+
     var: Expr
     extent: Any  # int or index expression
 

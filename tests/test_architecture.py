@@ -12,7 +12,10 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("edgec", "passes", "backends")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 # The top of edgec: it uses passes and backends; everything below must do without them.
-TOP = ("cli", "compiler", "verification", "bench", "bench_memory", "bench_peers", "tune", "profile", "edge_file", "testing_arrows")
+TOP = ("__main__", "cli", "compiler", "compiled_texts", "verification", "bench", "bench_memory", "bench_peers", "machine_peak", "tune", "profile",
+       "edge_commands", "testing_arrows")
+# Imported inside a function, when a command asks for it: the commands of text tests that go through the compiler.
+LAZY = {("edgec.edge_file", "edge_commands")}
 LARGE: dict[str, str] = {"edgec/expr.py": "one language, its constructors and their simplifications"}
 LINES = 450
 
@@ -42,7 +45,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def is_top(name: str) -> bool:
-    return name.split(".")[1:2] and name.split(".")[1] in TOP
+    return name.partition(".")[2].partition(".")[0] in TOP
 
 
 def by_name(path: Path) -> str:
@@ -62,6 +65,7 @@ def test_layers_import_downwards_only(path):
         forbidden = []
     else:
         forbidden = [m for m in used if m.startswith(("edgec.passes", "edgec.backends")) or is_top(m)]
+        forbidden = [m for m in forbidden if (name, m.partition("edgec.")[2].partition(".")[0]) not in LAZY]
     assert not forbidden
 
 
@@ -74,12 +78,12 @@ def is_graph_pass(path: Path) -> bool:
 @pytest.mark.parametrize("stem", ["fuse", "normalize", "layout", "views", "stages", "liveness", "nest", "schedule", "pack", "points", "rows", "tile",
                                   "reductions", "winograd"])
 def test_passes_below_the_graph_know_no_operator(stem):
-    """They see axes, reads and strides; an operator's name occurs in no line of code either."""
+    """They see axes, reads and strides; no name of an operator stands in their code."""
     from edgec.ops import OPERATORS
     path = ROOT / "passes" / f"{stem}.py"
     assert not is_graph_pass(path)
-    words = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)} | {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
-    assert not words & {name for _, name in OPERATORS}
+    literals = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not literals & {name for _, name in OPERATORS}
 
 
 @pytest.mark.parametrize("path", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=by_name)
@@ -119,11 +123,14 @@ def test_every_file_says_what_it_is(path):
     assert text and len(text.splitlines()) <= 24
 
 
+PROTOCOL = {("cli", "run"), ("cli", "add_arguments")}  # what every command has, described once in edgec.cli
+
+
 @pytest.mark.parametrize("path", FILES, ids=by_name)
 def test_public_functions_and_classes_say_what_they_are(path):
     """Methods of two lines, and those that only fill in what a base class documents, may go without."""
     missing = [node.name for node in tree(path).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
-               and ast.get_docstring(node) is None and node.end_lineno - node.lineno > 5]
+               and ast.get_docstring(node) is None and node.end_lineno - node.lineno > 5 and (path.parent.name, node.name) not in PROTOCOL]
     assert not missing
 
 
