@@ -32,6 +32,8 @@ class Relocation:
 
 @dataclass(frozen=True, slots=True)
 class Section:
+    """One section with its contents and what is relocated in it."""
+
     name: str
     type: int
     flags: int
@@ -44,6 +46,8 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
+    """One entry of the symbol table."""
+
     name: str
     value: int
     size: int
@@ -55,6 +59,8 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Object:
+    """A relocatable object file."""
+
     bits: int
     machine: int
     flags: int

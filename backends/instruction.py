@@ -21,6 +21,8 @@ OVERLOADED = frozenset({"fma", "round_half_even", "floor", "ceil", "trunc", "sqr
 
 @dataclass(frozen=True)
 class Operand:
+    """A named vector of some element type."""
+
     name: str
     dtype: str
     lanes: int                              # 0: any

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from edgec.backends.llvm_values import Values, mask, suffix, vec
+from edgec.backends.llvm_spelling import mask, suffix, vec
+from edgec.backends.llvm_values import Values
 from edgec.loops import Block, For, If, Let, Loops, Param, Register, Stmt, Store, statements
 from edgec.types import bool_
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import numpy as np
-
 from edgec.backends.instruction import meaning
+from edgec.backends.llvm_spelling import mask, number, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, statements
@@ -194,7 +193,7 @@ class Values:
         return self._literal(e, 1)
 
     def _literal(self, e: Expr, lanes: int) -> str:
-        text = _number(e)
+        text = number(e)
         return text if lanes == 1 else "<" + ", ".join([f"{self.type(e.dtype)} {text}"] * lanes) + ">"
 
     def _get(self, e: Expr, local: dict[Expr, str]) -> str:
@@ -424,30 +423,3 @@ class Values:
         name = f"llvm.fpto{'u' if e.dtype.kind == 'u' else 's'}i.sat.{suffix(kind, e.lanes)}.{suffix(source, a.lanes)}"
         self.declare(name, kind, [source])
         return self.emit(f"call {kind} @{name}({source} {x})")
-
-
-def vec(element: str, lanes: int) -> str:
-    return element if lanes == 1 else f"<{lanes} x {element}>"
-
-
-def suffix(kind: str, lanes: int = 1) -> str:
-    """The part of an overloaded intrinsic's name that says an element type (with lanes when more than one)."""
-    element = kind.strip("<>").split(" x ")[-1]
-    short = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(element, element)
-    return f"v{lanes}{short}" if lanes > 1 else short
-
-
-def mask(lanes: int, active: int) -> str:
-    return f"<{lanes} x i1> <" + ", ".join(f"i1 {'true' if k < active else 'false'}" for k in range(lanes)) + ">"
-
-
-def _number(e: Expr) -> str:
-    if e.dtype is bool_:
-        return "true" if e.data else "false"
-    if not e.dtype.is_float:
-        return str(e.data)
-    if e.dtype.name == "bf16":
-        return f"0xR{int(np.float32(e.data).view(np.uint32)) >> 16:04X}"
-    if e.dtype.name == "f16":
-        return f"0xH{int(np.float16(e.data).view(np.uint16)):04X}"
-    return f"0x{int(np.float64(e.data).view(np.uint64)):016X}"

@@ -14,7 +14,7 @@ from edgec.linear import coefficient
 from edgec.passes.nest import Nest
 from edgec.types import index
 
-MAX_STATIC = 8  # border tiles written out at most; more of them are looped over with tests
+MAX_STATIC = 16  # border tiles written out at most; more of them are looped over with tests
 
 
 @dataclass(frozen=True, eq=False)

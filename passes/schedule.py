@@ -17,6 +17,7 @@ from edgec.linear import coefficient
 from edgec.passes.nest import Nest, strides_of
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
+PANEL = 0.3           # the share of L2 that the packed constants of one tile may take
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out
 
 
@@ -162,9 +163,18 @@ def _tile_size(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, l
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if _registers(r, v, target, shared) <= target.registers:
                 time = _time(r, v, row_extent, columns, target, shared)
+                if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
+                    time *= 1.25
                 if time < best_time * 0.999:
                     best, best_time = (r, v), time
     return best
+
+
+def _panel(nest: Nest, width: int) -> int:
+    """Bytes of packed constants that one tile of this width walks through; beyond a share of L2 every row of tiles fetches them again."""
+    steps = max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=0)
+    constants = any(n.data[0].constant for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load")
+    return steps * width * 4 if constants else 0
 
 
 def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:

@@ -1,0 +1,42 @@
+"""How LLVM IR spells vector types, the type suffix of an intrinsic's name, masks and literals.
+
+    vec("float", 8)                   # '<8 x float>'
+    number(const(1.0, f32))           # '0x3FF0000000000000': LLVM writes a float as the double of the same value
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgec.expr import Expr
+from edgec.types import bool_
+
+
+def vec(element: str, lanes: int) -> str:
+    """A vector type; one lane is the element itself."""
+    return element if lanes == 1 else f"<{lanes} x {element}>"
+
+
+def suffix(kind: str, lanes: int = 1) -> str:
+    """The part of an overloaded intrinsic's name that says an element type (with lanes when more than one)."""
+    element = kind.strip("<>").split(" x ")[-1]
+    short = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(element, element)
+    return f"v{lanes}{short}" if lanes > 1 else short
+
+
+def mask(lanes: int, active: int) -> str:
+    """The constant that is true in the first `active` lanes."""
+    return f"<{lanes} x i1> <" + ", ".join(f"i1 {'true' if k < active else 'false'}" for k in range(lanes)) + ">"
+
+
+def number(e: Expr) -> str:
+    """A literal as LLVM reads it without rounding."""
+    if e.dtype is bool_:
+        return "true" if e.data else "false"
+    if not e.dtype.is_float:
+        return str(e.data)
+    if e.dtype.name == "bf16":
+        return f"0xR{int(np.float32(e.data).view(np.uint32)) >> 16:04X}"
+    if e.dtype.name == "f16":
+        return f"0xH{int(np.float16(e.data).view(np.uint16)):04X}"
+    return f"0x{int(np.float64(e.data).view(np.uint64)):016X}"
