@@ -22,14 +22,15 @@ SCALARS = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "bo
 FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "mod": "frem"}
 INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 COMPARES = {"lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"), "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne")}
-NATIVE = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round_half_even": "round", "sqrt": "sqrt", "fma": "fma"}
+NATIVE = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round_half_even": "round", "sqrt": "sqrt", "fma": "fma", "cast": "cast"}
 INTRINSICS = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven", "sqrt": "sqrt", "abs": "fabs"}
 
 
 def native_operations(target: Any) -> frozenset[str]:
-    """Portable operations that the target's rows provide, with their type: `sqrt.f32`, `fma.f64`."""
+    """Portable operations that the target's rows provide, with their type: `sqrt.f32`, `cast.f16`; `i64` where registers have 64 bits."""
     rows = [meaning(r) for r in target.instructions]
-    return frozenset(f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE)
+    words = {"i64"} if target.pointer_bits == 64 else set()
+    return frozenset({f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE} | words)
 
 
 class Values:

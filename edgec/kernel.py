@@ -42,6 +42,7 @@ class Buffer:
     parent: "Buffer | None" = None
     offset: int = 0
     view_strides: tuple[Any, ...] = ()
+    pad: int = 0  # elements left free after every run of the innermost axis, so that runs do not meet in one cache set
 
     @property
     def rank(self) -> int:
@@ -57,8 +58,16 @@ class Buffer:
         return int(np.prod(self.max_shape, dtype=np.int64)) if self.shape else 1
 
     @property
+    def memory_size(self) -> int:
+        """Elements of memory at the upper bound, free ones included."""
+        if not self.pad:
+            return self.max_size
+        inner = self.max_shape[(self.order or range(self.rank))[-1]]
+        return self.max_size // inner * (inner + self.pad)
+
+    @property
     def bytes(self) -> int:
-        return self.max_size * self.dtype.bytes
+        return self.memory_size * self.dtype.bytes
 
     @property
     def root(self) -> "Buffer":
@@ -75,9 +84,9 @@ class Buffer:
             return self.view_strides
         found: list[Any] = [1] * self.rank
         step: Any = 1
-        for axis in reversed(self.order or range(self.rank)):
+        for number, axis in enumerate(reversed(self.order or range(self.rank))):
             found[axis] = step
-            step = dim(step * self.shape[axis])
+            step = dim(step * self.shape[axis] + (self.pad if number == 0 else 0))
         return tuple(found)
 
     def flat(self, indices: tuple[Expr, ...]) -> Expr:

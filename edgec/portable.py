@@ -14,8 +14,10 @@ from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inv
                    portable_root, portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
+from edgec.portable_cast import expand_cast
+from edgec.portable_division import divide, remainder
 from edgec.portable_integer import expand_integer
-from edgec.types import DType, f32, f64
+from edgec.types import DType, f32, f64, i64, u64
 
 UNARY = {
     "exp": portable_exp.exp, "tanh": portable_exp.tanh, "log": portable_log.log, "erf": portable_erf.erf,
@@ -34,14 +36,20 @@ FUNCTIONS = {**UNARY, **BINARY}
 def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
     """`root` with every f32 and f64 function not named in `native` written out; `fma` says that mul_add rounds once.
 
-    A name in `native` counts for both types, or for one when that follows a dot: `sqrt`, `sqrt.f32`. What remains: add sub mul div neg abs
-    min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`; comparisons are false on NaN but `ne`, which is
-    true, and integers wrap. mul_add itself becomes mul and add where it does not round once. Lanes, loads and registers stay as they are.
+    A name in `native` counts for both types, or for one when that follows a dot: `sqrt`, `sqrt.f32`; `cast.f16` says that half precision
+    is converted, `i64` that registers have 64 bits: else such conversions are written out, too.
+
+    What remains: add sub mul div neg abs min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`;
+    comparisons are false on NaN but `ne`, which is true, and integers wrap. mul_add itself becomes mul and add where it does not round once. Lanes, loads and registers stay as they are.
     """
     machines = {t: Arithmetic(t, _of_type(native, t), fma and t is f32) for t in (f32, f64)}
 
     def replace(node: Expr) -> Expr | None:
         dtype = node.args[0].dtype if node.args else None
+        if node.op == "cast":
+            return expand_cast(node, native)
+        if dtype in (i64, u64) and "i64" not in native and node.op in ("div", "mod"):
+            return (divide if node.op == "div" else remainder)(*node.args)
         if node.op in FUNCTIONS and dtype.kind in "iu":
             return None if node.op == "mod" else expand_integer(node)
         m = machines.get(dtype)

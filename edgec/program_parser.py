@@ -65,6 +65,7 @@ class _Reader:
         tokens.expect("[")
         shape = tuple(dim(e) for e in parser.list_until("]"))
         order = _integers(tokens) if tokens.accept("order") else ()
+        pad = tokens.integer() if tokens.accept("pad") else 0
         parent, offset, strides = self.view(tokens, parser) if tokens.accept("view") else (None, 0, ())
         data = None
         if tokens.accept("="):
@@ -73,7 +74,7 @@ class _Reader:
             if key not in self.data:
                 raise tokens.error(f"no data given for @{key}")
             data = self.data[key]
-        self.buffers[name] = Buffer(name, dtype, shape, kind, data, order, parent, offset, strides)
+        self.buffers[name] = Buffer(name, dtype, shape, kind, data, order, parent, offset, strides, pad)
         if tokens.accept("at"):
             self.arena[self.buffers[name]] = tokens.integer()
 

@@ -1,7 +1,7 @@
 """The text of Programs: printed in one canonical way, so that a kernel's text is also its key in the compile cache; and read back.
 
     program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   buffer*   arena BYTES live BYTES   kernel*
-    buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
+    buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [pad 16] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
     kernel  ::= kernel NAME(axis < extent, ...) [repeat (axis < extent, ...)]   schedule ...   vars r0<3, ...   statement*
     statement ::= %number = expr                                          -- a part that several expressions share
                 | store NAME(axis < extent, ...) TARGET[index, ...] = expr [where index < extent, ...]
@@ -95,6 +95,8 @@ def _buffer(buffer: Buffer, names: Names, data: bool = True) -> str:
     text = f"{buffer.kind} {identifier(names[buffer])}: {buffer.dtype}[{', '.join(map(str, buffer.shape))}]"
     if buffer.order:
         text += f" order {', '.join(map(str, buffer.order))}"
+    if buffer.pad:
+        text += f" pad {buffer.pad}"
     if buffer.parent is not None:
         strides = ", ".join(map(str, buffer.view_strides))
         text += f" view of {identifier(names[buffer.parent])} offset {buffer.offset} strides [{strides}]"

@@ -19,6 +19,9 @@ from edgec.kernel import Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient, split
 
 Votes = dict[Buffer, Counter]
+ALIASING = 2048  # bytes: half of what one way of a 32 KB, 8-way first-level cache holds
+LINE = 64        # bytes of a cache line
+LEAST_RUNS = 8   # fewer runs find room in the ways of a set
 
 
 def layout(program: Program, target: Any = None) -> Program:
@@ -31,7 +34,7 @@ def layout(program: Program, target: Any = None) -> Program:
     for _ in range(2):
         for kernel in (*program.steps, *reversed(program.steps)):
             _pass_on(kernel, inner)
-    return _apply(program, {b: d for b, d in inner.items() if b.kind == "temporary"})
+    return _apply(program, {b: d for b, d in inner.items() if b.kind == "temporary"}, target)
 
 
 def _winner(buffer: Buffer, votes: Counter) -> int:
@@ -113,10 +116,19 @@ def _pass_on(kernel: Kernel, inner: dict[Buffer, int]) -> None:
                     inner[b] = d
 
 
-def _apply(program: Program, inner: dict[Buffer, int]) -> Program:
-    """The program over buffers with the chosen dimension moved last."""
+def _apply(program: Program, inner: dict[Buffer, int], target: Any) -> Program:
+    """The program over buffers with the chosen dimension moved last, padded where caches want it."""
     new = {b: replace(b, order=(*(d for d in range(b.rank) if d != last), last)) for b, last in inner.items() if last != b.rank - 1}
-    return replace_buffers(program, new)
+    return replace_buffers(program, {b: _padded(new.get(b, b), target) for b in inner if _padded(new.get(b, b), target) is not b})
+
+
+def _padded(buffer: Buffer, target: Any) -> Buffer:
+    """The buffer with a cache line after every run, where runs a multiple of ALIASING bytes apart would all fall into the same cache sets."""
+    inner = buffer.shape[(buffer.order or range(buffer.rank))[-1]]
+    if target is None or not target.l2_bytes or buffer.rank < 2 or not isinstance(inner, int):
+        return buffer
+    aliasing = inner * buffer.dtype.bytes % ALIASING == 0 and buffer.max_size // inner >= LEAST_RUNS
+    return replace(buffer, pad=LINE // buffer.dtype.bytes) if aliasing else buffer
 
 
 def replace_buffers(program: Program, new: dict[Buffer, Buffer]) -> Program:

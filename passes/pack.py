@@ -28,7 +28,7 @@ class Tables:
     def __init__(self, buffers: Sequence[Buffer], written: Sequence[Buffer], growth: float = 1.0):
         """`growth` bounds the size of a table, relative to the constant it is made from."""
         self.growth = growth
-        self.params = {b: Param(f"p{n}", b.dtype, b.max_size, b in written, b.kind == "constant") for n, b in enumerate(buffers)}
+        self.params = {b: Param(f"p{n}", b.dtype, b.memory_size, b in written, b.kind == "constant") for n, b in enumerate(buffers)}
         self._sources = {p: b for b, p in self.params.items()}
         self._made: dict[tuple, Param] = {}
 

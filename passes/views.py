@@ -46,7 +46,7 @@ def _view(kernel: Kernel, new: dict[Buffer, Buffer]) -> tuple[Buffer, Buffer] | 
         return None
     if not _keeps_unit_stride(source, strides):
         return None
-    return source, replace(source, parent=target.root, offset=split(offset)[0], view_strides=strides, order=())
+    return source, replace(source, parent=target.root, offset=split(offset)[0], view_strides=strides, order=(), pad=0)
 
 
 def _whole(kernel: Kernel, source: Buffer, indices: tuple[Expr, ...]) -> bool:
