@@ -53,7 +53,7 @@ def test_a_single_interior_tile_is_no_loop():
 
 def test_many_border_tiles_are_a_loop_with_tests():
     nest, axis = window(40, 21, 10)
-    assert numbers(row_tiles(nest, axis, 2)) == [(0, 40, 2, False)]
+    assert numbers(row_tiles(nest, axis, 1)) == [(0, 40, 1, False)]
 
 
 def test_an_open_axis_has_a_loop_of_single_rows_at_the_end():
