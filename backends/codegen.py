@@ -33,8 +33,11 @@ class Compiled:
     asm: str = ""
 
 
-def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequence[str] = ()) -> Compiled:
-    """Optimise one module and emit its object; `keep` asks for "llvm" and "asm" text. Internal when LLVM refuses the module."""
+def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequence[str] = (), *, log_is_file: bool = False) -> Compiled:
+    """Optimise one module and emit its object; `keep` asks for "llvm" and "asm" text. Internal when LLVM refuses the module.
+
+    `log_is_file` says that standard error is a file that may be read: what LLVM says before it ends the process then stays there.
+    """
     speed, size = SPEED[optimize]
     machine = create_machine(target, speed)
     try:
@@ -44,7 +47,7 @@ def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequenc
     module.triple, module.data_layout = target.triple, str(machine.target_data)
     module.verify()
     _optimise(module, machine, speed, size)
-    with _Captured() as printed:
+    with _Captured(log_is_file) as printed:
         data = machine.emit_object(module)
         asm = machine.emit_assembly(module) if "asm" in keep else ""
     stack = max((int(n) for n in FRAME.findall(printed.text)), default=0)
@@ -62,16 +65,25 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: int, s
 
 
 class _Captured:
-    """What native code writes to standard error while inside."""
+    """What native code writes to standard error while inside; with `in_place` that is a file already, and its end is read back."""
 
     text = ""
 
+    def __init__(self, in_place: bool):
+        self.in_place = in_place
+
     def __enter__(self) -> "_Captured":
+        if self.in_place:
+            self.start = os.lseek(2, 0, os.SEEK_END)
+            return self
         self.saved, self.file = os.dup(2), tempfile.TemporaryFile()
         os.dup2(self.file.fileno(), 2)
         return self
 
     def __exit__(self, *details: object) -> None:
+        if self.in_place:
+            self.text = os.pread(2, os.lseek(2, 0, os.SEEK_END) - self.start, self.start).decode(errors="replace")
+            return
         os.dup2(self.saved, 2)
         os.close(self.saved)
         self.file.seek(0)

@@ -336,6 +336,8 @@ class Values:
 
     def _intrinsic(self, e: Expr, local: dict[Expr, str]) -> str:
         x = self.operand(e.args[0], e.lanes, local)
+        if e.op == "abs" and e.dtype.kind == "u":
+            return x
         if e.op == "abs" and not e.dtype.is_float:
             negative = self.emit(f"sub {self.of(e)} {self._literal(const(0, e.dtype), e.lanes)}, {x}")
             return self._choose("max", e.dtype, e.lanes, x, negative)

@@ -113,7 +113,10 @@ def _one_worker(texts: Mapping[str, str], target: Target, optimize: str, keep: t
                 head = process.stdout.read(8)
                 if len(head) < 8:
                     break
-                result = pickle.loads(process.stdout.read(struct.unpack("<Q", head)[0]))
+                body = process.stdout.read(size := struct.unpack("<Q", head)[0])
+                if len(body) < size:
+                    break
+                result = pickle.loads(body)
                 if isinstance(result, Exception):
                     raise result
                 yield pending.pop(0), result
@@ -131,7 +134,7 @@ def _work() -> None:
     texts, target, optimize, keep = pickle.load(sys.stdin.buffer)
     for text in texts.values():
         try:
-            result: object = compile_module(text, target, optimize, keep)
+            result: object = compile_module(text, target, optimize, keep, log_is_file=True)
         except Internal as error:
             result = error
         data = pickle.dumps(result)

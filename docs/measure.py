@@ -89,10 +89,11 @@ def _head(peers: list[str], rounds: int) -> list[str]:
         "# Benchmarks",
         "",
         f"Written by `python docs/measure.py ZOO --against {','.join(peers)}`; the models are built by a script with random",
-        f"weights, batch 1, f32. One thread, {rounds} rounds around all runtimes in one process; a cell is the median of the rounds. The ratio is",
+        f"weights, batch 1, f32. One thread, {rounds} rounds around all runtimes in one process; a cell is the median of the rounds. "
+        "The ratio is",
         "edgec's time over the other's (below 1: edgec is faster), the median over the rounds and its range. *C call* is the bare",
         "function without Python. *of peak* is the share of this core's measured multiply-add rate, Winograd's savings counted as if done.",
-        f"Host: {find('native').seen or find('native').cpu}.",
+        f"Host: {find('native').seen.split(' with ')[0]}.",
         "",
     ]
 

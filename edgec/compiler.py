@@ -191,7 +191,7 @@ def _require_closed(joined: bytes, target: Target) -> None:
     missing = undefined_symbols(joined)
     if missing:
         raise Unsupported(f"{target.name} has no instruction for an operation of this model; LLVM would call {', '.join(missing)}",
-                          hint="64-bit floats and 16-bit float conversions need a core that has them; convert the model to f32")
+                          hint="64-bit floats need a core that has them; convert the model to f32")
 
 
 def _flash(joined: bytes) -> int:

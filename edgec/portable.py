@@ -14,10 +14,10 @@ from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inv
                    portable_root, portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
-from edgec.portable_cast import expand_cast
+from edgec.portable_cast import expand_cast, expand_half
 from edgec.portable_division import divide, remainder
 from edgec.portable_integer import expand_integer
-from edgec.types import DType, f32, f64, i64, u64
+from edgec.types import DType, f16, f32, f64, i64, u64
 
 UNARY = {
     "exp": portable_exp.exp, "tanh": portable_exp.tanh, "log": portable_log.log, "erf": portable_erf.erf,
@@ -48,6 +48,8 @@ def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
         dtype = node.args[0].dtype if node.args else None
         if node.op == "cast":
             return expand_cast(node, native)
+        if dtype is f16:
+            return expand_half(node, native)
         if dtype in (i64, u64) and "i64" not in native and node.op in ("div", "mod"):
             return (divide if node.op == "div" else remainder)(*node.args)
         if node.op in FUNCTIONS and dtype.kind in "iu":

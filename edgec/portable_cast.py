@@ -9,7 +9,7 @@ G. Melquiond, "When double rounding is odd", 2005).
 
 from __future__ import annotations
 
-from edgec.expr import Expr, binary, bitcast, cast, compare, const, select, unary
+from edgec.expr import COMPARE, Expr, binary, bitcast, cast, compare, const, select, unary
 from edgec.types import DType, bf16, bool_, f16, f32, f64, i32, i64, u16, u32, u64
 
 WORD = 32
@@ -19,13 +19,26 @@ STEP = 6  # of the shifts that bring a 64-bit number below 2^32: at least 26 bit
 def expand_cast(node: Expr, native: frozenset[str]) -> Expr | None:
     """What replaces a conversion; None where the core converts by itself. `native` may hold "cast.f16" and "i64" (64-bit registers)."""
     source, target = node.args[0].dtype, node.dtype
-    if {source, target} & {f16, bf16} and not (source in (f16, bf16) and target is bool_):
+    if target is bool_:
+        return expand_half(compare("ne", node.args[0], const(0.0, f16)), native) if source is f16 else None
+    if {source, target} & {f16, bf16}:
         return _of_16_bits(node.args[0], target, native)
     if "i64" in native or not ({source, target} & {i64, u64}):
         return None
     if source.is_float:
         return to_64_bits(node.args[0], target)
     return from_64_bits(node.args[0], target) if target.is_float else None
+
+
+def expand_half(node: Expr, native: frozenset[str]) -> Expr | None:
+    """What replaces a comparison, minimum or maximum of f16 numbers where the core cannot even widen them."""
+    if "cast.f16" in native or node.op not in (*COMPARE, "min", "max"):
+        return None
+    a, b = node.args
+    if node.op in COMPARE:
+        return compare(node.op, widen(a), widen(b))
+    low, high = (a, b) if node.op == "min" else (b, a)
+    return select(compare("lt", widen(low), widen(high)), a, b)
 
 
 def _of_16_bits(x: Expr, target: DType, native: frozenset[str]) -> Expr | None:
@@ -45,7 +58,8 @@ def _of_16_bits(x: Expr, target: DType, native: frozenset[str]) -> Expr | None:
 def _convert(x: Expr, target: DType, native: frozenset[str]) -> Expr:
     """A conversion with what it needs written out."""
     node = cast(x, target)
-    return (expand_cast(node, native) or node) if node.op == "cast" else node
+    written = expand_cast(node, native) if node.op == "cast" else None
+    return node if written is None else written
 
 
 def _u32(n: int) -> Expr:

@@ -247,13 +247,18 @@ def _untested(value: Expr, tests: Sequence[tuple[Expr, Expr]]) -> Expr:
 
 
 def _outer_reductions(roots: Sequence[Expr], nest: Nest) -> list[Expr]:
-    """The reduce nodes of expressions that are not inside another one, in evaluation order."""
-    inner: set[int] = set()
-    found = [n for n in walk(*roots) if n.op == "reduce"]
-    for n in found:
-        for b in nest.domains[n].body:
-            inner.update(id(m) for m in walk(b) if m.op == "reduce")
-    return [n for n in found if id(n) not in inner]
+    """The reduce nodes that expressions use other than within the body of another one, in evaluation order."""
+    found: dict[Expr, None] = {}
+    seen: set[int] = set()
+    stack = list(reversed(roots))
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            stack.extend(nest.domains[node].init if node.op == "reduce" else node.args)
+            if node.op == "reduce":
+                found[node] = None
+    return [n for n in walk(*roots) if n in found]
 
 
 def _store(result: Result, offset: Expr, value: Expr, point: Point) -> list[Stmt]:

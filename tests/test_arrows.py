@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.native import Loaded
 from edgec.backends.target import find
-from edgec.compiler import emit, lower, optimise_graph
+from edgec.compiler import OPTIONAL, PROGRAM_PASSES, emit, lower, optimise_graph
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.loops import For, statements
@@ -25,12 +25,8 @@ from edgec.ops.arithmetic import Add
 from edgec.ops.convolution import Conv
 from edgec.ops.matmul import MatMul
 from edgec.ops.pooling import GlobalAveragePool, MaxPool
-from edgec.passes.fuse import fuse
-from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
-from edgec.passes.stages import stages
 from edgec.passes.tile import tile
-from edgec.passes.views import views
 from edgec.program_interpreter import run_program
 from edgec.testing_arrows import random_schedule, run_machine_code, run_tiled
 from edgec.testing_bounds import assert_within, error_bounds
@@ -69,10 +65,9 @@ def check_passes(graph: Graph) -> None:
     for arrays, expected, bounds in samples(graph):
         graph_now = optimise_graph(graph, NATIVE)
         assert_within(interpret(graph_now, arrays), expected, bounds)
-        program = fuse(graph_now, NATIVE)
-        assert_within(run_program(program, arrays), expected, bounds)
-        for step in (layout, views, stages, liveness):
-            program = step(program)
+        program = graph_now
+        for step, _ in PROGRAM_PASSES:
+            program = step(program) if step is liveness else step(program, NATIVE)
             assert_within(run_program(program, arrays), expected, bounds)
         assert_within(run_program(program, arrays, arena=True), expected, bounds)
 
@@ -100,7 +95,8 @@ def test_objects_compute_what_the_graph_means(seed):
 @pytest.mark.parametrize("seed", seeds(24))
 def test_loops_compute_what_the_graph_means(seed):
     graph, target = drawn_graph(200 + seed, 4), MACHINES[seed % len(MACHINES)]
-    program = lower(optimise_graph(graph, target), target)
+    without = [name for name in sorted(OPTIONAL) if Random(f"{seed} {name}").random() < 0.3]
+    program = lower(optimise_graph(graph, target), target, without=without)
     tiled = [tile(kernel, target) for kernel in program.steps]
     for arrays, expected, bounds in samples(graph):
         assert_within(run_tiled(program, tiled, arrays), expected, bounds)
@@ -119,7 +115,7 @@ def test_any_legal_schedule_computes_the_same(seed):
 
 # ------------------------------------------------------------------------------------- extents around the tiles of a schedule
 
-def convolution(side: int, made: int = 20, channels: int = 3, stride: int = 1) -> Graph:
+def convolution(side: int, made: int = 12, channels: int = 3, stride: int = 1) -> Graph:
     x = graph_input("x", TensorType(f32, (1, channels, 5, side)))
     weights = constant(whole((made, channels, 3, 3)), "w")
     y = Relu(Conv(x, weights, constant(whole((made,)), "b"), pads=(1, 1, 1, 1), strides=(stride, stride)).output).output
@@ -162,7 +158,7 @@ def around(tile_size: int) -> list[int]:
     return sorted({1, 2, tile_size - 1, tile_size, tile_size + 1, 2 * tile_size + 3} - {0})
 
 
-@pytest.mark.parametrize("target", MACHINES, ids=lambda t: f"{t.vector_bits}{'m' * t.masks}-{t.scalar_operand}")
+@pytest.mark.parametrize("target", [MACHINES[n] for n in (0, 2, 3, 6)], ids=lambda t: f"{t.vector_bits}{'m' * t.masks}-{t.scalar_operand}")
 @pytest.mark.parametrize("extent", around(14))
 def test_rows_around_a_tile(extent, target):
     check_every_loop(convolution(extent), target)
