@@ -40,7 +40,8 @@ def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
     is converted, `i64` that registers have 64 bits: else such conversions are written out, too.
 
     What remains: add sub mul div neg abs min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`;
-    comparisons are false on NaN but `ne`, which is true, and integers wrap. mul_add itself becomes mul and add where it does not round once. Lanes, loads and registers stay as they are.
+    comparisons are false on NaN but `ne`, which is true, and integers wrap. mul_add itself becomes mul and add where it does
+    not round once. Lanes, loads and registers stay as they are.
     """
     machines = {t: Arithmetic(t, _of_type(native, t), fma and t is f32) for t in (f32, f64)}
 

@@ -1,7 +1,7 @@
 """Conversions that a core may have no instruction for: 16-bit floats by integer arithmetic, 64-bit integers on 32-bit cores.
 
-Rounding is half to even throughout. The bit patterns of half precision follow IEEE 754-2008, 3.6; bfloat16 is the upper half of an f32. Going
-from f64 to 16 bits, the f32 between is rounded to odd, which the second rounding cannot tell from the exact value (S. Boldo and
+Rounding is half to even throughout. The bit patterns of half precision follow IEEE 754-2008, 3.6; bfloat16 is the upper half of an f32.
+Going from f64 to 16 bits, the f32 between is rounded to odd, which the second rounding cannot tell from the exact value (S. Boldo and
 G. Melquiond, "When double rounding is odd", 2005).
 
     expand_cast(cast(x, bf16), native=frozenset())     # bits + 0x7FFF + (bits >> 16 & 1), shifted right by 16

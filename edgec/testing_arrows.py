@@ -33,7 +33,8 @@ MAX_POINTS = 24  # of a drawn register tile
 MAX_BODIES = 96  # of a drawn tile with its unrolled steps: written out for every one
 
 
-def run_tiled(program: Program, tiled: Sequence[Tiled], arrays: Mapping[str, np.ndarray], ran: set[For] | None = None) -> dict[str, np.ndarray]:
+def run_tiled(program: Program, tiled: Sequence[Tiled], arrays: Mapping[str, np.ndarray],
+              ran: set[For] | None = None) -> dict[str, np.ndarray]:
     """Outputs by name, every kernel run by its loops in the interpreter; `ran` collects the loops that ran at least once."""
     def run(one: Tiled, flat: list[np.ndarray], bindings: Mapping[str, int]) -> None:
         verify_loops(one.loops)
@@ -125,7 +126,8 @@ def wide_axes(nest: Nest, lanes: int) -> list[Any]:
         loads = [n for n in nest.loads if n.free & set(d.axes)]
         for axis, extent in zip(d.axes, d.extents):
             steps = {coefficient(n.args[0], axis) for n in loads}
-            if isinstance(d.combine, str) and not d.guards and extent.op == "const" and extent.data >= lanes and 1 in steps and steps <= {0, 1}:
+            plain = isinstance(d.combine, str) and not d.guards and extent.op == "const" and extent.data >= lanes
+            if plain and 1 in steps and steps <= {0, 1}:
                 found.append(axis)
     return found
 

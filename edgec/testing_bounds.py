@@ -53,8 +53,8 @@ def assert_within(found: Mapping[str, Array], expected: Mapping[str, Array], bou
             far = ~((a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bounds[name]) | ~np.isfinite(bounds[name]))
         if far.any():
             at = tuple(int(i[0]) for i in np.nonzero(far))
-            raise AssertionError(f"{name}{list(at)} is {a[at]!r} instead of {b[at]!r}, off by {abs(a[at] - b[at])} where {bounds[name][at]} is "
-                                 f"allowed; {int(far.sum())} of {far.size} elements are wrong")
+            raise AssertionError(f"{name}{list(at)} is {a[at]!r} instead of {b[at]!r}, off by {abs(a[at] - b[at])} where "
+                                 f"{bounds[name][at]} is allowed; {int(far.sum())} of {far.size} elements are wrong")
 
 
 Rule = Callable[[Op, list[Array], list[Array], list[Array]], list[Array]]
@@ -191,11 +191,12 @@ def _layer_norm(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> li
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("Concat", "Split", "Slice", "Pad", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile",
-                     "MaxPool", "GlobalMaxPool", "ReduceMax"), _move),
+    **dict.fromkeys(("Concat", "Split", "Slice", "Pad", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand",
+                     "Tile", "MaxPool", "GlobalMaxPool", "ReduceMax"), _move),
     **dict.fromkeys(("Relu", "Clip", "Max", "Min", "Neg", "Abs"), _choose),
     "ReduceMin": lambda op, xs, es, ys: [np.broadcast_to(es[0].max(initial=0), ys[0].shape)],
-    "LeakyRelu": _smooth(1.0, 1, 0.0), "HardSigmoid": _smooth(0.25, 3), "Sigmoid": _smooth(0.25, POLYNOMIAL), "Tanh": _smooth(1.0, POLYNOMIAL),
+    "LeakyRelu": _smooth(1.0, 1, 0.0), "HardSigmoid": _smooth(0.25, 3), "Sigmoid": _smooth(0.25, POLYNOMIAL),
+    "Tanh": _smooth(1.0, POLYNOMIAL),
     "HardSwish": _hard_swish, "Add": _sum, "Sub": _sum, "Mul": _product, "Softmax": _softmax, "LayerNormalization": _layer_norm,
     **dict.fromkeys(("Conv", "MatMul", "Gemm"), _contraction),
     **dict.fromkeys(("ReduceSum", "ReduceMean", "AveragePool", "GlobalAveragePool"), _reduce),

@@ -1,4 +1,4 @@
-"""Random graphs, also as hypothesis strategies: small networks of convolutions, pools, contractions, elementwise chains, softmax, joins and cuts.
+"""Random graphs, also as hypothesis strategies: small networks of convolutions, pools, contractions, chains, softmax, joins and cuts.
 
 Extents lie around tile sizes (1, 2, one less, equal and one more than a vector, two vectors and a rest). Weights are small whole numbers,
 so that on the inputs of `whole_inputs` every sum is exact and a tap too many or too few shows in the last bit.
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from edgec.expr import var
 from edgec.graph import Graph, Value, constant, graph_input, topological
-from edgec.ops import activation, arithmetic, convolution, joining, matmul, normalization, pooling, reduction, reshape, slicing, softmax, transcendental
+from edgec.ops import (activation, arithmetic, convolution, joining, matmul, normalization, pooling, reduction, reshape, slicing, softmax,
+                       transcendental)
 from edgec.types import TensorType, f32, i32
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 36)
@@ -282,7 +283,8 @@ def _reduce(d: _Drawing) -> Value | None:
 def _concat(d: _Drawing) -> Value | None:
     x = d.source()
     axis = d.integer(0, x.type.rank - 1)
-    fitting = [v for v in d.known if v.type.rank == x.type.rank and all(a == b or n == axis for n, (a, b) in enumerate(zip(v.shape, x.shape)))]
+    fits = lambda v: v.type.rank == x.type.rank and all(a == b or n == axis for n, (a, b) in enumerate(zip(v.shape, x.shape)))
+    fitting = list(filter(fits, d.known))
     parts = [d.pick(fitting) for _ in range(d.integer(1, 2))]
     return joining.Concat(tuple([x, *parts]), axis=axis).output
 

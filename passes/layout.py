@@ -123,7 +123,7 @@ def _apply(program: Program, inner: dict[Buffer, int], target: Any) -> Program:
 
 
 def _padded(buffer: Buffer, target: Any) -> Buffer:
-    """The buffer with a cache line after every run, where runs a multiple of ALIASING bytes apart would all fall into the same cache sets."""
+    """The buffer with a cache line after every run, where runs a multiple of ALIASING bytes apart would fall into the same cache sets."""
     inner = buffer.shape[(buffer.order or range(buffer.rank))[-1]]
     if target is None or not target.l2_bytes or buffer.rank < 2 or not isinstance(inner, int):
         return buffer

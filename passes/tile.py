@@ -151,7 +151,8 @@ class _Tiler:
 
     def _row_tile(self, nest: Nest, columns: list[Point], part: RowTile, row: Axis) -> list[Stmt]:
         start, stop = as_expr(part.start, index), as_expr(part.stop, index)
-        first = start if part.static else fresh("u", start.lo, max(start.lo, stop.hi - part.rows))  # the interval tells borders from the interior
+        # The interval of the variable is what tells the interior from borders.
+        first = start if part.static else fresh("u", start.lo, max(start.lo, stop.hi - part.rows))
         points = [c.bind({row.var: first + r}) for r in range(part.rows) for c in columns]
         body = self._tile(nest, points)
         return body if part.static else [For(first, start, stop, part.rows, tuple(body))]

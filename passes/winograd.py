@@ -5,8 +5,8 @@
     y        = A^T M A      then whatever followed the convolution
 
 A convolution is recognised by its axes and reads alone. Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks
-(2015); the matrices follow from Toom-Cook interpolation at the points below (S. Winograd, Arithmetic Complexity of Computations, 1980). The error
-relative to the largest output grows with m: at 512 channels about 9e-6 for F(4,3) where direct summation has 3e-7.
+(2015); the matrices follow from Toom-Cook interpolation at the points below (S. Winograd, Arithmetic Complexity of Computations, 1980).
+The error relative to the largest output grows with m: at 512 channels about 9e-6 for F(4,3) where direct summation has 3e-7.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def convolution(side: int, made: int = 12, channels: int = 3, stride: int = 1) -
 
 def product(rows: int, columns: int, inner: int = 19) -> Graph:
     x = graph_input("x", TensorType(f32, (rows, inner)))
-    return Graph((x,), (Add(MatMul(x, constant(whole((inner, columns)), "w")).output, constant(whole((columns,)), "b")).output,), ("y",), "product")
+    product = MatMul(x, constant(whole((inner, columns)), "w")).output
+    return Graph((x,), (Add(product, constant(whole((columns,)), "b")).output,), ("y",), "product")
 
 
 def pooling(side: int) -> Graph:

@@ -198,11 +198,27 @@ def test_unknown_targets_name_the_known_ones():
         compile(network(), "z80")
 
 
+CUSTOM = """
+from edgec import graph_pass, rewrite, rule
+from edgec.ops.activation import Relu
+from edgec.ops.arithmetic import Neg
+
+
+@rule
+def backwards(op: Relu):
+    '''relu(x) -> -x'''
+    return Neg(op.x).output
+
+
+@graph_pass("backwards")
+def run(graph):
+    return rewrite(graph, backwards)
+"""
+
+
 def test_custom_passes_run(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text('"""Twice."""\nfrom edgec import graph_pass, rewrite, rule\nfrom edgec.ops.activation import Relu\nfrom edgec.ops.arithmetic import Neg\n\n'
-                    '@rule\ndef backwards(op: Relu):\n    """relu(x) -> -x"""\n    return Neg(op.x).output\n\n\n'
-                    '@graph_pass("backwards")\ndef run(graph):\n    return rewrite(graph, backwards)\n')
+    file.write_text(CUSTOM)
     x = graph_input("x", TensorType(f32, (4,)))
     artifact = compile(Graph((x,), (Relu(x).output,), ("y",)), passes=[str(file)], workers=0)
     with Loaded(artifact.object, artifact.interface) as model:

@@ -36,8 +36,9 @@ def floats() -> np.ndarray:
     generator = np.random.default_rng(3)
     exact = HALVES[np.isfinite(HALVES)].astype(np.float32)
     midway = (exact[:-1].astype(np.float64) + exact[1:]).astype(np.float32) / 2
-    return np.concatenate([generator.integers(0, 1 << 32, 100_000, dtype=np.uint32).view(np.float32), exact, np.nextafter(exact, np.float32(1e9)),
-                           np.nextafter(exact, np.float32(-1e9)), midway, np.float32([np.inf, -np.inf, np.nan, 65519, 65520, 65536])])
+    drawn = generator.integers(0, 1 << 32, 100_000, dtype=np.uint32).view(np.float32)
+    neighbours = [np.nextafter(exact, np.float32(end)) for end in (1e9, -1e9)]
+    return np.concatenate([drawn, exact, *neighbours, midway, np.float32([np.inf, -np.inf, np.nan, 65519, 65520, 65536])])
 
 
 def test_half_floats_widen():
@@ -71,7 +72,8 @@ def test_one_16_bit_float_becomes_the_other():
 def whole(dtype) -> np.ndarray:
     """64-bit integers of every length, the ends of the type, and what f32 rounds to even."""
     generator = np.random.default_rng(4)
-    found = generator.integers(dtype.low, dtype.high, 40_000, dtype=dtype.numpy, endpoint=True) >> generator.integers(0, 63, 40_000).astype(dtype.numpy)
+    found = generator.integers(dtype.low, dtype.high, 40_000, dtype=dtype.numpy, endpoint=True)
+    found >>= generator.integers(0, 63, 40_000).astype(dtype.numpy)
     ends = [0, 1, dtype.high, dtype.high - 1, 2**24 + 1, 2**25 + 1, 2**25 + 3, *(2**k + s for k in range(26, 63) for s in (-1, 0, 1))]
     return np.concatenate([found, np.array([*ends, dtype.low, dtype.low + 1], dtype.numpy)])
 

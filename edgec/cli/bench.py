@@ -3,7 +3,8 @@
     edgec bench model.onnx --against onnxruntime,openvino
     edgec bench model.onnx --against litert=model.tflite --rounds 20 --json times.json
 
-A timed call sets the inputs, runs, and reads the outputs; the bare C call has a row of its own. Without a model, those of ./testdata are timed.
+A timed call sets the inputs, runs, and reads the outputs; the bare C call has a row of its own. Without a model, those of ./testdata
+are timed.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def operations(dtype):
         found |= {op: lambda x, y, z, op=op: binary(op, x, y) for op in LOGICAL}
         found["not"] = lambda x, y, z: unary("not", x)
     elif dtype.is_integer:
-        found |= {f"saturate_{other}": lambda x, y, z, to=other: cast(x, to, True) for other in TYPES if other.is_integer and other is not dtype}
+        others = [t for t in TYPES if t.is_integer and t is not dtype]
+        found |= {f"saturate_{other}": lambda x, y, z, to=other: cast(x, to, True) for other in others}
         found |= {op: lambda x, y, z, op=op: unary(op, x) for op in ("neg", "abs", "not")}
         found |= {op: lambda x, y, z, op=op: binary(op, x, y) for op in BINARY if op not in (*SHIFTS, "pow")}
         found |= {op: lambda x, y, z, op=op: binary(op, x, y & const(7, dtype)) for op in SHIFTS}
@@ -107,7 +108,8 @@ def numbers(dtype) -> list[np.ndarray]:
     if dtype.is_integer:
         found = generator.integers(dtype.low, dtype.high, (3, SIZE), dtype=dtype.numpy, endpoint=True)
         found[:, 16:32] = generator.integers(-3 if dtype.low else 1, 4, (3, 16)).astype(dtype.numpy)
-        found[0, :4], found[1, :4] = [dtype.low, dtype.high, dtype.low, 0], [dtype.high, dtype.high, dtype.numpy.type(-1 if dtype.low else 1), 1]
+        found[0, :4] = [dtype.low, dtype.high, dtype.low, 0]
+        found[1, :4] = [dtype.high, dtype.high, dtype.numpy.type(-1 if dtype.low else 1), 1]
         found[1][found[1] == 0] = 5
         return list(found)
     found = (generator.standard_normal((3, SIZE)) * np.exp2(generator.integers(-6, 6, (3, SIZE)))).astype(dtype.numpy)
@@ -240,7 +242,8 @@ def test_registers_are_carried_through_loops_and_branches():
     found = check(Let(total, splat(const(0.0, f32), 4)), Let(count, const(0.0, f32)),
                   loop(Let(total, get(total) + load(X, I * 4, 4)),
                        If(I < 3, (Let(count, get(count) + 1.0),), (Let(count, get(count) * 2.0),))),
-                  Store(Y, const(0, index), get(total)), Store(Y, const(8, index), get(count)), Store(Y, const(9, index), horizontal("add", get(total))))
+                  Store(Y, const(0, index), get(total)), Store(Y, const(8, index), get(count)),
+                  Store(Y, const(9, index), horizontal("add", get(total))))
     assert found[8] == 96.0 and found[9] == 528.0
 
 
@@ -252,7 +255,8 @@ def test_a_register_assigned_in_one_branch_keeps_its_value_in_the_other():
 def test_memory_read_again_after_a_store_is_new():
     """A value loaded before may not stand for one loaded after."""
     at = const(0, index)
-    found = check(Store(Y, at, load(X, at)), Store(Y, at + 1, load(Y, at) + 1.0), Store(Y, at, load(Y, at + 1) * 3.0), Store(Y, at + 2, load(Y, at)))
+    found = check(Store(Y, at, load(X, at)), Store(Y, at + 1, load(Y, at) + 1.0), Store(Y, at, load(Y, at + 1) * 3.0),
+                  Store(Y, at + 2, load(Y, at)))
     assert list(found[:3]) == [6.0, 2.0, 6.0]
 
 
@@ -300,8 +304,9 @@ def test_lanes_are_merged(lanes, op, dtype):
 def test_products_are_summed_over_lanes(rows):
     """Several integer dot products side by side, as a matrix times a vector is tiled."""
     x, w, y = Param("x", i32, 64), Param("w", i32, 64), Param("y", i32, 64, writable=True)
-    body = tuple(Store(y, const(r, index), horizontal("add", mul_add(load(x, const(16 * r, index), 16), load(w, const(0, index), 16), splat(const(0, i32), 16))))
-                 for r in range(rows))
+    sixteen = lambda param, at: load(param, const(at, index), 16)
+    products = [mul_add(sixteen(x, 16 * r), sixteen(w, 0), splat(const(0, i32), 16)) for r in range(rows)]
+    body = tuple(Store(y, const(r, index), horizontal("add", p)) for r, p in enumerate(products))
     data, weights = np.random.default_rng(2).integers(-4, 5, (2, 64)).astype(np.int32)
     found, = run(Loops("dots", (y, x, w), (), body), find("native"), [data, weights])
     np.testing.assert_array_equal(found[:rows], data.reshape(4, 16)[:rows] @ weights[:16])

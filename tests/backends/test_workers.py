@@ -111,8 +111,11 @@ def test_only_what_is_missing_is_compiled(tmp_path, monkeypatch):
     assert sorted(seen) == sorted(text for name, text in TEXTS.items() if name not in some)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:40], lambda data: b"", lambda data: data[:60] + b"x" + data[61:]],
-                         ids=["truncated", "header only", "empty", "changed"])
+DAMAGES = {"truncated": lambda data: data[:-1], "header only": lambda data: data[:40], "empty": lambda data: b"",
+           "changed": lambda data: data[:60] + b"x" + data[61:]}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_entry_is_ignored_and_replaced(tmp_path, damage, alone):
     compile_modules(TEXTS, TARGET, workers=0, cache=tmp_path)
     whole = [path.read_bytes() for path in entries(tmp_path)]

@@ -64,7 +64,8 @@ def test_a_reduction_over_nothing_but_units_is_its_body():
 
 def test_a_concatenation_is_cut():
     a, b, c = tensor("a", 4, 3), tensor("b", 2, 3), tensor("c", 5, 3)
-    before = kernel((11, 3), lambda i, j: select(i < 4, read(a, (i, j)), select(i < 6, read(b, (i - 4, j)), read(c, (i - 6, j)))), [a, b, c])
+    chosen = lambda i, j: select(i < 4, read(a, (i, j)), select(i < 6, read(b, (i - 4, j)), read(c, (i - 6, j))))
+    before = kernel((11, 3), chosen, [a, b, c])
     # Every piece is read only where it lies.
     guarded = kernel((11, 3), lambda i, j: select(i < 4, inside([(i, 4)], read(a, (i, j)), 0.0), select(
         i < 6, inside([(i - 4, 2)], read(b, (i - 4, j)), 0.0), inside([(i - 6, 5)], read(c, (i - 6, j)), 0.0))), [a, b, c])

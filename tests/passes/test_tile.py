@@ -79,7 +79,7 @@ def test_every_accumulator_stays_in_a_register(target):
     assert uniform
 
 
-@pytest.mark.parametrize("text", [CONVOLUTION.replace("20,60", "3,17"), POOL.replace("20,20", "5,6")], ids=["convolution", "pool"])
+@pytest.mark.parametrize("text", [CONVOLUTION.replace("20,60", "3,9"), POOL.replace("20,20", "5,6")], ids=["convolution", "pool"])
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: str(t.vector_bits))
 def test_every_element_is_stored_once(text, target, monkeypatch):
     graph = read_graph(text, "test")
