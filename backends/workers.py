@@ -10,6 +10,7 @@ target's text, the options and the versions of edgec, llvmlite and LLVM; entries
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import pickle
 import struct
@@ -18,8 +19,9 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache as once
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import llvmlite
 
@@ -34,7 +36,7 @@ def compile_modules(texts: Mapping[str, str], target: Target, optimize: str = "3
                     cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> dict[str, Compiled]:
     """Every module compiled, by name, in the order given. `workers` defaults to the number of processors; 0 compiles in this process."""
     keys = {name: cache_key(text, target, optimize, keep) for name, text in texts.items()}
-    done: dict[str, Compiled] = {n: c for n in texts if cache is not None and (c := _cached(cache, keys[n])) is not None}
+    done: dict[str, Compiled] = {n: c for n in texts if cache is not None and (c := recall(cache, keys[n])) is not None}
     missing = [n for n in texts if n not in done]
     workers = (os.cpu_count() or 1) if workers is None else workers
     if len(missing) <= IN_PROCESS or workers == 0:
@@ -43,7 +45,7 @@ def compile_modules(texts: Mapping[str, str], target: Target, optimize: str = "3
         fresh = _in_workers({n: texts[n] for n in missing}, target, optimize, tuple(keep), min(workers, len(missing)), progress)
     for name, compiled in fresh.items():
         if cache is not None:
-            _remember(cache, keys[name], compiled)
+            remember(cache, keys[name], compiled)
     done.update(fresh)
     return {n: done[n] for n in texts}
 
@@ -55,7 +57,18 @@ def cache_key(text: str, target: Target, optimize: str, keep: Sequence[str]) -> 
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _cached(cache: Path, key: str) -> Compiled | None:
+@once
+def own_code() -> str:
+    """The SHA-256 of edgec's own sources: another version of the compiler finds nothing of this one's in the cache."""
+    roots = [Path(importlib.import_module(name).__file__).parent for name in ("edgec", "edgec.passes", "edgec.backends")]
+    digest = hashlib.sha256(f"{llvmlite.__version__} {llvmlite.binding.llvm_version_info}".encode())
+    for file in sorted({file for root in roots for file in root.rglob("*.py")}):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def recall(cache: Path, key: str) -> Any:
+    """The entry of a key; None where there is none, or a damaged one."""
     try:
         data = (cache / key[:2] / key).read_bytes()
     except OSError:
@@ -64,7 +77,7 @@ def _cached(cache: Path, key: str) -> Compiled | None:
     return pickle.loads(body) if hashlib.sha256(body).digest() == digest else None
 
 
-def _remember(cache: Path, key: str, compiled: Compiled) -> None:
+def remember(cache: Path, key: str, compiled: Any) -> None:
     """Store an entry; a cache that cannot be written is no error."""
     body = pickle.dumps(compiled)
     with suppress(OSError):

@@ -26,10 +26,11 @@ from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
 from edgec.backends.target import Target, find
-from edgec.backends.workers import compile_modules
+from edgec.backends.workers import compile_modules, own_code, recall, remember
 from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr
 from edgec.graph import Graph
+from edgec.graph_text import print_graph
 from edgec.kernel import Axis, Buffer, Program
 from edgec.onnx_reader import load
 from edgec.passes.fuse import fuse
@@ -55,6 +56,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
 )
 OPTIONAL = frozenset({"views", "stages", "winograd"})
 WEIGHT_ALIGN = 64
+CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
@@ -71,8 +73,25 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     machine = target if isinstance(target, Target) else find(target)
     if prefix and c_prefix(prefix) != prefix:
         raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
+    name = prefix or _prefix(model, graph)
+    key = _artifact_key(graph, machine, name, optimize, passes, without, keep) if cache is not None else ""
+    known = recall(cache, key) if cache is not None else None
+    if known is not None:
+        return known
     program = lower(optimise_graph(graph, machine, passes=passes), machine, without=without)
-    return emit(program, machine, prefix or _prefix(model, graph), optimize, keep, workers=workers, cache=cache, progress=progress)
+    artifact = emit(program, machine, name, optimize, keep, workers=workers, cache=cache, progress=progress)
+    if cache is not None and len(artifact.object) <= CACHED_BYTES:
+        remember(cache, key, artifact)
+    return artifact
+
+
+def _artifact_key(graph: Graph, target: Target, *options: Any) -> str:
+    """The SHA-256 of what an artifact depends on: the graph with its constants, the target, the options, custom passes, our own code."""
+    text, arrays = print_graph(graph)
+    parts = [text, target.text(), repr(options), own_code()]
+    parts += [f"{name} {hashlib.sha256(np.ascontiguousarray(array)).hexdigest()}" for name, array in arrays.items()]
+    parts += [Path(file).read_text(encoding="utf-8") for file in options[2] if Path(file).is_file()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, passes: Sequence[str] = ()) -> Graph:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgec.edge_file import read_graph
 from edgec.errors import CompileError, ModelError
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
+from edgec.onnx_reader import load
 from edgec.ops.activation import Relu, Sigmoid
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.matmul import MatMul
@@ -251,3 +253,14 @@ def test_200_chained_silu_become_an_object_in_seconds():
     with Loaded(artifact.object, artifact.interface) as model:
         found = model.run({"x": np.linspace(-2, 4, 6, dtype=np.float32)})["y"]
     assert np.isfinite(found).all()
+
+
+def test_a_warm_compilation_is_the_cold_one_and_knows_its_options(tmp_path):
+    """The whole artifact comes from the cache when nothing it depends on differs, and only then."""
+    graph = load(Path(__file__).parents[1] / "testdata" / "digits" / "digits.onnx")
+    cold = compile(graph, "x86-64-v2", prefix="digits", cache=tmp_path, workers=0)
+    entries = sorted(tmp_path.rglob("*"))
+    warm = compile(graph, "x86-64-v2", prefix="digits", cache=tmp_path, workers=0)
+    assert warm.object == cold.object and warm.manifest == cold.manifest and sorted(tmp_path.rglob("*")) == entries
+    assert compile(graph, "x86-64-v2", prefix="other", cache=tmp_path, workers=0).interface.prefix == "other"
+    assert compile(graph, "x86-64-v2", prefix="digits", optimize="0", cache=tmp_path, workers=0).object != cold.object
