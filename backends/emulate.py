@@ -149,6 +149,7 @@ def ports(interface: Interface, samples: Sequence[Bound]) -> str:
     lines += [f"    context->in.{port.c_name} = (const void *)input_{index};" for index, port in enumerate(interface.inputs)]
     lines += [f"    context->in.{name} = dims[{index}];" for index, (name, _, _) in enumerate(interface.dims)]
     lines += [f"    context->out.{port.c_name} = (void *)output_{index};" for index, port in enumerate(interface.outputs)]
+    lines += [f"    {interface.init_symbol}(context);"] if interface.levels else []
     return "\n".join([*lines, "}", ""])
 
 

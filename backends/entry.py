@@ -1,4 +1,4 @@
-"""The one public function of a model, PREFIX_run, in LLVM IR: checks the caller's context and calls the kernels in order.
+"""The public function of a model, PREFIX_run, in LLVM IR: checks the caller's context and calls the kernels in order.
 
     i32 @net_run(ptr %context):  size, dimensions and arena are checked; then  call @kernel(ptr ..., ptr ..., i64 %n)  per step
 """
@@ -43,10 +43,10 @@ def calls_of(steps: Sequence[CallStep | LoopStep]) -> list[CallStep]:
     return [c for s in steps for c in ([s] if isinstance(s, CallStep) else calls_of(s.body))]
 
 
-def entry_text(interface: Interface, steps: Sequence[CallStep | LoopStep], pointer_bits: int) -> str:
-    """The LLVM module of PREFIX_run; kernels and the weights symbol are left to be bound by joining."""
+def entry_text(interface: Interface, steps: Sequence[CallStep | LoopStep], pointer_bits: int, symbol: str = "") -> str:
+    """The LLVM module of PREFIX_run, or of another `symbol`; kernels and the weights symbol are left to be bound by joining."""
     where = layout(interface, pointer_bits)
-    lines = [f"define i32 @{interface.run_symbol}(ptr captures(none) readonly %context) #0 {{", "entry:"]
+    lines = [f"define i32 @{symbol or interface.run_symbol}(ptr captures(none) readonly %context) #0 {{", "entry:"]
     calls = calls_of(steps)
     lines += _checks(interface, where, pointer_bits)
     pointers = _pointers(interface, calls, where, lines)

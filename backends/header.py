@@ -36,10 +36,10 @@ typedef struct {prefix}_context {{
     const void *weights;                /* NULL: the weights in the object file */
     void *state;                        /* NULL: the model keeps nothing between calls */
     const edgec_executor *executor;     /* NULL: everything runs in the calling thread */
-    uint32_t isa;                       /* 0: the instruction set the object was compiled for */
+    uint32_t isa;                       /* {isa} */
 }} {prefix}_context;
 
-/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned.
+{init}/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned{refusal}.
    Reentrant: calls may overlap in time when each has its own arena and outputs. */
 int32_t {prefix}_run(const {prefix}_context *context);
 
@@ -57,15 +57,31 @@ static inline int32_t {prefix}(const {prefix}_inputs *in, const {prefix}_outputs
 }}
 """
 
+INIT = """\
+/* Asks the processor and the system, and stores the widest level that both support in context->isa; every other member may be unset but
+   `size`. Once is enough: the number may be copied into other contexts. Returns 0, or: -1 the context is too small, -4 the processor is
+   below the first level. */
+int32_t {prefix}_init({prefix}_context *context);
+
+"""
+
 
 def header(interface: Interface) -> str:
     """The whole header as text; the same interface gives the same text."""
     guard = f"{interface.prefix.upper()}_H"
     sections = [f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n",
                 EXECUTOR, _memory(interface), _ports(interface), _structs(interface),
-                CONTEXT.format(prefix=interface.prefix, macro=interface.prefix.upper()), _asserts(interface),
+                _context(interface), _asserts(interface),
                 "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"]
     return "\n".join(section for section in sections if section)
+
+
+def _context(interface: Interface) -> str:
+    """The context, and the functions that take one."""
+    name, several = interface.prefix, bool(interface.levels)
+    isa = f"0, or what {name}_init stores: {name.upper()}_ISA_..." if several else "0: the instruction set the object was compiled for"
+    return CONTEXT.format(prefix=name, macro=name.upper(), isa=isa, init=INIT.format(prefix=name) if several else "",
+                          refusal=", -4 `isa` is unknown" if several else "")
 
 
 def largest_shape(port: Port, interface: Interface) -> tuple[int, ...]:
@@ -83,6 +99,7 @@ def _memory(interface: Interface) -> str:
              f"#define {name}_ARENA_ALIGN {interface.arena_align}",
              f"#define {name}_STACK_BYTES {_unsigned(interface.stack_bytes)}",
              f"#define {name}_FLASH_BYTES {_unsigned(interface.flash_bytes)}"]
+    lines += [f"#define {name}_ISA_{level} {number}u" for number, level in enumerate(interface.levels)]
     for dim, low, high in interface.dims:
         lines += [f"#define {name}_{dim.upper()}_MIN {low}", f"#define {name}_{dim.upper()}_MAX {high}"]
     minmax = "#ifndef EDGEC_MIN\n#define EDGEC_MIN(a, b) ((a) < (b) ? (a) : (b))\n#define EDGEC_MAX(a, b) ((a) > (b) ? (a) : (b))\n#endif\n"

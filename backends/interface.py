@@ -7,7 +7,7 @@
 """
 from dataclasses import dataclass
 
-OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA = 0, -1, -2, -3       # what PREFIX_run returns
+OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA, BAD_ISA = 0, -1, -2, -3, -4     # what PREFIX_run returns
 
 # The C type and the bytes of one element, by dtype name; half floats travel as their bits.
 C_TYPES = {
@@ -44,11 +44,22 @@ class Interface:
     stack_bytes: int = 0
     flash_bytes: int = 0
     weights_symbol: str = ""                # the data section that holds the weights, "" without weights
+    levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
 
     @property
     def run_symbol(self) -> str:
-        """The one public function."""
+        """The public function."""
         return self.prefix + "_run"
+
+    @property
+    def init_symbol(self) -> str:
+        """The other public function of an object with several levels."""
+        return self.prefix + "_init"
+
+    @property
+    def public_symbols(self) -> frozenset[str]:
+        """What the linker may see."""
+        return frozenset({self.run_symbol} | ({self.init_symbol} if self.levels else set()))
 
 
 @dataclass(frozen=True)

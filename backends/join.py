@@ -22,11 +22,12 @@ STACK_NOTE = elf.Section(".note.GNU-stack", elf.PROGBITS, 0, 1, b"", 0)    # say
 
 @dataclass(frozen=True)
 class DataSection:
-    """Bytes under a name, in a section of their own; `symbol` is an object of `len(data)` bytes at its start."""
+    """Bytes under a name, in a section of their own; `symbol` is an object (with `code` a function) of `len(data)` bytes at its start."""
     symbol: str
     data: bytes | memoryview
     align: int
     section: str = ""               # default: .rodata.<symbol>
+    code: bool = False              # machine code
 
 
 def join(parts: Sequence[bytes], data: Sequence[DataSection], public: Collection[str]) -> bytes:
@@ -83,9 +84,10 @@ class _Joined:
 
     def add_data(self, item: DataSection):
         size = len(memoryview(item.data).cast("B"))
-        self._add_symbol(0, elf.Symbol(item.symbol, 0, size, elf.GLOBAL, elf.OBJECT, 0, len(self.sections)))
+        kind, flags = (elf.FUNC, elf.ALLOC | elf.EXECINSTR) if item.code else (elf.OBJECT, elf.ALLOC)
+        self._add_symbol(0, elf.Symbol(item.symbol, 0, size, elf.GLOBAL, kind, 0, len(self.sections)))
         name = item.section or ".rodata." + item.symbol
-        self.sections.append(elf.Section(name, elf.PROGBITS, elf.ALLOC, item.align, memoryview(item.data).cast("B"), size))
+        self.sections.append(elf.Section(name, elf.PROGBITS, flags, item.align, memoryview(item.data).cast("B"), size))
         self.origins.append({})
 
     def _add_symbol(self, index: int, symbol: elf.Symbol) -> object:

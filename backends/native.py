@@ -13,7 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from edgec.backends.binding import Bound, bind
-from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, Interface, layout
+from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_ISA, Interface, layout
 from edgec.backends.machine import initialise
 from edgec.backends.target import Target
 from edgec.errors import Internal
@@ -21,7 +21,7 @@ from edgec.types import DTYPES
 
 COPIED_BYTES = 1 << 16      # smaller inputs are copied into an aligned buffer, which is quicker than asking numpy for an address
 STATUS = {BAD_CONTEXT: "the context is too small", BAD_DIMENSION: "a dimension is out of range",
-          BAD_ARENA: "the arena is missing or not aligned"}
+          BAD_ARENA: "the arena is missing or not aligned", BAD_ISA: "the object holds no code for this instruction set"}
 
 
 def same_architecture(target: Target) -> bool:
@@ -47,8 +47,9 @@ def aligned_buffer(size: int, align: int = 64) -> np.ndarray:
 class Loaded:
     """A model in this process's memory. One call at a time: it owns one arena. Close it, or use it in a `with`, to free the memory."""
 
-    def __init__(self, obj: bytes, interface: Interface):
-        """Place `obj` in memory; `Internal` when it does not define the interface's run function."""
+    def __init__(self, obj: bytes, interface: Interface, isa: int | None = None):
+        """Place `obj` in memory; `Internal` when it does not define the interface's run function. `isa` is the number of a level of an
+        object that holds several, by default what the object's own init function finds."""
         self.interface = interface
         self._engine, self._address = place(obj, interface.run_symbol)
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._address)
@@ -61,6 +62,21 @@ class Loaded:
         self._dtypes = [DTYPES[port.dtype].numpy for port in interface.inputs]
         struct.pack_into("I", self._context, 0, self._layout.size)
         self._pointer(self._context, self._layout.arena, self._arena.ctypes.data)
+        if interface.levels:
+            self._choose(isa)
+
+    @property
+    def isa(self) -> int:
+        """The number of the level that runs."""
+        return struct.unpack_from("I", self._context, self._layout.isa)[0]
+
+    def _choose(self, isa: int | None):
+        if isa is not None:
+            struct.pack_into("I", self._context, self._layout.isa, isa)
+            return
+        init = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._engine.get_function_address(self.interface.init_symbol))
+        if status := init(self._context_address):
+            raise Internal(f"{self.interface.init_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, as arrays of their own, for inputs by name. `TypeMismatch` for inputs that do not fit the interface."""

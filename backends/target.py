@@ -13,6 +13,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from edgec.backends import targets
+from edgec.backends.levels import Level, Routine
 from edgec.errors import Unsupported
 
 
@@ -73,6 +74,8 @@ class Target:
     max_flash_growth: float = 4.0
     object_format: str = "elf"
     instructions: tuple[Instruction, ...] = ()
+    levels: tuple[Level, ...] = ()      # what one object may hold code for, narrowest first
+    routines: tuple[Routine, ...] = ()  # what the checks of the levels call
     emulator: Emulator | None = None
     seen: str = ""                      # what `detect` found on this computer; "" for a named target
 
@@ -87,8 +90,11 @@ class Target:
 
     def text(self) -> str:
         """Every fact, one a line, for cache keys and `edgec show target`. How code is emulated does not change the code."""
-        facts = {name: value for name, value in vars(self).items() if name not in ("instructions", "emulator", "seen")}
-        rows = [f"{row.name} [{' '.join(sorted(row.needs))}] {row.llvm}: {row.meaning}" for row in self.instructions]
+        lists = ("instructions", "levels", "routines", "emulator", "seen")
+        facts = {name: value for name, value in vars(self).items() if name not in lists}
+        rows = [f"level {level.target}: {check}" for level in self.levels for check in level.checks]
+        rows += [f"routine {each.name}: {each.code.hex()}" for each in self.routines]
+        rows += [f"{row.name} [{' '.join(sorted(row.needs))}] {row.llvm}: {row.meaning}" for row in self.instructions]
         return "\n".join([f"{name} = {value!r}" for name, value in facts.items()] + rows) + "\n"
 
 

@@ -20,12 +20,13 @@ from edgec.backends.artifact import Artifact
 from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers, prefix as c_prefix
 from edgec.backends.codegen import Compiled, compile_module
+from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
 from edgec.backends.entry import CallStep, LoopStep, Place, entry_text
 from edgec.backends.inspect_object import section_sizes, undefined_symbols
 from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
-from edgec.backends.target import Target, find
+from edgec.backends.target import Target, all_targets, find
 from edgec.backends.workers import compile_modules, own_code, recall, remember
 from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr
@@ -61,28 +62,38 @@ CACHED_BYTES = 64 << 20  # larger objects are put together again from their cach
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
             prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
-            keep: Sequence[str] = (), workers: int | None = None, cache: Path | None = None,
+            multiversion: bool = False, keep: Sequence[str] = (), workers: int | None = None, cache: Path | None = None,
             progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
-    s; `passes` are files with custom passes, `without` names optional program passes (views, stages, winograd) to leave out; `keep` holds
-    "llvm" and "asm" to keep those texts; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
+    s; `passes` are files with custom passes, `without` names optional program passes (views, stages, winograd) to leave out; `multiversion`
+    puts code for every level of the target into the object, chosen at run time; `keep` holds "llvm" and "asm" to keep those texts;
+    `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
     if prefix and c_prefix(prefix) != prefix:
         raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
     name = prefix or _prefix(model, graph)
-    key = _artifact_key(graph, machine, name, optimize, passes, without, keep) if cache is not None else ""
+    machines = _levels(machine) if multiversion else (machine,)
+    key = _artifact_key(graph, machine, name, optimize, passes, without, keep, multiversion) if cache is not None else ""
     known = recall(cache, key) if cache is not None else None
     if known is not None:
         return known
-    program = lower(optimise_graph(graph, machine, passes=passes), machine, without=without)
-    artifact = emit(program, machine, name, optimize, keep, workers=workers, cache=cache, progress=progress)
+    programs = [lower(optimise_graph(graph, each, passes=passes), each, without=without) for each in machines]
+    artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, workers=workers, cache=cache, progress=progress)
     if cache is not None and len(artifact.object) <= CACHED_BYTES:
         remember(cache, key, artifact)
     return artifact
+
+
+def _levels(target: Target) -> tuple[Target, ...]:
+    """The targets that one object for `target` holds code for."""
+    if not target.levels:
+        families = [t.name for t in all_targets() if t.levels]
+        raise Unsupported(f"{target.name} is one machine, not several levels of one", hint=f"compile for {' or '.join(families)}")
+    return tuple(find(level.target) for level in target.levels)
 
 
 def _artifact_key(graph: Graph, target: Target, *options: Any) -> str:
@@ -112,11 +123,45 @@ def lower(graph: Graph, target: Target, *, without: Sequence[str] = ()) -> Progr
     return found
 
 
-def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), *, workers: int | None = None,
-         cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
-    """The artifact of a program; `workers`, `cache` and `progress` as in `compile_modules`."""
-    tiled = [tile(kernel, target) for kernel in program.steps]
-    blob, offsets = _weights(tiled)
+def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), **options: Any) -> Artifact:
+    """The artifact of a program; `options` are `workers`, `cache` and `progress` as in `compile_modules`."""
+    return emit_levels([(program, target)], target, prefix, optimize, keep, **options)
+
+
+def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (),
+                **options: Any) -> Artifact:
+    """The artifact of one program, or of a program for each level of `target`: then the choice is made by what is called first."""
+    tiled = [[tile(kernel, machine) for kernel in program.steps] for program, machine in parts]
+    blob, offsets = _weights([one for part in tiled for one in part])
+    interface = _interface(parts[0][0], prefix, blob)
+    if len(parts) > 1:
+        levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
+        interface = replace(interface, levels=levels, arena_bytes=arena)
+    modules: list[Compiled] = []
+    stack = 0
+    for number, ((program, machine), part) in enumerate(zip(parts, tiled)):
+        steps, texts = _steps(program, machine, part, offsets, f"edgec_{number}_" if interface.levels else "edgec_")
+        objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
+        symbol = level_symbol(interface, number) if interface.levels else interface.run_symbol
+        entry = compile_module(entry_text(interface, steps, machine.pointer_bits, symbol), machine, optimize, keep)
+        stack = max(stack, entry.stack + max((o.stack for o in objects), default=0))
+        modules += [entry, *objects]
+    data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
+    if interface.levels:
+        texts = (dispatch_text(interface, target.pointer_bits), init_text(interface, target.levels, target.pointer_bits))
+        modules = [*(compile_module(text, target, optimize, keep) for text in texts), *modules]
+        data = [*routine_sections(target.routines), *data]
+    joined = join([m.object for m in modules], data, interface.public_symbols)
+    _require_closed(joined, target)
+    interface = replace(interface, stack_bytes=stack, flash_bytes=_flash(joined))
+    return Artifact(interface, target, joined, manifest([program for program, _ in parts], interface, target),
+                    "\n".join(m.llvm for m in modules) if "llvm" in keep else None,
+                    "\n".join(m.asm for m in modules) if "asm" in keep else None)
+
+
+def _steps(program: Program, target: Target, tiled: Sequence[Tiled], offsets: Mapping[Buffer, int],
+           stem: str) -> tuple[tuple[CallStep | LoopStep, ...], dict[str, str]]:
+    """What the entry calls, and the LLVM module of each distinct kernel by symbol; symbols begin with `stem`."""
     texts: dict[str, str] = {}
     names: dict[Expr, int | str] = {s: n for n, s in enumerate(program.symbols)}
     for axis in dict.fromkeys(a for kernel in program.steps for a in kernel.repeat):
@@ -124,19 +169,8 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
     calls = []
     for one in tiled:
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
-        calls.append(CallStep(_symbol(one, places, target, texts), places, tuple(names[s] for s in one.loops.symbols)))
-    steps = _repeated(list(zip((k.repeat for k in program.steps), calls)), names)
-    objects = list(compile_modules(texts, target, optimize, keep, workers=workers, cache=cache, progress=progress).values())
-    interface = _interface(program, prefix, blob, objects)
-    entry = compile_module(entry_text(interface, steps, target.pointer_bits), target, optimize, keep)
-    data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
-    joined = join([entry.object, *(o.object for o in objects)], data, {interface.run_symbol})
-    _require_closed(joined, target)
-    interface = replace(interface, stack_bytes=entry.stack + max((o.stack for o in objects), default=0), flash_bytes=_flash(joined))
-    everything = [entry, *objects]
-    return Artifact(interface, target, joined, manifest(program, interface, target),
-                    "\n".join(o.llvm for o in everything) if "llvm" in keep else None,
-                    "\n".join(o.asm for o in everything) if "asm" in keep else None)
+        calls.append(CallStep(_symbol(one, places, target, texts, stem), places, tuple(names[s] for s in one.loops.symbols)))
+    return _repeated(list(zip((k.repeat for k in program.steps), calls)), names), texts
 
 
 def _repeated(calls: list[tuple[tuple[Axis, ...], CallStep]], names: Mapping[Expr, int | str]) -> tuple[CallStep | LoopStep, ...]:
@@ -154,11 +188,11 @@ def _repeated(calls: list[tuple[tuple[Axis, ...], CallStep]], names: Mapping[Exp
     return tuple(steps)
 
 
-def _symbol(one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str]) -> str:
+def _symbol(one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str], stem: str) -> str:
     """The symbol of a kernel's code: equal code is one function. A result in the place of an operand is the one case of shared memory."""
     shared = frozenset(p for p, place in zip(one.loops.params, places) if list(places).count(place) > 1)
     text = module_text(one.loops, target, "KERNEL", shared)
-    symbol = "edgec_" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    symbol = stem + hashlib.sha256(text.encode()).hexdigest()[:16]
     texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
     return symbol
 
@@ -191,7 +225,7 @@ def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> P
     return Place("arena", program.arena[buffer])
 
 
-def _interface(program: Program, prefix: str, blob: bytes, objects: Sequence[Compiled]) -> Interface:
+def _interface(program: Program, prefix: str, blob: bytes) -> Interface:
     members = identifiers([b.name for b in program.inputs] + [s.data for s in program.symbols])  # they share one struct
     names = dict(zip(program.symbols, members[len(program.inputs):]))
     inputs = tuple(_port(b, c, names) for b, c in zip(program.inputs, members))
@@ -217,14 +251,15 @@ def _flash(joined: bytes) -> int:
     return sum(section_sizes(joined).values())
 
 
-def manifest(program: Program, interface: Interface, target: Target) -> dict:
-    """Plain facts for model.json."""
+def manifest(programs: Sequence[Program], interface: Interface, target: Target) -> dict:
+    """Plain facts for model.json; the kernels are those of the (lowest) level, memory is for all."""
     def port(p: Port) -> dict:
         return {"name": p.name, "c_name": p.c_name, "dtype": p.dtype, "shape": list(p.shape)}
-    return {"name": interface.prefix, "target": target.name, "inputs": [port(p) for p in interface.inputs],
-            "outputs": [port(p) for p in interface.outputs], "arena_bytes": interface.arena_bytes, "live_bytes": program.live_bytes,
-            "arena_align": interface.arena_align, "stack_bytes": interface.stack_bytes, "flash_bytes": interface.flash_bytes,
-            "kernels": [k.name for k in program.steps]}
+    levels = {"levels": [level.target for level in target.levels]} if interface.levels else {}
+    return {"name": interface.prefix, "target": target.name, **levels, "inputs": [port(p) for p in interface.inputs],
+            "outputs": [port(p) for p in interface.outputs], "arena_bytes": interface.arena_bytes,
+            "live_bytes": max(p.live_bytes for p in programs), "arena_align": interface.arena_align, "stack_bytes": interface.stack_bytes,
+            "flash_bytes": interface.flash_bytes, "kernels": [k.name for k in programs[0].steps]}
 
 
 def _prefix(model: Any, graph: Graph) -> str:

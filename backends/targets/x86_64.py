@@ -1,8 +1,9 @@
 """x86-64 by micro-architecture level (System V psABI, section 3.1.1): v2 = SSE4.2, v3 = AVX2 + FMA, v4 = AVX-512.
 
 A scalar reaches a multiply-add as a broadcast from memory, which costs no register. The dot-product rows need extensions
-beyond the levels; they serve the target that describes this computer.
+beyond the levels; they serve the target that describes this computer. `x86-64` is the lowest level, and can hold the others too.
 """
+from edgec.backends.levels import Level, Routine, at_least, bits
 from edgec.backends.target import Emulator, Target, available, row
 
 V2 = ("cmov", "cx8", "cx16", "fxsr", "mmx", "popcnt", "sahf", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2")
@@ -38,17 +39,53 @@ INSTRUCTIONS = (
 )
 
 
-def level(name: str, features: tuple[str, ...], qemu: str, **facts) -> Target:
-    """A micro-architecture level, which LLVM takes as a cpu."""
+# Which level a processor has: Intel's manual, volume 2, CPUID and XGETBV; AMD's, volume 3, appendix E, for leaf 0x80000001.
+# Arguments arrive in edi, esi and rdx (System V); cpuid overwrites rbx, which is the caller's.
+ROUTINES = (
+    Routine("cpuid", bytes.fromhex(
+        "53"            # push rbx
+        "4989d0"        # mov r8, rdx
+        "89f8" "89f1"   # mov eax, edi; mov ecx, esi
+        "0fa2"          # cpuid
+        "418900" "41895804" "41894808" "4189500c"   # mov [r8], eax; [r8+4], ebx; [r8+8], ecx; [r8+12], edx
+        "5b" "c3")),    # pop rbx; ret
+    Routine("xgetbv", bytes.fromhex(
+        "4989d0"        # mov r8, rdx
+        "89f9"          # mov ecx, edi
+        "0f01d0"        # xgetbv
+        "418900" "41895004"     # mov [r8], eax; [r8+4], edx
+        "c3")),         # ret
+)
+EAX, EBX, ECX = 0, 1, 2
+FEATURES, MORE, EXTENDED, ENABLED = (1, 0), (7, 0), (0x80000001, 0), (0, 0)
+HAS_V2 = (at_least("cpuid", (0x80000000, 0), EAX, 0x80000001),
+          bits("cpuid", FEATURES, ECX, 0, 9, 13, 19, 20, 23),           # SSE3 SSSE3 CMPXCHG16B SSE4.1 SSE4.2 POPCNT
+          bits("cpuid", EXTENDED, ECX, 0))                              # LAHF and SAHF
+HAS_V3 = (at_least("cpuid", (0, 0), EAX, 7),
+          bits("cpuid", FEATURES, ECX, 12, 22, 26, 27, 28, 29),         # FMA MOVBE XSAVE OSXSAVE AVX F16C
+          bits("xgetbv", ENABLED, EAX, 1, 2),                           # the system keeps xmm and ymm
+          bits("cpuid", MORE, EBX, 3, 5, 8),                            # BMI1 AVX2 BMI2
+          bits("cpuid", EXTENDED, ECX, 5))                              # LZCNT
+HAS_V4 = (bits("xgetbv", ENABLED, EAX, 1, 2, 5, 6, 7),                  # and opmask, upper halves of zmm, zmm16 to zmm31
+          bits("cpuid", MORE, EBX, 16, 17, 28, 30, 31))                 # AVX512 F DQ CD BW VL
+
+
+def level(name: str, features: tuple[str, ...], qemu: str, cpu: str = "", **facts) -> Target:
+    """A micro-architecture level."""
     emulator = Emulator("gcc", ("-static",), qemu, ("-cpu", "max") if qemu else (), packages=("gcc", "libc6-dev", "qemu-user"))
-    return Target(name=name, triple="x86_64-unknown-linux-gnu", cpu=name, features=features, scalar_operand="memory",
+    return Target(name=name, triple="x86_64-unknown-linux-gnu", cpu=cpu or name, features=features, scalar_operand="memory",
                   fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l3_bytes=8 << 20, instructions=available(INSTRUCTIONS, features),
                   emulator=emulator, **facts)
 
 
+BASE = {"vector_bits": 128, "registers": 16, "fma": False, "l2_bytes": 256 << 10}
+
+
 # qemu emulates no AVX-512: code for v4 runs on a host that has it.
 TARGETS = (
-    level("x86-64-v2", V2, "qemu-x86_64", vector_bits=128, registers=16, fma=False, l2_bytes=256 << 10),
+    level("x86-64-v2", V2, "qemu-x86_64", **BASE),
     level("x86-64-v3", V3, "qemu-x86_64", vector_bits=256, registers=16, fma=True, l2_bytes=512 << 10),
     level("x86-64-v4", V4, "", vector_bits=512, registers=32, fma=True, masks=True, l2_bytes=1 << 20),
+    level("x86-64", V2, "qemu-x86_64", "x86-64-v2", **BASE, routines=ROUTINES,
+          levels=(Level("x86-64-v2", HAS_V2), Level("x86-64-v3", HAS_V3), Level("x86-64-v4", HAS_V4))),
 )

@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--emit", default=DEFAULT, metavar="KIND,...", help=f"what to write: {', '.join((*ARTIFACT, *TEXTS))} (default: {DEFAULT})"
     )
+    parser.add_argument("--multiversion", action="store_true", help="code for every level of the target, which "
+                        "PREFIX_init chooses from at run time (see `edgec targets x86-64`)")
     parser.add_argument("--prefix", metavar="NAME", help="of every C name (default: from the name of the model)")
     parser.add_argument("-o", "--output", type=Path, default=Path("."), metavar="FOLDER", help="where to write (default: here)")
 
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep = tuple(kind for kind in ("llvm", "asm") if kind in kinds)
     stem = _prefix(arguments)
     with delayed_progress(f"compiling {arguments.model}") as report:
-        artifact = compile(graph, prefix=stem, keep=keep, progress=report, **options)
+        artifact = compile(graph, prefix=stem, multiversion=arguments.multiversion, keep=keep, progress=report, **options)
         contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
         contents |= _texts(graph, artifact.target, stem, kinds, options)
     for path in write_files({arguments.output / file: data for file, data in contents.items()}):

@@ -15,6 +15,7 @@ INTERFACES = {
                           (Port("y", "y", "bf16", ("EDGEC_MIN(n, m)", 4)), Port("z", "z", "u8", ())),
                           (("n", 1, 8), ("m", 0, 100), ("o", 1, 2)), arena_bytes=3 << 10, slot_bytes=512),
     "no ports": Interface("empty", (), ()),
+    "levels": Interface("many", (Port("x", "x", "f32", (2,)),), (), levels=("A_1", "B_2")),
     "dims only": Interface("ramp", (), (Port("y", "y", "i32", ("n",)),), (("n", 0, 9),)),
     "every type": Interface("types", tuple(Port(name, "x_" + name, name, (2,), (("SCALE", 0.5), ("ZERO_POINT", -3))) for name in C_TYPES),
                             (), arena_bytes=5 << 30, flash_bytes=1 << 33),
