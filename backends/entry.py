@@ -13,9 +13,9 @@ from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, Cont
 
 @dataclass(frozen=True)
 class Place:
-    """Where a kernel's parameter points: an input or output by number, or bytes into the arena or the weights."""
+    """Where a kernel's parameter points: an input or output by number, or bytes into the arena, the weights or the caller's state."""
 
-    kind: str  # input | output | arena | weights
+    kind: str  # input | output | arena | weights | state
     number: int
 
 
@@ -119,8 +119,10 @@ def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLay
         if place.kind == "weights" and not interface.weights_symbol or place.kind == "arena" and not interface.arena_bytes:
             found[place] = "null"  # a tensor without elements, never touched
             continue
+        if place.kind == "state" and not any(p.kind == "state" for p in found):
+            lines += [f"  %state_at = getelementptr i8, ptr %context, i32 {where.state}", "  %state = load ptr, ptr %state_at"]
         found[place] = name
-        if place.kind in ("arena", "weights"):
+        if place.kind in ("arena", "weights", "state"):
             lines.append(f"  {name} = getelementptr i8, ptr %{place.kind}, i64 {place.number}")
         else:
             offset = (where.inputs if place.kind == "input" else where.outputs)[place.number]

@@ -90,6 +90,10 @@ class Loaded:
         """Run again on the inputs of the last `run` or `set_inputs` and return the status; for timing."""
         return self._function(self._context_address)
 
+    def set_state(self, address: int) -> None:
+        """What the context's `state` points at."""
+        self._pointer(self._context, self._layout.state, address)
+
     def set_inputs(self, inputs: Mapping[str, np.ndarray]):
         """Everything before the call itself: check the inputs and put their addresses, or copies, where the model finds them."""
         if self._dims is None or not self._refill(inputs):

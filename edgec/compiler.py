@@ -27,6 +27,7 @@ from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
 from edgec.backends.target import Target, all_targets, find
+from edgec.backends.trace import TICK, tick_text, traced
 from edgec.backends.workers import compile_modules, own_code, recall, remember
 from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr
@@ -124,13 +125,16 @@ def lower(graph: Graph, target: Target, *, without: Sequence[str] = ()) -> Progr
 
 
 def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), **options: Any) -> Artifact:
-    """The artifact of a program; `options` are `workers`, `cache` and `progress` as in `compile_modules`."""
+    """The artifact of a program; `options` as in `emit_levels`."""
     return emit_levels([(program, target)], target, prefix, optimize, keep, **options)
 
 
 def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (),
-                **options: Any) -> Artifact:
-    """The artifact of one program, or of a program for each level of `target`: then the choice is made by what is called first."""
+                trace: bool = False, **options: Any) -> Artifact:
+    """The artifact of one program, or of a program for each level of `target`: then the choice is made by what is called first.
+
+    With `trace` it times its kernels, see `backends/trace.py`; `options` are `workers`, `cache` and `progress` as in `compile_modules`.
+    """
     tiled = [[tile(kernel, machine) for kernel in program.steps] for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
     interface = _interface(parts[0][0], prefix, blob)
@@ -141,6 +145,8 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     stack = 0
     for number, ((program, machine), part) in enumerate(zip(parts, tiled)):
         steps, texts = _steps(program, machine, part, offsets, f"edgec_{number}_" if interface.levels else "edgec_")
+        if trace:
+            steps, texts = traced(steps), texts | {TICK: tick_text(machine.pointer_bits)}
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = level_symbol(interface, number) if interface.levels else interface.run_symbol
         entry = compile_module(entry_text(interface, steps, machine.pointer_bits, symbol), machine, optimize, keep)

@@ -143,6 +143,7 @@ class Kernel:
     schedule: Any = None
     repeat: tuple[Axis, ...] = ()  # loops around the kernel; neighbours under the same axes run together, iteration by iteration
     loc: Any = None
+    origins: tuple[Any, ...] = ()  # the places in the model of every operator that was fused into it
 
     @property
     def targets(self) -> tuple[Buffer, ...]:

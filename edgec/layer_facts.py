@@ -66,7 +66,7 @@ def _macs_of_result(op: Op, number: int) -> int:
     for node in walk(value):
         if node.op == "reduce":
             extents.update((v, max(e.hi, 0)) for v, e in zip(ReduceParts(node).axes, ReduceParts(node).extents))
-    return sum(_points(node, extents) for node in walk(value) if node.op == "reduce" and _sums_products(node))
+    return sum(_points(node, extents) for node in walk(value) if node.op == "reduce" and sums_products(node))
 
 
 def _points(node: Expr, extents: dict[Expr, int]) -> int:
@@ -75,7 +75,8 @@ def _points(node: Expr, extents: dict[Expr, int]) -> int:
     return prod(extents[v] for v in (*own, *(v for v in node.free if v in extents)))
 
 
-def _sums_products(node: Expr) -> bool:
+def sums_products(node: Expr) -> bool:
+    """Whether a reduction is a sum of products: each of its points is a multiply-add."""
     parts = ReduceParts(node)
     return parts.combine == "add" and any(n.op in ("mul", "mul_add") and n.dtype is not index for n in _own_nodes(parts.body[0]))
 

@@ -258,6 +258,7 @@ class _Emission:
         self.names = set(self.graph.output_names) if names is None else names
         self.composite: dict[Value, Expr] = {}
         self.kernels: list[Kernel] = []
+        self.origins: dict[Value, dict[Any, None]] = {}  # for each root, the places in the model that its kernel computes
 
     def program(self) -> Program:
         """The whole graph as a program: inputs and outputs get buffers under their names."""
@@ -288,6 +289,8 @@ class _Emission:
     def _value(self, value: Value, direct: dict[Value, Place]) -> None:
         local = self.state.locals[value]
         self.composite[value] = transform((local.expr,), self._resolve)[0]
+        if value.loc:
+            self.origins.setdefault(self.state.groups[value].root, {})[value.loc] = None
         if self.state.groups[value].root is value:
             self.places[value] = direct.get(value) or _whole(self._temporary(value.name, value))
             self._kernel(value, local.axes, self.composite[value], self.places[value])
@@ -301,7 +304,8 @@ class _Emission:
         buffer, place = target
         over = tuple(Axis(v, d) for v, d in zip(axes, value.type.shape))
         kernel = Kernel(buffer.name, over, (Stage(buffer.name, (), expr, buffer, place(axes)),), loc=value.loc)
-        self.kernels.extend(replace(k, repeat=self.repeat) for k in normalize(kernel))
+        origins = tuple(self.origins.get(value, ()))
+        self.kernels.extend(replace(k, repeat=self.repeat, origins=origins) for k in normalize(kernel))
 
     def _resolve(self, node: Expr) -> Expr | None:
         return self._read(node.data, node.args) if node.op == "read" and isinstance(node.data, Value) else None

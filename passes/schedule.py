@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Iterator
 
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
@@ -60,7 +60,7 @@ class Schedule:
 
 def schedule(nest: Nest, target: Any) -> Schedule:
     """The schedule of a nest for a target's description."""
-    lanes = target.lanes(_widest(nest))
+    lanes = target.lanes(widest(nest))
     if nest.is_update:  # points may meet in one element: they go one by one, in order
         return Schedule(None, (), None, None, 1, nest.axes, (), 0, 1, 1)
     vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
@@ -77,7 +77,7 @@ def schedule(nest: Nest, target: Any) -> Schedule:
     return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, _unroll(nest, target, points, partials))
 
 
-def _widest(nest: Nest) -> int:
+def widest(nest: Nest) -> int:
     """Bits of the widest element computed with (8-bit data that is summed in 32 bits fills vectors of 32-bit lanes)."""
     bits = [n.dtype.bits for n in walk(*nest.values) if n.dtype.name not in ("index", "bool") and n.op != "const"]
     return max(bits, default=nest.values[0].dtype.bits)
@@ -88,13 +88,13 @@ def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
     best, best_cost = None, float(len(nest.loads) + 1) * 1.01
     for axis in nest.axes:
         if isinstance(axis.extent, int) and axis.extent > 1:
-            cost = _vector_cost(nest, axis, lanes)
+            cost = vector_cost(nest, axis, lanes)
             if cost < best_cost:
                 best, best_cost = axis, cost
     return best
 
 
-def _vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
+def vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
     """Accesses per element when `axis` fills vectors: 1/lanes for neighbours, about 1 for a gather; border tests cost like gathers."""
     used = min(axis.extent, lanes) if axis.extent >= lanes else axis.extent
     cost = _access(coefficient(nest.offset, axis.var), lanes, packable=False)
@@ -155,19 +155,36 @@ def _tile_size(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, l
     if not nest.domains:
         copies = 4 if lanes > 1 and len(nest.results) == 1 else 1
         return 1, 1 if vector is None else min(copies, -(-vector.extent // lanes))
+    best, best_time = (1, 1), float("inf")
+    for tile in tile_choices(nest, target, vector, row, lanes):
+        if tile.cycles < best_time * 0.999:
+            best, best_time = (tile.rows, tile.vectors), tile.cycles
+    return best
+
+
+@dataclass(frozen=True)
+class TileChoice:
+    """A register tile that fits: rows, vectors, estimated cycles of one reduction step over the whole plane, registers it takes."""
+
+    rows: int
+    vectors: int
+    cycles: float
+    registers: int
+
+
+def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int) -> Iterator[TileChoice]:
+    """Every register tile of a reduction that fits the registers, with what it is estimated to take."""
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared = _shared_by_row(nest, vector)
-    best, best_time = (1, 1), float("inf")
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
-            if _registers(r, v, target, shared) <= target.registers:
+            registers = _registers(r, v, target, shared)
+            if registers <= target.registers:
                 time = _time(r, v, row_extent, columns, target, shared)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time *= 1.25
-                if time < best_time * 0.999:
-                    best, best_time = (r, v), time
-    return best
+                yield TileChoice(r, v, time, registers)
 
 
 def _panel(nest: Nest, width: int) -> int:
@@ -234,12 +251,12 @@ def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, 
     """Vector tiles go outside as many loops as keep the other operand in cache: a panel of packed weights is used while it is hot."""
     if vector is None or not nest.domains:
         return rest, (), 0
-    moving = [n for n in nest.loads if vector.var not in n.free and not n.data[0].constant]
+    moving = moving_loads(nest, vector)
     if not moving:
         return _outermost_without(nest, rest, vector), (), 0
     budget = max(target.l2_bytes, target.l1_bytes, 1 << 15) // 2
     middle: list[Axis] = []
-    footprint = _footprint(moving, (row,) if row else (), nest)
+    footprint = bytes_touched(moving, (row,) if row else (), nest)
     for axis in reversed(rest):
         grown = footprint * axis.max_extent
         if grown > budget and middle == [] and isinstance(axis.extent, int):
@@ -252,11 +269,16 @@ def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, 
     return tuple(a for a in rest if a not in middle), tuple(middle), 0
 
 
+def moving_loads(nest: Nest, vector: Axis) -> list[Expr]:
+    """The loads that every vector tile repeats."""
+    return [n for n in nest.loads if vector.var not in n.free and not n.data[0].constant]
+
+
 def _outermost_without(nest: Nest, rest: tuple[Axis, ...], vector: Axis) -> tuple[Axis, ...]:
     return rest
 
 
-def _footprint(loads: list[Expr], axes: tuple[Axis, ...], nest: Nest) -> float:
+def bytes_touched(loads: list[Expr], axes: tuple[Axis, ...], nest: Nest) -> float:
     """Bytes a set of loads touches over the given axes and all reductions (strided windows overlap: counted by the axes' extents)."""
     total = 0.0
     for n in loads:

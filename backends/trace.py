@@ -1,0 +1,77 @@
+"""A build of a model that reads the clock between its kernels, for `edgec profile`: everything else in it is the same code.
+
+Steps get a call of a small function before the first and after each; it adds the time since its last call to a slot of a log. The log is
+the `state` of the context, so a traced build still has no writable data of its own.
+
+    steps = traced(steps)                     # tick(log, start), conv(...), tick(log, slot 0), relu(...), tick(log, slot 1)
+    log = Log(2); loaded.set_state(log.address); loaded.call(); log.seconds        # [1.2e-05, 3.1e-06]
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Sequence
+
+import numpy as np
+
+from edgec.backends.entry import CallStep, LoopStep, Place
+
+TICK = "edgec_tick"
+MONOTONIC = 1            # POSIX: the clock that is never set
+CLOCK, SCRATCH, LAST, SLOTS = 0, 8, 24, 32   # bytes into the log: the clock's address, its answer, when it was read last, the slots
+
+
+def traced(steps: Sequence[CallStep | LoopStep]) -> tuple[CallStep | LoopStep, ...]:
+    """The steps with the clock read before the first and after each call; slots are numbered as `calls_of` lists the calls."""
+    number = 0
+
+    def within(some: Sequence[CallStep | LoopStep]) -> list[CallStep | LoopStep]:
+        nonlocal number
+        found: list[CallStep | LoopStep] = []
+        for step in some:
+            if isinstance(step, LoopStep):
+                found.append(LoopStep(step.name, step.length, step.symbolic, tuple(within(step.body))))
+            else:
+                number += 1
+                found += [step, _tick(number)]
+        return found
+
+    return (_tick(0), *within(steps))
+
+
+def _tick(slot: int) -> CallStep:
+    return CallStep(TICK, (Place("state", 0), Place("state", SLOTS + 8 * slot)))
+
+
+def tick_text(pointer_bits: int) -> str:
+    """The LLVM module of the function that reads the clock (POSIX clock_gettime, whose two numbers are as wide as a pointer)."""
+    word = f"i{pointer_bits}"
+    widen = ["  %s = zext i32 %s0 to i64", "  %n = zext i32 %n0 to i64"] if pointer_bits == 32 else \
+        ["  %s = add i64 %s0, 0", "  %n = add i64 %n0, 0"]
+    return "\n".join([
+        f"define void @{TICK}(ptr %log, ptr %slot) #0 {{", "  %clock = load ptr, ptr %log",
+        f"  %at = getelementptr i8, ptr %log, i64 {SCRATCH}", f"  %status = call i32 %clock(i32 {MONOTONIC}, ptr %at)",
+        f"  %s0 = load {word}, ptr %at", f"  %n_at = getelementptr i8, ptr %at, i64 {pointer_bits // 8}", f"  %n0 = load {word}, ptr %n_at",
+        *widen, "  %m = mul i64 %s, 1000000000", "  %now = add i64 %m, %n", f"  %last_at = getelementptr i8, ptr %log, i64 {LAST}",
+        "  %last = load i64, ptr %last_at", "  store i64 %now, ptr %last_at", "  %took = sub i64 %now, %last",
+        "  %sum = load i64, ptr %slot", "  %more = add i64 %sum, %took", "  store i64 %more, ptr %slot", "  ret void", "}",
+        'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }', ""])
+
+
+class Log:
+    """The memory a traced build writes its times to, for `kernels` calls."""
+
+    def __init__(self, kernels: int):
+        self._words = np.zeros(SLOTS // 8 + 1 + kernels, np.int64)
+        clock = ctypes.CDLL(None).clock_gettime
+        self._words[CLOCK // 8] = ctypes.cast(clock, ctypes.c_void_p).value
+        self.address = self._words.ctypes.data
+
+    def clear(self) -> None:
+        """Forget all times."""
+        self._words[SLOTS // 8:] = 0
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Seconds of each kernel since the log was cleared."""
+        return self._words[SLOTS // 8 + 1:] * 1e-9
