@@ -12,7 +12,7 @@ activations, and weights in the later iterations of a loop, from the level that 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -149,9 +149,9 @@ class Profile:
         def total(get: Callable[[KernelFacts], int]) -> int:
             return sum(get(r.facts) for r in self.rows)
         seconds = self.total or 1.0
-        roof = sum(r.roofline for r in self.rows)
+        roof, computing, lost = (sum(times) for times in zip(*((r.roofline, r.compute_seconds, r.lost) for r in self.rows)))
         times = [1e6 * self.total, "100%", 1e-9 * total(lambda f: f.operations) / seconds,
-                 f"{sum(r.compute_seconds for r in self.rows) / seconds:.0%}", f"{roof / seconds:.0%}", 1e6 * sum(r.lost for r in self.rows)]
+                 f"{computing / seconds:.0%}", f"{roof / seconds:.0%}", 1e6 * lost]
         return ["", f"{len(self.rows)} kernels", *(times if self.measured else []), total(lambda f: f.macs), total(lambda f: f.read_bytes),
                 total(lambda f: f.written_bytes), total(lambda f: f.weight_bytes), ""]
 
@@ -161,8 +161,9 @@ class Profile:
                  f"weights, {self.arena_bytes:,} of arena"]
         if not self.measured:
             return lines[0] + "; nothing is timed, since this computer cannot run it"
+        whole, least, busy = (f"{1e3 * s:.3f}" for s in (self.whole, self.whole_least, self.whole_processor))
         lines.append(f"median of {self.runs} runs: kernels {1e3 * self.total:.3f} ms together; a whole call of the usual build "
-                     f"{1e3 * self.whole:.3f} ms (least {1e3 * self.whole_least:.3f}, on the processor {1e3 * self.whole_processor:.3f})")
+                     f"{whole} ms (least {least}, on the processor {busy})")
         speeds = ", ".join(f"{level.speed / 1e9:.0f} GB/s from {_size(level.size)}" for level in self.levels)
         return "\n".join([*lines, f"measured limits of one core: {self.peak / 1e9:.0f} GFLOP/s; {speeds}"])
 
@@ -259,8 +260,8 @@ def _measured(result: Profile, program: Program, usual: Artifact, traced: Artifa
     working_set = result.flash_bytes + result.arena_bytes
     peak, levels = peak_flops(target), memory_speed(target, working_set)
     rows = tuple(_timed(row, column, peak, levels, working_set) for row, column in zip(result.rows, np.array(times).T))
-    return Profile(result.model, result.target, rows, median(wholes), min(wholes), median(on_processor), len(wholes), peak, levels, result.macs, result.flash_bytes,
-                   result.arena_bytes)
+    return replace(result, rows=rows, whole=median(wholes), whole_least=min(wholes), whole_processor=median(on_processor), runs=len(wholes),
+                   peak=peak, levels=levels)
 
 
 def _runs(plain: Loaded, timed: Loaded, log: Log, seconds: float) -> tuple[list[float], list[float], list[np.ndarray]]:
@@ -287,5 +288,5 @@ def _timed(row: Row, seconds: np.ndarray, peak: float, levels: tuple[Level, ...]
     fresh = facts.weight_bytes / facts.repeats  # the other iterations of a loop find their weights in the cache
     again = facts.read_bytes + facts.written_bytes + facts.weight_bytes - fresh
     memory = again / speed_at(levels, facts.bytes) + fresh / speed_at(levels, working_set)
-    return Row(row.name, row.nodes, facts, row.walks, row.reads, row.writes, float(np.median(seconds)), float(seconds.min()),
-               facts.operations / peak, memory)
+    return replace(row, seconds=float(np.median(seconds)), least=float(seconds.min()), compute_seconds=facts.operations / peak,
+                   memory_seconds=memory)

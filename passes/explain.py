@@ -105,7 +105,8 @@ def _vectors(plan: Schedule, names: dict[Axis, str]) -> str:
     lanes = plan.segments[0].piece.lanes
     if set(lanes) == {1}:
         return f"{len(lanes)} of {names[plan.vector]}"
-    sizes = f"{len(lanes)} vector{'s' * (len(lanes) > 1)} of {lanes[0]}" if len(set(lanes)) == 1 else f"vectors of {'+'.join(map(str, lanes))}"
+    same = len(set(lanes)) == 1
+    sizes = f"{len(lanes)} vector{'s' * (len(lanes) > 1)} of {lanes[0]}" if same else f"vectors of {'+'.join(map(str, lanes))}"
     rest = sum(s.count * s.piece.width for s in plan.segments[1:])
     return f"{sizes} of {names[plan.vector]}" + (f" and {rest} more" if rest else "")
 
