@@ -1,7 +1,7 @@
 """compile(model, target) -> Artifact: the whole data flow, top to bottom.
 
     graph    = load -> graph passes             what the model says
-    program  = fuse -> layout -> views -> stages -> winograd -> liveness      what each element is, and where it lies
+    program  = fuse -> layout -> views -> stages -> winograd -> pack_operands -> liveness   what each element is, and where it lies
     loops    = tile(kernel) for every kernel    what the machine does
     artifact = LLVM -> object, joined with the weights
 """
@@ -38,6 +38,7 @@ from edgec.onnx_reader import load
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
+from edgec.passes.pack_operands import pack_operands
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
@@ -54,9 +55,10 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
+    (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"views", "stages", "winograd"})
+OPTIONAL = frozenset({"views", "stages", "winograd", "pack_operands"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 
@@ -68,7 +70,7 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
-    s; `passes` are files with custom passes, `without` names optional program passes (views, stages, winograd) to leave out; `multiversion`
+    s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out; `multiversion`
     puts code for every level of the target into the object, chosen at run time; `keep` holds "llvm" and "asm" to keep those texts;
     `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """

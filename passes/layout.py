@@ -60,6 +60,11 @@ def _vote_reduction(stage: Stage, axes: dict[Expr, int], reduced: set[Expr], rea
     packed = [v for v in axes if axes[v] > 1 and any(v in c.free for c in constants) and any(v not in m.free for m in moving)]
     for v in packed:
         _ballot(votes, stage.target, _dimension(stage.indices, v), weight * 2)
+    partly = [v for v in axes if axes[v] > 1 and 0 < sum(v in n.free for n in moving) < len(moving)]
+    if not packed and partly:  # a product of tensors that are both known at run time: operands are brought into order by the kernel itself
+        for v in partly:
+            _ballot(votes, stage.target, _dimension(stage.indices, v), weight)
+        return
     for n in moving:
         shared = [v for v in axes if v in n.free and axes[v] > 1 and v not in guarded and not _slides(n, v, reduced)]
         wanted = [r for r in reduced if _dimension(n.args, r) is not None and r not in guarded and not _slides_with(n, r, axes)]

@@ -81,7 +81,7 @@ def is_graph_pass(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("stem", ["fuse", "normalize", "layout", "views", "stages", "liveness", "nest", "schedule", "pack", "points", "rows",
-                                  "tile", "reductions", "winograd", "explain"])
+                                  "tile", "reductions", "winograd", "explain", "pack_operands"])
 def test_passes_below_the_graph_know_no_operator(stem):
     """They see axes, reads and strides; no name of an operator stands in their code."""
     from edgec.ops import OPERATORS

@@ -27,7 +27,9 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", default="native", metavar="TARGET", help="the machine to compile for, see `edgec targets` (default: native)"
     )
     parser.add_argument("--passes", action="append", default=[], metavar="FILE", help="a Python file with passes of your own")
-    parser.add_argument("--without", default="", metavar="PASS,...", help="program passes to leave out: views, stages, winograd")
+    parser.add_argument(
+        "--without", default="", metavar="PASS,...", help="program passes to leave out: views, stages, winograd, pack_operands"
+    )
     parser.add_argument(
         "-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)"
     )
