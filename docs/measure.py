@@ -1,193 +1,133 @@
-"""Measures edgec against other runtimes and writes docs/benchmarks.md.
+"""Measures edgec against other runtimes into docs/benchmarks.json, and writes docs/benchmarks.md from it.
 
-    python docs/measure.py ZOO --against onnxruntime            ZOO: a folder of ONNX files (../shared/make_zoo.py builds one)
+    python docs/measure.py ZOO --files FILES --tflite TFLITE    go on: what docs/benchmarks.json lacks is measured, each model saved at once
+    python docs/measure.py ZOO --fresh ...                      begin anew
+    python docs/measure.py ZOO --redo tcn,gru ...               these once more
+    python docs/measure.py --page-only                          the page alone
 
-Every model is timed in rounds that go around all runtimes within one process, through their Python APIs, inputs set and outputs read in
-the timed region. Instruction counts are of emulated inferences, as differences of two repeat counts. Nothing else should run meanwhile.
+ZOO holds ONNX files (../shared/make_zoo.py builds them), FILES those of docs/convert_peers.py, TFLITE NAME_f32.tflite (../shared/zoo_tflite).
+Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import importlib.metadata
+import json
+import re
+import runpy
 import time
-from math import exp, log
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.target import find
-from edgec.bench import BenchResult, bench
-from edgec.compiler import compile
-from edgec.drawn_inputs import drawn_inputs
-from edgec.layer_facts import layer_facts
-from edgec.onnx_reader import load
+from edgec.bench.peers import PEERS
+from edgec.bench.race import ROUNDS
+from edgec.bench.result import BenchResult
+from edgec.errors import CompileError
 
 MODELS = (
-    "tiny_ae",
-    "mlp",
-    "tiny_dscnn",
-    "tiny_vww",
-    "tiny_resnet8",
-    "shufflenet_v2_x1_0",
-    "mobilenetv3_large",
-    "mobilenet_v2",
-    "squeezenet1_1",
-    "efficientnet_lite0",
-    "resnet18",
-    "densenet121",
-    "resnet50",
-    "tcn",
-    "unet",
-    "convnext_atto",
-    "gpt_decoder",
-    "vit_tiny",
-    "minilm_bert",
-    "yolov8n",
-    "lstm",
-    "gru",
+    "tiny_ae", "mlp", "tiny_dscnn", "tiny_vww", "tiny_resnet8", "tcn", "lstm", "gru", "shufflenet_v2_x1_0", "mobilenetv3_large", "mobilenet_v2",
+    "squeezenet1_1", "efficientnet_lite0", "convnext_atto", "unet", "gpt_decoder", "yolov8n", "vit_tiny", "minilm_bert", "resnet18",
+    "densenet121", "resnet50", "mobilenet_v2_160", "mobilenet_v2_320", "mobilenet_v2_b8", "resnet18_160", "resnet18_320", "resnet18_b8",
 )
-COUNTED = (
-    ("mobilenet_v2", "aarch64"),
-    ("squeezenet1_1", "aarch64"),
-    ("tiny_resnet8", "aarch64"),
-    ("tiny_resnet8", "cortex-a7"),
-    ("tiny_resnet8", "cortex-m4"),
-    ("tiny_dscnn", "cortex-m4"),
-    ("tiny_vww", "cortex-m4"),
-    ("tiny_resnet8", "cortex-m55"),
-)
-PAGE = Path(__file__).with_name("benchmarks.md")
+DOCS = Path(__file__).resolve().parent
+STORE, PAGE = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
+SPEED, INSTRUCTIONS, WRITER = (runpy.run_path(str(DOCS / f"measure_{name}.py")) for name in ("speed", "instructions", "page"))
 
 
 def main() -> None:
+    arguments = _parser().parse_args()
+    store = Path(arguments.store)
+    facts = json.loads(store.read_text(encoding="utf-8")) if store.is_file() and not arguments.fresh else {"models": {}, "instructions": []}
+    if not arguments.page_only:
+        facts |= {"machine": find("native").seen.split(" with ")[0], "versions": _versions()}
+        _measure_models(facts, arguments, store)
+        _count_instructions(facts, arguments, store)
+    arguments.page.write_text(WRITER["page"](facts), encoding="utf-8")
+    print(arguments.page)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("zoo", type=Path, help="a folder of ONNX files")
-    parser.add_argument("--against", default="onnxruntime", help="runtimes, as `edgec bench --against`")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--models", default=",".join(MODELS))
-    arguments = parser.parse_args()
-    names = [n for n in arguments.models.split(",") if (arguments.zoo / f"{n}.onnx").is_file()]
-    peers = arguments.against.split(",")
-    PAGE.write_text(
-        "\n".join(
-            [
-                *_head(peers, arguments.rounds),
-                *_speed(arguments.zoo, names, peers, arguments.rounds),
-                *_compile_times(arguments.zoo),
-                *_counts(arguments.zoo),
-            ]
-        )
-        + "\n",
-        encoding="utf-8",
-    )
-    print(PAGE)
+    parser.add_argument("zoo", type=Path, nargs="?", default=Path("."), help="a folder of ONNX files")
+    parser.add_argument("--files", type=Path, help="a folder with what docs/convert_peers.py made")
+    parser.add_argument("--tflite", type=Path, help="a folder with NAME_f32.tflite")
+    parser.add_argument("--models", default=",".join(MODELS), help="names, separated by commas (default: all)")
+    parser.add_argument("--redo", default="", help="names of models to measure once more")
+    parser.add_argument("--threads", default="1,2", help="default: 1,2")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured")
+    parser.add_argument("--no-instructions", action="store_true", help="leave out emulated inferences")
+    parser.add_argument("--page-only", action="store_true", help="write the page from what was measured")
+    parser.add_argument("--store", type=Path, default=STORE, help="where the numbers are (default: docs/benchmarks.json)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page (default: docs/benchmarks.md)")
+    return parser
 
 
-def _head(peers: list[str], rounds: int) -> list[str]:
-    return [
-        "# Benchmarks",
-        "",
-        f"Written by `python docs/measure.py ZOO --against {','.join(peers)}`; the models are built by a script with random",
-        f"weights, batch 1, f32. One thread, {rounds} rounds around all runtimes in one process; a cell is the median of the rounds. "
-        "The ratio is",
-        "edgec's time over the other's (below 1: edgec is faster), the median over the rounds and its range. *C call* is the bare",
-        "function without Python. *of peak* is the share of this core's measured multiply-add rate, Winograd's savings counted as if done.",
-        f"Host: {find('native').seen.split(' with ')[0]}.",
-        "",
-    ]
+def _measure_models(facts: dict[str, Any], arguments: argparse.Namespace, store: Path) -> None:
+    """Every model that is asked for and not yet there. One that edgec refuses is told and left out."""
+    places = SPEED["Places"](arguments.zoo, arguments.files, arguments.tflite)
+    redo, threads = arguments.redo.split(","), arguments.threads.split(",")
+    names = [name for name in arguments.models.split(",") if places.model(name).is_file()]
+    todo = [name for name in names if name in redo or not set(threads) <= set(facts["models"].get(name, {}).get("threads", {}))]
+    for number, name in enumerate(todo):
+        started = time.perf_counter()
+        try:
+            found = SPEED["measure"](name, places, [int(t) for t in threads], arguments.rounds, _say)
+        except CompileError as error:
+            print(f"{name}: {error}", flush=True)
+            continue
+        old = facts["models"].get(name, {}).get("threads", {})
+        facts["models"][name] = found | {"threads": old | found["threads"]}
+        _save(facts, store)
+        print(f"[{number + 1}/{len(todo)}] {name} took {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def _speed(zoo: Path, names: list[str], peers: list[str], rounds: int) -> list[str]:
-    lines = [
-        "## Latency",
-        "",
-        "| model | MMAC | edgec ms | C call ms | "
-        + " | ".join(f"{p} ms | edgec / {p}" for p in peers)
-        + " | GFLOP/s | of peak | arena KB | live KB | flash KB | largest difference |",
-        "|" + "---|" * (10 + 2 * len(peers)),
-    ]
-    ratios: dict[str, list[float]] = {p: [] for p in peers}
-    for name in names:
-        result = bench(zoo / f"{name}.onnx", peers, rounds=rounds, memory=False)
-        lines.append(_row(name, result, peers, ratios))
-        print(lines[-1], flush=True)
-    for peer, found in ratios.items():
-        lines += [
-            "",
-            f"Geometric mean of edgec / {peer} over {len(found)} models: **{exp(sum(map(log, found)) / len(found)):.2f}**, "
-            f"worst {max(found):.2f}.",
-        ]
-    return [*lines, ""]
+def _say(name: str, result: BenchResult) -> None:
+    best = result.best(WRITER["PEERS"])
+    ratio = "%.2f (%.2f to %.2f)" % best.ratio(result.rows[0]) if best else "no peer"
+    print(f"{name}, {result.threads} threads: {1e3 * result.rows[0].seconds:.3g} ms, {best.name if best else ''} {ratio}", flush=True)
+    for row in result.rows:
+        if row.reason:
+            print(f"  {row.name}: {row.reason}", flush=True)
 
 
-def _row(name: str, result: BenchResult, peers: list[str], ratios: dict[str, list[float]]) -> str:
-    ours, call, *others = result.rows
-    cells = [name, f"{result.macs / 1e6:.1f}", _ms(ours.seconds), _ms(call.seconds)]
-    for peer, row in zip(peers, others):
-        per_round = sorted(a / b for a, b in zip(ours.rounds, row.rounds))
-        ratios[peer].append(median(per_round))
-        cells += [_ms(row.seconds), f"{median(per_round):.2f} ({per_round[0]:.2f} to {per_round[-1]:.2f})"]
-    rate = 2 * result.macs / ours.seconds
-    return (
-        "| "
-        + " | ".join(
-            [
-                *cells,
-                f"{rate / 1e9:.1f}",
-                f"{rate / result.peak:.0%}",
-                f"{result.arena_bytes / 1e3:.1f}",
-                f"{result.live_bytes / 1e3:.1f}",
-                f"{result.flash_bytes / 1e3:.1f}",
-                f"{max(r.difference for r in others):.1e}",
-            ]
-        )
-        + " |"
-    )
+def _count_instructions(facts: dict[str, Any], arguments: argparse.Namespace, store: Path) -> None:
+    known = {(row["model"], row["target"]) for row in facts["instructions"]}
+    for model, target in () if arguments.no_instructions else INSTRUCTIONS["COUNTED"]:
+        if (model, target) not in known and (row := INSTRUCTIONS["count"](arguments.zoo, model, target)):
+            facts["instructions"].append(row)
+            _save(facts, store)
+            print(f"{model} on {target}: {row['instructions'] / 1e6:.1f} million instructions", flush=True)
 
 
-def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g}" if seconds < 0.1 else f"{1e3 * seconds:.1f}"
+def _save(facts: dict[str, Any], store: Path) -> None:
+    """The models in their usual order; the file appears whole."""
+    facts["models"] = {name: facts["models"][name] for name in sorted(facts["models"], key=_order)}
+    part = store.with_suffix(".part")
+    part.write_text(_text(facts), encoding="utf-8")
+    part.replace(store)
 
 
-def _compile_times(zoo: Path) -> list[str]:
-    """Cold and warm compile times, worker processes on every core."""
-    lines = ["## Compile time", "", "| model | target | cold s | warm s |", "|---|---|---|---|"]
-    for name in ("mobilenet_v2", "resnet50"):
-        if (zoo / f"{name}.onnx").is_file():
-            with tempfile.TemporaryDirectory() as folder:
-                seconds = [_timed_compile(zoo / f"{name}.onnx", Path(folder)) for _ in range(2)]
-            lines.append(f"| {name} | native | {seconds[0]:.1f} | {seconds[1]:.1f} |")
-    return [*lines, ""]
+def _order(name: str) -> tuple[int, str]:
+    return (MODELS.index(name) if name in MODELS else len(MODELS), name)
 
 
-def _timed_compile(path: Path, cache: Path) -> float:
-    started = time.perf_counter()
-    compile(path, cache=cache)
-    return time.perf_counter() - started
+def _text(facts: dict[str, Any]) -> str:
+    """JSON with lists of numbers on one line each, so that changes can be read."""
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    return re.sub(r"\[\s+([-+.e\d,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
-def _counts(zoo: Path) -> list[str]:
-    """Executed instructions per inference under emulation."""
-    lines = [
-        "## Executed instructions per inference",
-        "",
-        "| model | target | million instructions | per multiply-add | arena KB | stack B | flash KB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, target in COUNTED:
-        path, machine = zoo / f"{name}.onnx", find(target)
-        if path.is_file() and not missing_tools(machine):
-            graph = load(path)
-            artifact = compile(graph, machine)
-            count = emulate(artifact, [drawn_inputs(graph)], count_instructions=True).instructions
-            macs, facts = sum(layer.macs for layer in layer_facts(graph)), artifact.interface
-            lines.append(
-                f"| {name} | {target} | {count / 1e6:.1f} | {count / macs:.2f} | {facts.arena_bytes / 1e3:.1f} | {facts.stack_bytes} | "
-                f"{facts.flash_bytes / 1e3:.1f} |"
-            )
-            print(lines[-1], flush=True)
-    return [*lines, ""]
+def _versions() -> dict[str, str]:
+    found = {}
+    for kind in PEERS.values():
+        try:
+            found[kind.package] = importlib.metadata.version(kind.package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 if __name__ == "__main__":

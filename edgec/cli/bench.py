@@ -1,10 +1,10 @@
 """Time compiled models beside other runtimes, in rounds that go around all of them.
 
     edgec bench model.onnx --against onnxruntime,openvino
-    edgec bench model.onnx --against litert=model.tflite --rounds 20 --json times.json
+    edgec bench model.onnx --against litert=model.tflite --threads 2 --rounds 20 --json times.json
 
-A timed call sets the inputs, runs, and reads the outputs; the bare C call has a row of its own. Without a model, those of ./testdata
-are timed.
+Every runner is a process of its own. A timed call sets the inputs, runs, and reads the outputs; the bare C call has a row of its own.
+Without a model, those of ./testdata are timed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         default="onnxruntime",
         metavar="NAME[=FILE],...",
-        help="onnxruntime, openvino, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none",
+        help="onnxruntime, openvino, openvino-bf16, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none",
     )
-    parser.add_argument("--rounds", type=_positive, default=9, metavar="N", help="rounds around all runners (default: 9)")
-    parser.add_argument("--round-seconds", type=float, default=0.2, metavar="S", help="how long each is called in a round (default: 0.2)")
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of each peer (default: 1)")
+    parser.add_argument("--rounds", type=_positive, default=11, metavar="N", help="rounds around all runners (default: 11)")
+    parser.add_argument("--round-seconds", type=float, default=0.08, metavar="S", help="how long each is called in a round (default: 0.08)")
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads that each may use (default: 1)")
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name (default: drawn)")
-    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to a file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from edgec.backends.artifact import write_files
-    from edgec.bench import bench
+    from edgec.bench.run import bench
     from edgec.onnx_reader import load
 
     models = arguments.models or [model for model in DEFAULT_MODELS if Path(model).is_file()]
@@ -61,7 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
                     peers,
                     rounds=arguments.rounds,
                     threads=arguments.threads,
-                    memory=not arguments.no_memory,
                     inputs=inputs,
                     round_seconds=arguments.round_seconds,
                     **model_options(arguments),

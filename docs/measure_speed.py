@@ -1,0 +1,86 @@
+"""Measures one model: its cold compile time, then all runtimes in turn, once for each number of threads.
+
+    measure("tcn", Places(Path("zoo"), Path("files"), Path("tflite")), rounds=11)     # {"cold": 1.2, "threads": {"1": {...}, "2": {...}}}
+"""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from edgec.bench.peers import checked_peer
+from edgec.bench.result import BenchResult
+from edgec.bench.run import bench
+from edgec.bench.worker import Job, compiled_job
+from edgec.compiler import compile
+from edgec.errors import CompileError
+
+PLAIN = ("onnxruntime", "openvino", "openvino-bf16")  # read the ONNX file itself
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the models are: ONNX files, NAME.param and NAME.mnn of docs/convert_peers.py, and NAME_f32.tflite."""
+
+    zoo: Path
+    files: Path | None = None
+    tflite: Path | None = None
+
+    def model(self, name: str) -> Path:
+        """The ONNX file."""
+        return self.zoo / f"{name}.onnx"
+
+    def peers(self, name: str) -> list[str]:
+        """The runtimes that are installed and have a file of this model, as `edgec bench --against` names them."""
+        own = {"ncnn": (self.files, f"{name}.param"), "mnn": (self.files, f"{name}.mnn"), "litert": (self.tflite, f"{name}_f32.tflite")}
+        found = [*PLAIN, *(f"{peer}={folder / file}" for peer, (folder, file) in own.items() if folder)]
+        return [peer for peer in found if self._usable(peer, name)]
+
+    def _usable(self, peer: str, name: str) -> bool:
+        try:
+            checked_peer(peer, str(self.model(name)))
+        except CompileError:
+            return False
+        return True
+
+
+def measure(name: str, places: Places, threads: Sequence[int], rounds: int, say: Callable[[str, BenchResult], None]) -> dict[str, Any]:
+    """The facts of one model as plain data. `say` is told each result. Raises CompileError when edgec refuses the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache, path = Path(folder), places.model(name)
+        started = time.perf_counter()
+        compile(path, cache=cache)
+        facts: dict[str, Any] = {"cold": round(time.perf_counter() - started, 2), "threads": {}}
+        for number in threads:
+            result = bench(path, places.peers(name), rounds=rounds, threads=number, cache=cache, others=_bf16(path, cache, number))
+            say(name, result)
+            facts["threads"][str(number)] = plain(result)
+    return facts
+
+
+def _bf16(path: Path, cache: Path, threads: int) -> list[Job]:
+    """edgec with 16-bit multiplications; none where the target has no such instructions."""
+    if "precision" not in inspect.signature(compile).parameters:
+        return []
+    try:
+        return [compiled_job("edgec-bf16", compile(path, cache=cache, precision="bf16"), threads)]
+    except CompileError:
+        return []
+
+
+def plain(result: BenchResult) -> dict[str, Any]:
+    """A result for the JSON file, times with four digits; its path is left out."""
+    facts = result.facts() | {"model": Path(result.model).stem}
+    return _short(facts)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {key: _short(each) for key, each in value.items()}
+    return [_short(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,51 @@
+"""What a worker's process holds once it has loaded its model: functions to time, by name.
+
+    peer("onnxruntime", "model.onnx", 1, ("y",)).calls      # {"run": ...}
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping
+
+import numpy as np
+
+from edgec.bench.peer_settings import Arrays
+
+Timed = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """`start` gets the arrays once, before anything is timed, and gives the functions to time; "run" returns the outputs."""
+
+    load_seconds: float
+    start: Callable[[Arrays], Mapping[str, Timed]]
+
+
+def peer(text: str, model: str, threads: int, outputs: tuple[str, ...]) -> Contestant:
+    """Another runtime, see `load_peer`."""
+    from edgec.bench.peers import load_peer
+
+    loaded = load_peer(text, model, threads, outputs)
+
+    def start(arrays: Arrays) -> Mapping[str, Timed]:
+        given = loaded.prepare(arrays)
+        return {"run": lambda: loaded.call(given)}
+    return Contestant(loaded.load_seconds, start)
+
+
+def compiled(obj: bytes, interface: Any, threads: int) -> Contestant:
+    """A compiled model through its Python binding, and as the bare C function, which finds the inputs of the last run."""
+    from edgec.backends.native import Loaded
+
+    started = time.perf_counter()
+    options = {"threads": threads} if "threads" in inspect.signature(Loaded).parameters else {}
+    loaded = Loaded(obj, interface, **options)
+    seconds = time.perf_counter() - started
+
+    def start(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Timed]:
+        return {"run": lambda: loaded.run(arrays), "call": loaded.call}
+    return Contestant(seconds, start)

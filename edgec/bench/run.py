@@ -1,0 +1,100 @@
+"""Times the compiled model beside other runtimes, all in one run: rounds go around all of them, so that a busy moment hits everyone.
+
+A timed call sets the inputs, runs, and reads the outputs. The bare C call of the compiled model, without any of that, has its own row.
+
+    result = bench("model.onnx", peers=["onnxruntime"], rounds=11)
+    print(result.table())
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+
+from edgec.backends.native import runs_here
+from edgec.backends.target import find
+from edgec.bench.peers import checked_peer
+from edgec.bench.race import PAUSE_SECONDS, ROUND_SECONDS, ROUNDS, Lane, race
+from edgec.bench.result import BenchResult, Row
+from edgec.bench.worker import Job, compiled_job, peer_job
+from edgec.compiler import compile
+from edgec.drawn_inputs import drawn_inputs
+from edgec.errors import Unsupported
+from edgec.graph import Graph
+from edgec.layer_facts import layer_facts
+from edgec.machine_peak import peak_flops
+from edgec.onnx_reader import load
+
+
+def bench(
+    model: str | Path,
+    peers: Sequence[str] = ("onnxruntime",),
+    *,
+    rounds: int = ROUNDS,
+    threads: int = 1,
+    round_seconds: float = ROUND_SECONDS,
+    pause_seconds: float = PAUSE_SECONDS,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Any] | None = None,
+    bind: Mapping[str, Any] | None = None,
+    target: str = "native",
+    others: Sequence[Job] = (),
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> BenchResult:
+    """Compile a model, load the peers (`name` or `name=FILE`, see peers) and the jobs `others`, and time all of them in turn.
+
+    `threads` is what each may use; `options` go to `compile`. A runner that fails has a row with its reason. Raises CompileError,
+    Unsupported for a target that cannot run here or a peer that is not installed, and Lost when the compiled model itself fails.
+    """
+    graph = load(model, shapes, bind)
+    arrays = dict(inputs) if inputs is not None else drawn_inputs(graph)
+    machine = find(target)
+    if not runs_here(machine):
+        raise Unsupported(f"{machine.name} cannot run on this computer, and an emulator's time means nothing")
+    for peer in peers:
+        checked_peer(peer, str(model))
+    started = time.perf_counter()
+    artifact = compile(graph, machine, **options)
+    seconds = time.perf_counter() - started
+    opponents = [peer_job(peer, str(model), threads, graph.output_names) for peer in peers]
+    jobs = [compiled_job("edgec", artifact, threads), *opponents, *others]
+    lanes = race(jobs, arrays, rounds, round_seconds, pause_seconds, progress)
+    return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface))
+
+
+def _result(model: str, graph: Graph, artifact: Any, seconds: float, threads: int, rows: tuple[Row, ...]) -> BenchResult:
+    macs, facts = sum(layer.macs for layer in layer_facts(graph)), artifact.interface
+    live, target = artifact.manifest["live_bytes"], artifact.target
+    return BenchResult(model, target.name, macs, seconds, facts.arena_bytes, live, facts.flash_bytes, threads, peak_flops(target), rows)
+
+
+def rows_of(lanes: Sequence[Lane], interface: Any) -> tuple[Row, ...]:
+    """A row for each lane, and after the first, which is the compiled model, one for its bare C call."""
+    expected = lanes[0].outputs()
+    rows = [_row(lane, expected) for lane in lanes]
+    call = Row("edgec, C call", tuple(lanes[0].rounds["call"]), rows[0].load, interface.flash_bytes + interface.arena_bytes)
+    return (rows[0], call, *rows[1:])
+
+
+def _row(lane: Lane, expected: Mapping[str, np.ndarray]) -> Row:
+    if lane.reason or lane.report is None:
+        return Row(lane.name, (), difference=float("nan"), reason=lane.reason)
+    report = lane.report
+    return Row(lane.name, tuple(lane.rounds["run"]), report.load_seconds, report.peak_bytes, difference(report.outputs, expected))
+
+
+def difference(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """The largest difference relative to the largest value; NaN where a peer has outputs of other shapes (sizes of 1 aside)."""
+    if len(found) != len(expected):
+        return float("nan")
+    worst = 0.0
+    for a, b in zip(found.values(), expected.values()):
+        if np.squeeze(a).shape != np.squeeze(b).shape:
+            return float("nan")
+        scale = float(np.abs(b.astype(np.float64)).max(initial=0)) or 1.0
+        worst = max(worst, float(np.abs(np.squeeze(a).astype(np.float64) - np.squeeze(b)).max(initial=0)) / scale)
+    return worst
