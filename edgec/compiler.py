@@ -1,7 +1,7 @@
 """compile(model, target) -> Artifact: the whole data flow, top to bottom.
 
     graph    = load -> graph passes             what the model says
-    program  = fuse -> layout -> views -> stages -> winograd -> pack_operands -> liveness   what each element is, and where it lies
+    program  = fuse -> chain -> layout -> views -> stages -> winograd -> pack_operands -> liveness   what each element is, and where
     loops    = tile(kernel) for every kernel    what the machine does
     artifact = LLVM -> object, joined with the weights
 """
@@ -35,6 +35,7 @@ from edgec.graph import Graph
 from edgec.graph_text import print_graph
 from edgec.kernel import Axis, Buffer, Program
 from edgec.onnx_reader import load
+from edgec.passes.chain import chain
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
@@ -51,6 +52,7 @@ GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
 # Program passes in order, each with the reason it stands where it does.
 PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (fuse, "from here on there are no operators, only kernels over buffers"),
+    (chain, "tensors that are wanted row by row vanish before they get a layout"),
     (layout, "strides must be known before anything looks at unit steps or shares memory"),
     (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
@@ -58,7 +60,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"views", "stages", "winograd", "pack_operands"})
+OPTIONAL = frozenset({"chain", "views", "stages", "winograd", "pack_operands"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 

@@ -2,7 +2,7 @@
 
     Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*
     Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
-    Kernel   ::= name axes: Axis* stages: Stage* repeat: Axis*   -- neighbours in the same repeat are the body of one loop
+    Kernel   ::= name axes: Axis* stages: Stage* repeat: Axis* block   -- neighbours in the same repeat are the body of one loop
     Axis     ::= var extent                      -- the outer axes, shared by all stages
     Stage    ::= name axes: Axis* value: Expr target: Buffer indices: Expr* combine? guards?
                                                  -- inner axes; target[indices] (= | combine=) value at every point inside the guards
@@ -10,6 +10,8 @@
 A stage's value reads buffers (`expr.read`) and holds reductions (`expr.reduce`). A target of kind "scratch" is an intermediate that lives
 inside one outer point; later stages of the kernel read it. Neighbouring stages over the very same axes that do not read each other are
 several results of one walk. With a `combine` a stage is an update: it merges into what the target holds, points in order of the axes.
+With a `block` the last outer axis is walked that many points at a time, each stage for all of them before the next stage; scratch then
+has a slot for each (an index i % block), so that rows of queries or of a table share vectors, registers and loads.
 
     softmax over rows: axes (n < 4); m[] = max_over(c; x[n,c]); e[c] = exp(x[n,c] - m[]); s[] = sum_over(c; e[c]); y[n,c] = e[c] / s[]
 """
@@ -144,6 +146,7 @@ class Kernel:
     repeat: tuple[Axis, ...] = ()  # loops around the kernel; neighbours under the same axes run together, iteration by iteration
     loc: Any = None
     origins: tuple[Any, ...] = ()  # the places in the model of every operator that was fused into it
+    block: int = 0  # points of the last outer axis that are walked together, stage by stage (0: one by one)
 
     @property
     def targets(self) -> tuple[Buffer, ...]:

@@ -107,6 +107,7 @@ class _KernelReader:
         self.reader, self.known = reader, {}
         self.parser = ExprParser(tokens, dict(reader.symbols), reader.buffers, make_variable=_new_variable)
         self.axes = self.read_axes()
+        self.block = tokens.integer() if tokens.accept("block") else 0
         self.repeat = self.read_repeat(tokens) if tokens.accept("repeat") else ()
 
     def line(self, word: str, tokens: Tokens, text: str) -> None:
@@ -149,7 +150,7 @@ class _KernelReader:
         return tuple(self.reader.repeats.setdefault(names[axis.var], axis) for axis in read)
 
     def kernel(self) -> Kernel:
-        return Kernel(self.name, self.axes, tuple(self.stages), self.schedule, self.repeat)
+        return Kernel(self.name, self.axes, tuple(self.stages), self.schedule, self.repeat, block=self.block)
 
 
 def parse_program(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Program:

@@ -2,7 +2,7 @@
 
     program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   buffer*   arena BYTES live BYTES   kernel*
     buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [pad 16] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
-    kernel  ::= kernel NAME(axis < extent, ...) [repeat (axis < extent, ...)]   schedule ...   vars r0<3, ...   statement*
+    kernel  ::= kernel NAME(axis < extent, ...) [block 8] [repeat (axis < extent, ...)]   schedule ...   vars r0<3, ...   statement*
     statement ::= %number = expr                                          -- a part that several expressions share
                 | store NAME(axis < extent, ...) TARGET[index, ...] = expr [where index < extent, ...]
                 | merge NAME(axis < extent, ...) TARGET[index, ...] combine = expr [where index < extent, ...]
@@ -67,8 +67,9 @@ def print_kernel(kernel: Kernel, names: Names | None = None, repeats: Mapping[Ex
     printer = Printer(kernel_roots(kernel), variables, lambda source: identifier(given[source]))
     axes = _axes(kernel.axes, printer)
     body = [line for stage in kernel.stages for line in _stage(stage, printer, given)]
+    block = f" block {kernel.block}" if kernel.block else ""
     around = f" repeat ({_axes(kernel.repeat, printer)})" if kernel.repeat else ""
-    header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes}){around}"]
+    header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes}){block}{around}"]
     if kernel.schedule is not None:
         header.append("  schedule " + _schedule(kernel.schedule, variables))
     early = {v for node in printer.shared for v in node.free if v in variables} - {a.var for a in (*kernel.axes, *kernel.repeat)}

@@ -230,8 +230,12 @@ def _view_factor(state: _State, user: Value) -> float:
     local = state.locals[user]
     if not local.is_view or state.groups[user].root is user:
         return 1.0
-    readers = state.users.get(user, ())
-    total = sum(_view_factor(state, r) * sum(s.evaluations for s in state.locals[r].sites[user]) for r in dict.fromkeys(readers))
+    readers = dict.fromkeys(state.users.get(user, ()))
+    sites = [site for r in readers for site in state.locals[r].sites[user]]
+    if all(site.is_identity for site in sites):  # x * f(x) reads x once
+        total = max(_view_factor(state, r) * max(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
+    else:
+        total = sum(_view_factor(state, r) * sum(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
     return total / max(1, user.type.max_size)
 
 

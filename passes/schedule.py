@@ -64,8 +64,9 @@ def schedule(nest: Nest, target: Any) -> Schedule:
     if nest.is_update:  # points may meet in one element: they go one by one, in order
         return Schedule(None, (), None, None, 1, nest.axes, (), 0, 1, 1)
     vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
+    reduce_vector = _reduce_vector(nest, lanes) if lanes > 1 and (vector is None or _gathers(nest, vector)) else None
+    vector = None if reduce_vector is not None else vector
     row = _row_axis(nest, vector)
-    reduce_vector = _reduce_vector(nest, lanes) if vector is None and lanes > 1 else None
     rows, vectors = _tile_size(nest, target, vector, row, lanes)
     segments = _segments(vector, vectors, lanes, target) if vector else ()
     rest = tuple(a for a in nest.axes if a is not vector and a is not row)
@@ -134,7 +135,15 @@ def _row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
         score = (shared + 0.25 * overlap if reduced else 0.0, -float(near if near else 1 << 30))
         if shared and score > best_score or (best is None and shared):
             best, best_score = axis, score
+    if best is None and vector is None and reduced:  # rows share nothing, but their sums do not wait for each other
+        best = max((a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1), key=lambda a: a.extent, default=None)
     return best
+
+
+def _gathers(nest: Nest, vector: Axis) -> bool:
+    """Whether reductions would gather their operands when this axis fills vectors."""
+    loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant]
+    return any(coefficient(n.args[0], vector.var) not in (0, 1) for n in loads)
 
 
 def _reduce_vector(nest: Nest, lanes: int) -> Expr | None:

@@ -2,6 +2,8 @@
 
     y[n,c] = exp(x[n,c] - max_k x[n,k]) / sum_k exp(x[n,k] - max_j x[n,j])
     ->  for n:  m[] = max_over(k; x[n,k]);  e[c] = exp(x[n,c] - m[]);  s[] = sum_over(k; e[k]);  y[n,c] = e[c] / s[]
+
+Where there are vectors, outer points go through the stages in blocks: neighbours in memory fill vectors, others hide each other's latency.
 """
 
 from __future__ import annotations
@@ -12,28 +14,32 @@ from typing import Any
 
 from edgec.expr import UNARY, Expr, ReduceParts, fresh, read, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.linear import coefficient
 
+ROWS = 8     # rows whose reductions hide each other's latency
+VECTORS = 4  # vectors of a block whose points are neighbours in memory
 COSTLY = frozenset(UNARY) - {"neg", "abs", "not", "floor", "ceil", "round", "trunc", "isnan", "isinf"}
 
 
 def stages(program: Program, target: Any = None) -> Program:
     """The program with multi-stage kernels where that saves repeated work."""
-    return program.with_steps(_staged(kernel) for kernel in program.steps)
+    return program.with_steps(_in_blocks(_staged(kernel), target) for kernel in program.steps)
 
 
 def _staged(kernel: Kernel) -> Kernel:
-    stage = kernel.stages[0]
     if len(kernel.stages) > 1:
         return kernel
-    hoisted = _invariant(stage.value, kernel.axes)
-    if not hoisted:
-        return kernel
-    outer = [a for a in kernel.axes if all(a.var in node.free for node in hoisted)]
+    found = hoisted(kernel.stages[0].value, kernel.axes)
+    return staged(kernel, tuple(a for a in kernel.axes if all(a.var in node.free for node in found))) if found else kernel
+
+
+def staged(kernel: Kernel, outer: tuple[Axis, ...]) -> Kernel:
+    """A kernel of one stage with its invariant reductions as stages at one point of the axes `outer`."""
     inner = tuple(a for a in kernel.axes if a not in outer)
-    return _Builder(kernel, tuple(outer), inner).build(hoisted)
+    return _Builder(kernel, outer, inner).build(hoisted(kernel.stages[0].value, kernel.axes))
 
 
-def _invariant(value: Expr, axes: tuple[Axis, ...]) -> list[Expr]:
+def hoisted(value: Expr, axes: tuple[Axis, ...]) -> list[Expr]:
     """Reductions worth computing ahead: some axis of extent > 1 does not change them, or they stand inside another reduction."""
     found, nested = [], set()
     for node in walk(value):
@@ -61,8 +67,8 @@ class _Builder:
         self.made: list[Stage] = []
         self.value = kernel.stages[0].value
 
-    def build(self, hoisted: list[Expr]) -> Kernel:
-        pending = list(hoisted)
+    def build(self, found: list[Expr]) -> Kernel:
+        pending = list(found)
         while pending:
             node = pending.pop(0)
             self._share(node)
@@ -119,3 +125,55 @@ class _Builder:
 def scratch_bytes(kernel: Kernel) -> int:
     """Bytes of scratch one point of the outer axes needs."""
     return sum(prod(s.target.max_shape) * s.dtype.bytes for s in kernel.stages if s.target is not None and s.target.kind == "scratch")
+
+
+# ------------------------------------------------------------------------------------------------------------------- blocks
+
+def _in_blocks(kernel: Kernel, target: Any) -> Kernel:
+    """A kernel of several stages with its outer points in blocks, where the target has vectors."""
+    candidates = [a for a in kernel.axes if a.max_extent > 1]
+    if target is None or target.lanes(32) == 1 or not candidates or len(kernel.stages) == 1 or kernel.block:
+        return kernel
+    if any(s.combine or isinstance(a.extent, Expr) and a.extent.free for s in kernel.stages for a in s.axes):
+        return kernel
+    near = [a for a in candidates if _is_innermost(kernel, a)]
+    axis = near[0] if near else candidates[-1]
+    size = min(axis.max_extent, target.lanes(32) * VECTORS if near else ROWS)
+    while size > 1 and size * scratch_bytes(kernel) > target.l1_bytes // 2:
+        size //= 2
+    return in_blocks(kernel, axis, size, slots_last=bool(near)) if size > 1 else kernel
+
+
+def _is_innermost(kernel: Kernel, axis: Axis) -> bool:
+    """Whether most tensors of the kernel have the axis' points as neighbours in memory."""
+    places = [n.data.flat(n.args) for s in kernel.stages for n in walk(s.value) if n.op == "read" and n.data.root.kind != "scratch"]
+    places += [s.target.flat(s.indices) for s in kernel.stages if s.target.root.kind != "scratch"]
+    steps = [coefficient(place, axis.var) for place in places if axis.var in place.free]
+    return 2 * sum(c == 1 for c in steps) > len(steps)
+
+
+def in_blocks(kernel: Kernel, axis: Axis, size: int, *, slots_last: bool) -> Kernel:
+    """The kernel with `axis` walked `size` points at a time; scratch gets a slot for each, as its last dimension or as its first."""
+    slot = axis.var % size
+
+    def slotted(indices: tuple) -> tuple:
+        return (*indices, slot) if slots_last else (slot, *indices)
+
+    scratch = {s.target: replace(s.target, shape=slotted_shape(s.target.shape, size, slots_last))
+               for s in kernel.stages if s.target.kind == "scratch"}
+
+    def moved(node: Expr) -> Expr | None:
+        return read(scratch[node.data], slotted(node.args)) if node.op == "read" and node.data in scratch else None
+
+    def stage(s: Stage) -> Stage:
+        value, *indices = transform((s.value, *s.indices), moved)
+        own = s.target in scratch
+        return replace(s, value=value, target=scratch.get(s.target, s.target), indices=slotted(tuple(indices)) if own else tuple(indices))
+
+    axes = (*(a for a in kernel.axes if a is not axis), axis)
+    return replace(kernel, axes=axes, stages=tuple(map(stage, kernel.stages)), block=size)
+
+
+def slotted_shape(shape: tuple[int, ...], size: int, slots_last: bool) -> tuple[int, ...]:
+    """The shape of scratch with a slot for every point of a block."""
+    return (*shape, size) if slots_last else (size, *shape)

@@ -17,6 +17,7 @@ from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pair
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
 from edgec.loops import For, If, Loops, Param, Register, Stmt, Store, expressions, iota, lane, load, splat, statements
+from edgec.passes.blocks import runs
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, instantiate, scalar_point
@@ -44,14 +45,19 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     written = [s.target.root for s in kernel.stages]
     tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
     groups = _walked_together(kernel.stages)
-    whole = len(groups) == 1
-    body: list[Stmt] = []
-    for group in groups:
-        axes = (*kernel.axes, *group[0].axes) if whole else group[0].axes
+
+    def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
         nest = flatten(group, axes, tables.params)
-        body.extend(_Tiler(nest, choose(nest, target), target, tables).statements())
-    if not whole:
-        body = _wrap(kernel.axes, body)
+        return _Tiler(nest, choose(nest, target), target, tables).statements()
+
+    if kernel.block:
+        blocks = [(run, [run.stages(group, kernel.axes[-1]) for group in groups]) for run in runs(kernel.axes[-1], kernel.block)]
+        inner = [s for run, moved in blocks for s in run.loop([s for group in moved for s in walks(group, group[0].axes)])]
+        body = _wrap(kernel.axes[:-1], inner)
+    elif len(groups) == 1:
+        body = walks(groups[0], (*kernel.axes, *groups[0][0].axes))
+    else:
+        body = _wrap(kernel.axes, [s for group in groups for s in walks(group, group[0].axes)])
     return _finish(kernel, body, tables)
 
 

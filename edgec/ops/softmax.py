@@ -46,7 +46,8 @@ class Softmax(AxisOp):
         extent, row = self.row(at, x)
         greatest = fold((extent,), "max", row)
         power = lambda v: unary("exp", v - greatest)
-        return narrow(power(widen(x(*at))) / fold((extent,), "add", lambda k: power(row(k))), x.dtype)
+        # One division per row: the compiler keeps the sum, and its reciprocal, for the whole row.
+        return narrow(power(widen(x(*at))) * (1.0 / fold((extent,), "add", lambda k: power(row(k)))), x.dtype)
 
 
 class LogSoftmax(AxisOp):
