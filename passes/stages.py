@@ -9,7 +9,6 @@ Where there are vectors, outer points go through the stages in blocks: neighbour
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from edgec.expr import UNARY, Expr, ReduceParts, fresh, read, substitute, transform, walk
@@ -124,7 +123,7 @@ class _Builder:
 
 def scratch_bytes(kernel: Kernel) -> int:
     """Bytes of scratch one point of the outer axes needs."""
-    return sum(prod(s.target.max_shape) * s.dtype.bytes for s in kernel.stages if s.target is not None and s.target.kind == "scratch")
+    return sum(b.bytes for b in dict.fromkeys(s.target for s in kernel.stages) if b is not None and b.kind == "scratch")
 
 
 # ------------------------------------------------------------------------------------------------------------------- blocks
