@@ -212,7 +212,8 @@ class _Merge:
             return None
         axes = tuple(Axis(fresh("d", 0, e.data - 1), e.data) for e in parts.extents)
         buffer = Buffer(f"{self.name}.operand", factor.dtype, tuple(e.data for e in parts.extents), "scratch")
-        stage = Stage(buffer.name, axes, substitute(factor, dict(zip(parts.axes, (a.var for a in axes)))), buffer, tuple(a.var for a in axes))
+        own = tuple(a.var for a in axes)
+        stage = Stage(buffer.name, axes, substitute(factor, dict(zip(parts.axes, own))), buffer, own)
         here = read(buffer, parts.axes)
         return stage, transform((total,), lambda n: here if n is factor else None)[0]
 
