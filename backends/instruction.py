@@ -10,6 +10,7 @@
 """
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from edgec.backends.target import Instruction
 
@@ -62,6 +63,34 @@ def meaning(row: Instruction, lanes: int = 0) -> Meaning:
 def _operand(text: str) -> Operand:
     name, dtype, lanes = re.fullmatch(r"(\w+):(\w+)\[(\d+|\*)\]", text).groups()
     return Operand(name, dtype, 0 if lanes == "*" else int(lanes))
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A dot-product row: `acc[lane] += sum over the group of a * b`, element types by name; `adds` says that it adds by itself."""
+    row: Instruction
+    acc: str
+    a: str
+    b: str
+    group: int
+    lanes: int
+    adds: bool
+
+
+@cache
+def dots(rows: tuple[Instruction, ...]) -> tuple[Dot, ...]:
+    """The dot-product rows that fill each lane of a 32-bit accumulator from one 32-bit word of either operand, in the rows' order."""
+    found = []
+    for row in rows:
+        what = meaning(row)
+        if what.operation == "dot" and what.operands[0].lanes == what.result.lanes * what.group and _word_bits(what) == 32:
+            a, b = what.operands
+            found.append(Dot(row, what.result.dtype, a.dtype, b.dtype, what.group, what.result.lanes, what.accumulates))
+    return tuple(found)
+
+
+def _word_bits(what: Meaning) -> int:
+    return int(what.operands[0].dtype.lstrip("bfiu")) * what.group
 
 
 def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str = "%r") -> tuple[str, list[str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 from edgec.backends.instruction import meaning
+from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_spelling import mask, number, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, walk
 from edgec.linear import join, split
@@ -33,7 +34,7 @@ def native_operations(target: Any) -> frozenset[str]:
     return frozenset({f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE} | words)
 
 
-class Values:
+class Values(DotProducts):
     """Emits values into `lines`; `label` is the current block, `registers` the current value of every register."""
 
     def __init__(self, target: Any):
@@ -78,7 +79,7 @@ class Values:
 
     def portable(self, e: Expr) -> Expr:
         if e not in self.expanded:
-            self.expanded[e] = expand(e, self.native, "fma.f32" in self.native)
+            self.expanded[e] = expand(e, self.native, "fma.f32" in self.native, lambda node: dot_row(self.target, node) is not None)
         return self.expanded[e]
 
     def declare(self, name: str, result: str, arguments: Sequence[str], immarg: int = -1) -> None:

@@ -51,6 +51,7 @@ class CompiledTexts:
         return "\n".join(print_loops(tile(kernel, self.target).loops) for kernel in self.program.steps), {}
 
 
-def compiled_texts(graph: Graph, target: Target, passes: Sequence[Any] = (), without: Sequence[str] = ()) -> CompiledTexts:
+def compiled_texts(graph: Graph, target: Target, passes: Sequence[Any] = (), without: Sequence[str] = (),
+                   precision: str = "f32") -> CompiledTexts:
     """The texts of a graph as it is compiled for a target."""
-    return CompiledTexts(optimise_graph(graph, target, passes=passes), target, tuple(without))
+    return CompiledTexts(optimise_graph(graph, target, passes=passes, precision=precision), target, tuple(without))

@@ -67,14 +67,15 @@ CACHED_BYTES = 64 << 20  # larger objects are put together again from their cach
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
             prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
-            multiversion: bool = False, keep: Sequence[str] = (), workers: int | None = None, cache: Path | None = None,
-            progress: Callable[[int, int], None] | None = None) -> Artifact:
+            multiversion: bool = False, keep: Sequence[str] = (), precision: str = "f32", workers: int | None = None,
+            cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
     s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out; `multiversion`
     puts code for every level of the target into the object, chosen at run time; `keep` holds "llvm" and "asm" to keep those texts;
-    `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
+    `precision` (f32, bf16) is that of the operands of contractions, see docs/precision.md; `workers`, `cache` and `progress` as in
+    `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
@@ -82,11 +83,11 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
         raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
     name = prefix or _prefix(model, graph)
     machines = _levels(machine) if multiversion else (machine,)
-    key = _artifact_key(graph, machine, name, optimize, passes, without, keep, multiversion) if cache is not None else ""
+    key = _artifact_key(graph, machine, name, optimize, passes, without, keep, multiversion, precision) if cache is not None else ""
     known = recall(cache, key) if cache is not None else None
     if known is not None:
         return known
-    programs = [lower(optimise_graph(graph, each, passes=passes), each, without=without) for each in machines]
+    programs = [lower(optimise_graph(graph, each, passes=passes, precision=precision), each, without=without) for each in machines]
     artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, workers=workers, cache=cache, progress=progress)
     if cache is not None and len(artifact.object) <= CACHED_BYTES:
         remember(cache, key, artifact)
@@ -110,9 +111,11 @@ def _artifact_key(graph: Graph, target: Target, *options: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, passes: Sequence[str] = ()) -> Graph:
-    """The graph after the default graph passes and those of the files `passes`."""
+def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, passes: Sequence[str] = (),
+                   precision: str = "f32") -> Graph:
+    """The graph after the default graph passes, those of the files `passes` and, last, the narrowing of contractions to `precision`."""
     custom = [each for file in passes for each in load_passes(file)]
+    text += f",precision{{to={precision}}}" if precision != "f32" else ""
     return run_pipeline(graph, insert_passes(parse_pipeline(text, registered()), custom), target)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from edgec.expr import BINARY, COMPARE, UNARY, Combine, Expr, ReduceParts, fresh, inside_pairs, read as read_expr
 from edgec.graph import Op, Value
 from edgec.lowering import lower_op
-from edgec.types import DType, bool_
+from edgec.types import DType, bool_, element_of
 
 Read = Callable[[Any, tuple[np.ndarray, ...]], np.ndarray]
 Lanes = tuple[np.ndarray, np.ndarray | None]  # the values, and where they are valid (None: everywhere)
@@ -227,6 +227,10 @@ def compute(node: Expr, args: Sequence[np.ndarray]) -> np.ndarray:
         return np.asarray(args[0]).view(dtype.numpy)
     if op == "select":
         return np.where(args[0], args[1], args[2])
+    if op == "word":
+        return packed_words(args, dtype)
+    if op == "dot":
+        return dot_product(args[0], *(unpacked(a, x.dtype) for a, x in zip(args[1:], node.args[1:])), dtype)
     if op == "mul_add":
         return (args[0].astype(np.float64) * args[1] + args[2]).astype(dtype.numpy) if dtype.is_float else args[0] * args[1] + args[2]
     if op in COMPARE:
@@ -236,6 +240,26 @@ def compute(node: Expr, args: Sequence[np.ndarray]) -> np.ndarray:
     if op in UNARY:
         return np.asarray(_unary(op, node.args[0].dtype, args[0])).astype(dtype.numpy, copy=False)
     raise TypeError(f"no numpy meaning for {op}")
+
+
+def packed_words(elements: Sequence[np.ndarray], dtype: DType) -> np.ndarray:
+    """Arrays of elements as one array of words, the first element in the lowest bits."""
+    bits = 32 // len(elements)
+    parts = [np.ascontiguousarray(e).view(f"u{bits // 8}").astype(np.uint32) << np.uint32(bits * n) for n, e in enumerate(elements)]
+    shape = np.broadcast_shapes(*(np.shape(e) for e in elements))
+    return np.bitwise_or.reduce(np.broadcast_arrays(*parts)).astype(dtype.numpy).reshape(shape)
+
+
+def unpacked(words: np.ndarray, dtype: DType) -> np.ndarray:
+    """The elements of words, along a new last axis."""
+    element = element_of(dtype)
+    return np.ascontiguousarray(words).view(element.numpy).reshape(*np.shape(words), 32 // element.bits)
+
+
+def dot_product(acc: np.ndarray, a: np.ndarray, b: np.ndarray, dtype: DType) -> np.ndarray:
+    """acc + sum over the last axis of a * b: floats in float64, rounded once, integers exactly, then wrapped into the type."""
+    wide = np.float64 if dtype.is_float else np.int64
+    return (np.asarray(acc).astype(wide) + (a.astype(wide) * b.astype(wide)).sum(axis=-1)).astype(dtype.numpy)
 
 
 def _linear(node: Expr, args: Sequence[np.ndarray]) -> np.ndarray:

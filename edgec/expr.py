@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from edgec.types import DType, bool_, f32, index
+from edgec.types import DType, bool_, f32, index, word_of
 
 UNBOUNDED = 1 << 40
 
@@ -276,6 +276,16 @@ def cast(a: Expr, dtype: DType, saturate: bool = False) -> Expr:
 def mul_add(a: Expr, b: Expr, c: Expr) -> Expr:
     """a * b + c, fused or not as the target likes."""
     return make("mul_add", (a, b, c), a.dtype)
+
+
+def word(elements: Sequence[Expr]) -> Expr:
+    """Neighbouring 8- or 16-bit elements packed into one 32-bit word (`edgec.types.WORDS`), the first in the lowest bits."""
+    return make("word", elements, word_of(elements[0].dtype))
+
+
+def dot(acc: Expr, a: Expr, b: Expr) -> Expr:
+    """acc + the sum of the products of the elements of two words, in the accumulator's type; float sums in an order of the target's."""
+    return make("dot", (acc, a, b), acc.dtype)
 
 
 def bitcast(a: Expr, dtype: DType) -> Expr:

@@ -15,7 +15,7 @@ from edgec.errors import ModelError
 from edgec.expr import UNBOUNDED, Combine, Expr, argument, binary, const, make, read, reduce, select, var
 from edgec.expr_text import call_dtype
 from edgec.loops import Param, Register, get, iota, load
-from edgec.types import DTYPES, DType, bool_, index
+from edgec.types import DTYPES, WORDS, DType, bool_, index
 
 TOKEN = re.compile(r"""\s+ | (?P<comment>\#.*)
     | (?P<number>(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf\b|nan\b)(?::(?:[iu](?:8|16|32|64)|b?f16|f32|f64)\b)?)
@@ -84,9 +84,10 @@ class Tokens:
         return sign * int(self.take())
 
     def dtype(self) -> DType:
-        if self.peek() not in DTYPES:
+        if self.peek() not in DTYPES and self.peek() not in WORDS:
             raise self.error("expected an element type")
-        return DTYPES[self.take()]
+        name = self.take()
+        return DTYPES.get(name) or WORDS[name]
 
     def end(self) -> None:
         if self.at < len(self.items):
@@ -104,6 +105,11 @@ def parse_expr(text: str, names: Mapping[str, Expr] | None = None, sources: Mapp
     found = ExprParser(tokens, dict(names or {}), dict(sources or {})).expr()
     tokens.end()
     return found
+
+
+def is_word(elements: list[Expr]) -> bool:
+    """Whether elements fill a 32-bit word."""
+    return f"{elements[0].dtype}x{len(elements)}" in WORDS
 
 
 class ExprParser:
@@ -200,8 +206,9 @@ class ExprParser:
         if isinstance(source, Param):
             at = self.expr()
             lanes, active = self.lanes()
+            word = self.tokens.dtype() if self.tokens.accept("as") else None
             self.tokens.expect("]")
-            return load(source, at, lanes, active)
+            return load(source, at, lanes, active, word)
         indices = self.list_until("]")
         if len(indices) != len(source.shape):
             raise self.tokens.error(f"{len(indices)} indices for {len(source.shape)} axes")
@@ -255,6 +262,8 @@ class ExprParser:
             return make("item", args, args[0].args[detail - members].dtype, detail)
         if args[0].dtype is index and name in ("min", "max"):
             return binary(name, *args)
+        if name == "word" and not is_word(args):
+            raise self.tokens.error(f"{len(args)} elements of {args[0].dtype} do not fill a word")
         if name == "select" and args[1].dtype is index:
             return select(*args)
         lanes = LANES[name](detail) if name in LANES else None

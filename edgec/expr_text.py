@@ -2,7 +2,7 @@
 
     print_expr((i * 4 + j) < 9)      # '4*i + j < 9'
 
-    expr    ::= number[:dtype] | true | name | -expr | expr operator expr | source[expr, ...] | param[expr : lanes : active]
+    expr    ::= number[:dtype] | true | name | -expr | expr operator expr | source[expr, ...] | param[expr : lanes : active as word]
               | function<detail>:dtype(expr, ...) | cast<dtype>(expr) | inside(expr < expr, ...; value; fill)
               | add_over(variable < extent, ...; init; body) | combine_over(...; inits; bodies; (a: dtype), (b: dtype) -> merged) | %number
 
@@ -17,13 +17,13 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from edgec.expr import BINARY, COMPARE, UNARY, UNBOUNDED, Combine, Expr, ReduceParts, inside_pairs, walk
 from edgec.expr_order import CanonicalOrder
-from edgec.types import bool_
+from edgec.types import bool_, word_of
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
 BOOLEAN = (*COMPARE, "isnan", "isinf")
-WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "for", "if", "else",
-         "barrier", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars", "schedule", *UNARY, *BINARY}
+WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "as", "dot", "word",
+         "for", "if", "else", "barrier", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars", "schedule", *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
 DEPTH = 12          # nesting above which any subexpression does, so that reading text back needs no deep recursion
 
@@ -113,7 +113,8 @@ class Printer:
         if op == "read":
             return f"{self.source(node.data)}[{', '.join(map(sub, node.args))}]"
         if op == "load":
-            return f"{self.source(node.data[0])}[{sub(node.args[0])}{lanes_suffix(node.lanes, node.data[1])}]"
+            words = f" as {node.dtype}" if node.dtype is not node.data[0].dtype else ""
+            return f"{self.source(node.data[0])}[{sub(node.args[0])}{lanes_suffix(node.lanes, node.data[1])}{words}]"
         if op == "get":
             return self.source(node.data)
         if op == "inside":
@@ -169,6 +170,8 @@ def implied_dtype(node: Expr) -> Any:
 
 def call_dtype(op: str, args: Sequence[Expr]) -> Any:
     """The usual type of a function's result: bool for tests, the chosen values' for select, else the first operand's."""
+    if op == "word":
+        return word_of(args[0].dtype)
     return bool_ if op in BOOLEAN else args[1].dtype if op == "select" else args[0].dtype
 
 

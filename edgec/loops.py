@@ -13,6 +13,7 @@
 Expressions are those of `edgec.expr`; here reads are `load` nodes of flat element indices and values may be vectors:
 
     load(param, index, lanes, active)    lanes consecutive elements from a scalar index (lanes past `active` are zero)
+    load(..., dtype=bf16x2)              the same of words: each lane packs neighbouring elements into 32 bits
     get(register)                        the current value of a register
     iota(lanes)                          0, 1, 2, ...; an index like 4*i + iota is a vector index
     splat(x, lanes)  lane(x, k)  vector(x0, x1, ...)  horizontal<op>(x)
@@ -102,10 +103,18 @@ class Loops:
     body: tuple[Stmt, ...]
 
 
-def load(param: Param, at: Any, lanes: int = 1, active: int = 0) -> Expr:
-    """`lanes` consecutive elements of param from flat index `at`; lanes past `active` (0: all) read as zero and touch no memory."""
+def load(param: Param, at: Any, lanes: int = 1, active: int = 0, dtype: DType | None = None) -> Expr:
+    """`lanes` consecutive elements of param from flat index `at`; lanes past `active` (0: all) read as zero and touch no memory.
+
+    As a word type (`dtype`) of the parameter's elements, each lane is a word of neighbouring elements; `at` still counts elements.
+    """
     active = 0 if active >= lanes else active
-    return make("load", (as_expr(at, index),), param.dtype, (param, active), lanes=lanes, key=(id(param), active))
+    return make("load", (as_expr(at, index),), dtype or param.dtype, (param, active), lanes=lanes, key=(id(param), active))
+
+
+def group_of(node: Expr) -> int:
+    """Elements of memory in one lane of a load: more than 1 for words of a parameter of single elements."""
+    return node.dtype.bits // node.data[0].dtype.bits if node.dtype.kind == "w" else 1
 
 
 def get(register: Register) -> Expr:
@@ -143,7 +152,7 @@ def horizontal(op: str, x: Expr) -> Expr:
 def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     """A vector node on other operands (what `edgec.expr.rebuild` does for these operations)."""
     if node.op == "load":
-        return load(node.data[0], args[0], node.lanes, node.data[1])
+        return load(node.data[0], args[0], node.lanes, node.data[1], node.dtype)
     if node.op == "vector":
         return vector(args)
     if node.op == "horizontal":

@@ -12,7 +12,7 @@ import numpy as np
 from edgec.errors import Internal
 from edgec.evaluate import NAMED, compute
 from edgec.expr import Expr, evaluate_dim, inside_pairs
-from edgec.loops import Barrier, Block, For, If, Let, Loops, Param, Register, Stmt, Store
+from edgec.loops import Barrier, Block, For, If, Let, Loops, Param, Register, Stmt, Store, group_of
 from edgec.types import index
 
 Value = Any  # int for scalar indices, else a numpy scalar or a vector of lanes
@@ -123,10 +123,13 @@ class _Machine:
 
     def load(self, node: Expr, at: Value) -> Value:
         param, active = node.data
-        found = self.window(param, at, active or node.lanes, "load from")
+        group = group_of(node)
+        found = self.window(param, at, (active or node.lanes) * group, "load from")
+        if group > 1:
+            found = np.ascontiguousarray(found).view(node.dtype.numpy)
         if node.lanes == 1:
             return found[0]
-        result = np.zeros(node.lanes, param.dtype.numpy)
+        result = np.zeros(node.lanes, node.dtype.numpy)
         result[:len(found)] = found
         return result
 

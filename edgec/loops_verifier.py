@@ -10,10 +10,10 @@ from typing import Iterable, Sequence
 from edgec.errors import Internal, raise_all
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, walk
 from edgec.loops import Call, For, If, Let, Loops, Param, Register, Stmt, Store, expressions
-from edgec.types import bool_, index
+from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
-              "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
+              "word", "dot", "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
 SCALAR_OPERANDS = {"load": "the index of a load", "splat": "what is splatted", "vector": "a part of a vector"}
 
 
@@ -131,6 +131,14 @@ class _Checker:
     def types(self, node: Expr) -> None:
         if node.op in (*BINARY, *COMPARE, "mul_add", "floordiv"):
             self.require(len({a.dtype for a in node.args}) == 1, f"operands of {', '.join(str(a.dtype) for a in node.args)}: {node}")
+        if node.op == "dot":
+            words = [element_of(a.dtype) for a in node.args[1:]]
+            fits = all(a.dtype.kind == "w" for a in node.args[1:]) and words[0].bits == words[1].bits
+            self.require(fits, f"operands of {node} are no words of one length")
+            self.require(node.args[0].dtype is node.dtype, f"the accumulator of {node} is {node.args[0].dtype}")
+        if node.op == "word":
+            fits = len({a.dtype for a in node.args}) == 1 and len(node.args) * node.args[0].dtype.bits == node.dtype.bits
+            self.require(fits, f"the elements of {node} do not fill a word")
         if node.op == "select":
             self.require(node.args[0].dtype is bool_ and node.args[1].dtype is node.args[2].dtype, f"operand types of {node}")
 

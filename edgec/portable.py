@@ -10,12 +10,15 @@ f64 they stay below 4, erf below 8, pow below 64. Numbers in and out may be flus
 
 from __future__ import annotations
 
+from typing import Callable
+
 from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inverse_trig, portable_log, portable_pow, portable_remainder,
                    portable_root, portable_round, portable_trig)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
 from edgec.portable_cast import expand_cast, expand_half
 from edgec.portable_division import divide, remainder
+from edgec.portable_dot import expand_dot
 from edgec.portable_integer import expand_integer
 from edgec.types import DType, f16, f32, f64, i64, u64
 
@@ -33,11 +36,11 @@ BINARY = {"pow": portable_pow.power, "mod": portable_remainder.remainder}
 FUNCTIONS = {**UNARY, **BINARY}
 
 
-def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
+def expand(root: Expr, native: frozenset[str], fma: bool, has_dot: Callable[[Expr], bool] = lambda node: False) -> Expr:
     """`root` with every f32 and f64 function not named in `native` written out; `fma` says that mul_add rounds once.
 
     A name in `native` counts for both types, or for one when that follows a dot: `sqrt`, `sqrt.f32`; `cast.f16` says that half precision
-    is converted, `i64` that registers have 64 bits: else such conversions are written out, too.
+    is converted, `i64` that registers have 64 bits: else such conversions are written out, too. `has_dot` says which dot nodes stay.
 
     What remains: add sub mul div neg abs min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`;
     comparisons are false on NaN but `ne`, which is true, and integers wrap. mul_add itself becomes mul and add where it does
@@ -47,6 +50,8 @@ def expand(root: Expr, native: frozenset[str], fma: bool) -> Expr:
 
     def replace(node: Expr) -> Expr | None:
         dtype = node.args[0].dtype if node.args else None
+        if node.op == "dot":
+            return None if has_dot(node) else expand(expand_dot(node), native, fma)
         if node.op == "cast":
             return expand_cast(node, native)
         if dtype is f16:

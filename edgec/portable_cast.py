@@ -17,7 +17,10 @@ STEP = 6  # of the shifts that bring a 64-bit number below 2^32: at least 26 bit
 
 
 def expand_cast(node: Expr, native: frozenset[str]) -> Expr | None:
-    """What replaces a conversion; None where the core converts by itself. `native` may hold "cast.f16" and "i64" (64-bit registers)."""
+    """What replaces a conversion; None where the core converts by itself.
+
+    `native` may hold "cast.f16", "cast.bf16" and "i64" (64-bit registers).
+    """
     source, target = node.args[0].dtype, node.dtype
     if target is bool_:
         return expand_half(compare("ne", node.args[0], const(0.0, f16)), native) if source is f16 else None
@@ -45,6 +48,8 @@ def _of_16_bits(x: Expr, target: DType, native: frozenset[str]) -> Expr | None:
     """Through f32, which holds every 16-bit float exactly."""
     source, direct = x.dtype, "cast.f16" in native
     if (source is f16 and target is f32 or source is f32 and target is f16) and direct or source is bf16 and target is f32:
+        return None
+    if source is f32 and target is bf16 and "cast.bf16" in native:
         return None
     if source is f16:
         wide = cast(x, f32) if direct else widen(x)

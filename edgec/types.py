@@ -16,7 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DType:
-    """An element type: `kind` is f(loat), i(nt), u(nsigned), b(ool) or x (index: the machine's pointer-sized int)."""
+    """An element type: `kind` is f(loat), i(nt), u(nsigned), b(ool), w(ord of packed elements) or x (index: the machine's
+    pointer-sized int)."""
 
     name: str
     kind: str
@@ -68,6 +69,20 @@ bool_ = _make("bool", "b", 8, np.bool_)
 index = _make("index", "x", 64, np.int64)
 
 DTYPES: dict[str, DType] = {t.name: t for t in (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool_, index)}
+
+# Words: neighbouring elements packed into 32 bits, the lowest address in the lowest bits; what dot-product instructions take a lane.
+WORDS: dict[str, DType] = {f"{t.name}x{32 // t.bits}": DType(f"{t.name}x{32 // t.bits}", "w", 32, np.dtype(np.uint32))
+                           for t in (bf16, f16, i8, u8, i16, u16)}
+
+
+def word_of(element: DType) -> DType:
+    """The 32-bit word of neighbouring 8- or 16-bit elements: `bf16x2`, `u8x4`; KeyError for other types."""
+    return WORDS[f"{element.name}x{32 // element.bits}"]
+
+
+def element_of(word: DType) -> DType:
+    """The type of the elements that a word packs; any other type is its own element."""
+    return DTYPES[word.name.partition("x")[0]] if word.kind == "w" else word
 
 
 def dtype_of(array_dtype: Any) -> DType:

@@ -28,6 +28,7 @@ from edgec.program_text import print_kernel, unique_names
 from edgec.types import DType, dtype_of
 
 TOLERANCES = {"f64": 1e-9, "f32": 1e-4, "f16": 2e-2, "bf16": 1e-1}  # relative to the largest value of the tensor
+PRECISIONS = {"bf16": 5e-2}  # the same, for models of f32 whose contractions take operands of this type
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,16 @@ class Verdict:
 
 
 def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Target = "native", tolerance: float | None = None,
-           passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", **options: Any) -> Verdict:
-    """Compile and run a graph on inputs by name, and compare with the interpreter. CompileError as `compile` and `interpret` raise it."""
+           passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", precision: str = "f32",
+           **options: Any) -> Verdict:
+    """Compile and run a graph on inputs by name, and compare with the interpreter. CompileError as `compile` and `interpret` raise it.
+
+    With a lower `precision` the differences are those from f32, and by default PRECISIONS says how large they may be.
+    """
     machine = target if isinstance(target, Target) else find(target)
     expected = interpret(graph, inputs)
-    program = lower(optimise_graph(graph, machine, passes=passes), machine, without=without)
+    program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
+    tolerance = PRECISIONS.get(precision) if tolerance is None else tolerance
 
     def build(each: Program) -> Artifact:
         return emit(each, machine, "model", optimize, **options)

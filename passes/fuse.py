@@ -18,7 +18,7 @@ from edgec.graph import Constant, Graph, Input, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.lowering import Recurrence, lower_op, scalar
 from edgec.passes.normalize import normalize
-from edgec.types import index
+from edgec.types import bf16, f32, index
 
 
 @dataclass(eq=False)
@@ -121,8 +121,8 @@ def _resolve_plain(value: Value, at: tuple[Expr, ...]) -> Expr:
 
 
 def _is_view(expr: Expr) -> bool:
-    """A read of one tensor at some index, or a literal; possibly with a fill outside."""
-    while expr.op == "inside":
+    """A read of one tensor at some index, or a literal; possibly with a fill outside, possibly widened from bfloat16 (a shift)."""
+    while expr.op == "inside" or expr.op == "cast" and (expr.args[0].dtype, expr.dtype) == (bf16, f32):
         expr = expr.args[0]
     return expr.op in ("read", "const")
 

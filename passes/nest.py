@@ -26,6 +26,7 @@ class Domain:
     init: tuple[Expr, ...]
     body: tuple[Expr, ...]
     guards: tuple[tuple[Expr, Expr], ...]  # 0 <= index < extent must hold for a point to count
+    peeled: frozenset[Expr] = frozenset()  # axes whose last step differs from the others and is written out
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ def _find_domains(nest: Nest) -> Nest:
         if body is not parts.body:
             args = (*parts.axes, *parts.extents, *parts.init, *body)
             free = node.free
-            node = make("reduce", args, node.dtype, node.data, free=free, key=_domain_key(node, guards))
+            node = make("reduce", args, node.dtype, node.data, free=free, key=domain_key(node, guards))
         domains[node] = Domain(parts.combine, parts.axes, parts.extents, parts.init, body, guards)
         return node
 
@@ -99,7 +100,7 @@ def _find_domains(nest: Nest) -> Nest:
     return replace(nest, results=tuple(replace(r, value=v) for r, v in zip(nest.results, values)), domains=domains)
 
 
-def _domain_key(node: Expr, guards: tuple[tuple[Expr, Expr], ...]) -> tuple:
+def domain_key(node: Expr, guards: tuple[tuple[Expr, Expr], ...]) -> tuple:
     """Reductions of equal bodies but other guards must stay two nodes."""
     combine = node.data[0]
     return ("domain", combine if isinstance(combine, str) else id(combine), node.data[1], tuple((id(i), id(e)) for i, e in guards))
@@ -123,9 +124,9 @@ def _replace(root: Expr, node: Expr, other: Expr) -> Expr:
 def _is_identity(body: Expr, combine: str) -> bool:
     """Whether combining with this body changes nothing (0 * x counts as 0 inside a declared sum)."""
     if combine == "add" and body.op == "mul":
-        return any(is_const(a, 0) for a in body.args)
+        return any(is_const(a.args[0] if a.op == "cast" else a, 0) for a in body.args)
     if combine == "add" and body.op == "cast":
-        return is_const(body.args[0], 0)
+        return _is_identity(body.args[0], combine)
     return is_const(body) and body is neutral(combine, body.dtype)
 
 
@@ -211,8 +212,8 @@ def _substitute_domain(d: Domain, node: Expr, values: dict[Expr, Expr], done: di
     guards = tuple((substitute(i, values), substitute(e, values)) for i, e in d.guards)
     args = (*d.axes, *extents, *init, *body)
     free = frozenset().union(*(x.free for x in (*init, *extents)), *(x.free - frozenset(d.axes) for x in body))
-    made = make("reduce", args, node.dtype, node.data, free=free, key=_domain_key(node, guards))
-    return made, Domain(d.combine, d.axes, extents, init, body, guards)
+    made = make("reduce", args, node.dtype, node.data, free=free, key=domain_key(node, guards))
+    return made, Domain(d.combine, d.axes, extents, init, body, guards, d.peeled)
 
 
 def strides_of(nest: Nest, variable: Expr) -> list[tuple[Expr, int | None]]:

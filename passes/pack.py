@@ -15,11 +15,12 @@ from typing import Sequence
 import numpy as np
 
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, transform
+from edgec.expr import Expr, read, rebuild, transform, walk
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.schedule import Segment
+from edgec.types import DType
 
 
 class Tables:
@@ -36,13 +37,18 @@ class Tables:
         """The contents of a constant parameter, in memory order."""
         return self._sources[param].data.ravel()
 
-    def add(self, key: tuple, data: np.ndarray, stem: str) -> Param:
+    def add(self, key: tuple, data: np.ndarray, stem: str, dtype: DType) -> Param:
         """The parameter of a packed table."""
         if key not in self._made:
-            buffer = Buffer(f"{stem}.packed{len(self._made)}", self._sources[key[0]].dtype, data.shape, "constant", data=data)
+            buffer = Buffer(f"{stem}.packed{len(self._made)}", dtype, data.shape, "constant", data=data)
             param = Param(f"p{len(self.params)}", buffer.dtype, data.size, False, True)
             self.params[buffer], self._sources[param], self._made[key] = param, buffer, param
         return self._made[key]
+
+    @property
+    def made(self) -> frozenset[Param]:
+        """The parameters of packed tables."""
+        return frozenset(self._made.values())
 
     def stem(self, param: Param) -> str:
         return self._sources[param].name
@@ -59,30 +65,48 @@ def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[
     """
     domains = {}
     for node, d in nest.domains.items():
-        body = transform(d.body, lambda n: _packed(n, nest, d, segment, vector, order[node], tables))
+        words = {n: _packed(n, nest, d, segment, vector, order[node], tables) for n in walk(*d.body) if n.op == "word"}
+        body = transform(replace_words(d.body, words), lambda n: _packed(n, nest, d, segment, vector, order[node], tables))
         domains[node] = replace(d, body=tuple(body))
     return replace(nest, domains=domains)
 
 
+def replace_words(body: Sequence[Expr], words: dict[Expr, Expr | None]) -> tuple[Expr, ...]:
+    """Bodies with packed words in place of gathered ones; what these read is not looked at again."""
+    found = {n: other for n, other in words.items() if other is not None}
+    done: dict[int, Expr] = {}
+    for n in walk(*body):
+        done[id(n)] = found[n] if n in found else rebuild(n, [done[id(a)] for a in n.args])
+    return tuple(done[id(b)] for b in body)
+
+
 def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, order: Sequence[Expr], tables: Tables) -> Expr | None:
-    if n.op != "load" or not n.data[0].constant or vector.var not in n.free or not (n.free & set(d.axes)):
+    source = _source(n)
+    if source is None or source in tables.made or vector.var not in n.free or not (n.free & set(d.axes)):
         return None
     extents = {a.var: a.extent for a in nest.axes} | {v: e.data if e.op == "const" else None for v, e in zip(d.axes, d.extents)}
     axes = [a.var for a in nest.axes if a.var in n.free and a is not vector] + [v for v in order if v in n.free]
     if any(not isinstance(extents.get(v), int) for v in axes) or any(v not in extents for v in n.free):
         return None
     sizes = [extents[v] for v in axes]
-    if int(np.prod(sizes, dtype=np.int64)) * segment.piece.width * segment.count > tables.growth * n.data[0].size + 1024:
+    size = int(np.prod(sizes, dtype=np.int64)) * segment.piece.width * segment.count * n.dtype.bits // source.dtype.bits
+    if size > tables.growth * source.size + 1024:
         return None
-    key = (n.data[0], n, segment, tuple(axes))
-    data = _table(n, vector.var, segment, axes, sizes, tables.data(n.data[0]))
-    param = tables.add(key, data, tables.stem(n.data[0]))
+    key = (source, n, segment, tuple(axes))
+    data = _table(n, vector.var, segment, axes, sizes, tables.data(source))
+    param = tables.add(key, data, tables.stem(source), n.dtype)
     local = vector.var - segment.start
     real = segment.piece.width
     offset = local // real
     for v, size in zip(axes, sizes):
         offset = offset * size + v
     return load(param, offset * real + local % real)
+
+
+def _source(n: Expr) -> Param | None:
+    """The constant that a load, or every element of a word, is read from."""
+    sources = {each.data[0] for each in walk(n) if each.op == "load"} if n.op in ("load", "word") else set()
+    return next(iter(sources)) if len(sources) == 1 and all(p.constant for p in sources) else None
 
 
 def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: list[int], source: np.ndarray) -> np.ndarray:
@@ -93,8 +117,12 @@ def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: lis
     tile = np.arange(segment.count).reshape([-1] + [1] * (rank - 1))
     lanes = np.arange(real).reshape([1] * (rank - 1) + [-1])
     env[vector] = segment.start + tile * real + lanes
-    positions = np.broadcast_to(evaluate(n.args[0], env, _no_reads), (segment.count, *sizes, real))
-    return source[positions]
+    shape = (segment.count, *sizes, real)
+    if n.op == "load":
+        return source[np.broadcast_to(evaluate(n.args[0], env, _no_reads), shape)]
+    memory = Buffer("memory", n.args[0].dtype, source.shape, "constant")
+    elements = transform((n,), lambda each: read(memory, each.args) if each.op == "load" else None)[0]
+    return np.ascontiguousarray(np.broadcast_to(evaluate(elements, env, lambda _, at: source[at[0]]), shape))
 
 
 def _no_reads(source: object, at: tuple) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Mapping
 
 from edgec.expr import Expr, const, rebuild, substitute
 from edgec.linear import coefficient
-from edgec.loops import iota, lane, load, vector
+from edgec.loops import group_of, iota, lane, load, vector
 from edgec.types import index
 
 
@@ -82,13 +82,13 @@ def scalar_point(point: Point, k: int) -> Point:
 def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr], step: KStep | None) -> Expr:
     param = node.data[0]
     if offset.lanes == 1:
-        if step is not None and not param.constant and coefficient(node.args[0], step.axis) == 1:
+        if step is not None and not param.constant and coefficient(node.args[0], step.axis) == group_of(node):
             first = instantiate(node.args[0], point.bind({step.axis: step.base}), replaced)
-            return lane(load(param, first, step.lanes), step.number)
-        return load(param, offset)
-    lanes = iota(offset.lanes)
-    if coefficient(offset, lanes) == 1:
-        return load(param, offset - lanes, offset.lanes, point.active)
+            return lane(load(param, first, step.lanes, dtype=node.dtype), step.number)
+        return load(param, offset, dtype=node.dtype)
+    lanes, group = iota(offset.lanes), group_of(node)
+    if coefficient(offset, lanes) == group:
+        return load(param, offset - lanes * group, offset.lanes, point.active, node.dtype)
     return lane_by_lane(node, point, replaced)
 
 

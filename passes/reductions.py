@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from edgec.expr import Expr, binary, const, fresh, inside, mul_add, neutral, substitute, walk
+from edgec.expr import Expr, binary, const, dot, fresh, inside, mul_add, neutral, substitute, walk
 from edgec.expr import make as make_node
 from edgec.linear import coefficient
 from edgec.loops import For, Let, Register, Stmt, get, horizontal, iota, splat, vector
@@ -156,15 +156,18 @@ class Reduction:
         start, stop = bounds
         inner: list[Stmt] = []
         lanes = unroll == self.tiler.target.lanes(32) and self.tiler.target.scalar_operand == "lane" and unroll > 1
-        k = fresh("k", axis.lo, axis.hi - (unroll - 1)) if unroll > 1 else fresh("k", axis.lo, axis.hi)
+        peeled = axis in self.domain.peeled
+        high = axis.hi - peeled
+        k = fresh("k", axis.lo, max(axis.lo, high - (unroll - 1))) if unroll > 1 else fresh("k", axis.lo, max(axis.lo, high))
         for copy in range(unroll):
             step = KStep(axis, k, copy, unroll) if lanes else None
             self._axes(inner, rest, {**env, axis: k + copy}, met, step, copy)
-        if unroll == 1:
+        if unroll == 1 and not peeled:
             body.append(For(k, start, stop, 1, tuple(inner)))
             return
-        whole = stop.data // unroll * unroll
-        body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
+        whole = (stop.data - peeled) // unroll * unroll
+        if whole:
+            body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
         for last in range(whole, stop.data):
             self._axes(body, rest, {**env, axis: const(last, index)}, met, None, last - whole)
 
@@ -233,6 +236,10 @@ class Reduction:
             self._combine_tuple(body, registers, values, tests)
             return
         register, value = registers[0], values[0]
+        if value.op == "dot":
+            summed = dot(get(register), *value.args[1:])
+            body.append(Let(register, splat(inside(tests, summed, get(register)), register.lanes)))
+            return
         if tests:
             value = inside(tests, value, self._neutral(0))
         if combine == "add" and value.op == "mul":

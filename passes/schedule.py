@@ -14,6 +14,7 @@ from typing import Any, Iterator
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.linear import coefficient
+from edgec.loops import group_of
 from edgec.passes.nest import Nest, strides_of
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
@@ -100,11 +101,16 @@ def vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
     used = min(axis.extent, lanes) if axis.extent >= lanes else axis.extent
     cost = _access(coefficient(nest.offset, axis.var), lanes, packable=False)
     for n, c in strides_of(nest, axis.var):
-        cost += _access(c, lanes, packable=n.data[0].constant)
+        cost += _access(c if group_of(n) == 1 else _words(c, n), lanes, packable=n.data[0].constant)
     guarded = any(axis.var in i.free for d in nest.domains.values() for i, _ in d.guards)
     guarded = guarded or any(n.op == "inside" and any(axis.var in a.free for a in n.args[2:]) for n in walk(*nest.values))
     guarded = guarded or any(axis.var in i.free for r in nest.results for i, _ in r.guards)
     return cost * (lanes / used if used < lanes else 1.0) / 1.0 * (2.0 if guarded else 1.0)
+
+
+def _words(c: int | None, n: Expr) -> int | None:
+    """A step through elements as one through words; None where it is none."""
+    return c // group_of(n) if c is not None and c % group_of(n) == 0 else None
 
 
 def _access(c: int | None, lanes: int, packable: bool) -> float:

@@ -18,6 +18,7 @@ from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
 from edgec.loops import For, If, Loops, Param, Register, Stmt, Store, expressions, iota, lane, load, splat, statements
 from edgec.passes.blocks import runs
+from edgec.passes.dots import dots
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, instantiate, scalar_point
@@ -47,7 +48,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     groups = _walked_together(kernel.stages)
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
-        nest = flatten(group, axes, tables.params)
+        nest = dots(flatten(group, axes, tables.params), target)
         return _Tiler(nest, choose(nest, target), target, tables).statements()
 
     if kernel.block:

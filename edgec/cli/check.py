@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edgec.graph import Constant, Input
 
     target = find(arguments.target)
-    graph = optimise_graph(load_model(arguments), target, passes=arguments.passes)
+    graph = optimise_graph(load_model(arguments), target, passes=arguments.passes, precision=arguments.precision)
     raise_all(
         [
             Unsupported(f"{type(op).__name__} runs in the interpreter only", loc=op.loc)

@@ -80,7 +80,7 @@ def _texts(graph: Any, target: Any, stem: str, kinds: list[str], options: dict[s
         return {}
     from edgec.compiled_texts import compiled_texts
 
-    texts, found = compiled_texts(graph, target, options["passes"], options["without"]), {}
+    texts, found = compiled_texts(graph, target, options["passes"], options["without"], options["precision"]), {}
     for kind in TEXTS:
         if kind in kinds:
             text, arrays = getattr(texts, kind)

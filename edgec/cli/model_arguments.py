@@ -33,6 +33,12 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)"
     )
+    parser.add_argument(
+        "--precision",
+        default="f32",
+        choices=["f32", "bf16"],
+        help="operands of convolutions and matrix products; all else stays f32, and so do their sums (default: f32)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
     parser.add_argument(
         "--cache",
@@ -58,6 +64,7 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "passes": tuple(arguments.passes),
         "without": tuple(filter(None, arguments.without.split(","))),
         "optimize": arguments.optimize,
+        "precision": arguments.precision,
         "workers": arguments.workers,
         "cache": arguments.cache,
     }

@@ -1,0 +1,69 @@
+"""Words and dot products as LLVM IR: the part of the code generator that calls dot-product instructions by their rows.
+
+A dot node has a word of 32 bits in every lane of its operands. Instructions want vectors of elements, so operands are bitcast; fewer
+lanes than any row has are the low ones of its registers.
+
+    dot(acc, a, b)      # %a.1 = bitcast <16 x i32> %a to <32 x bfloat>, ..., call @llvm.x86.avx512bf16.dpbf16ps.512(%acc, %a.1, %b.1)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots
+from edgec.backends.llvm_spelling import vec
+from edgec.expr import Expr, const
+from edgec.types import DType, element_of, u32
+
+
+def dot_row(target: Any, e: Expr) -> Dot | None:
+    """The row that computes a dot node: of those with its types and enough lanes the narrowest."""
+    types = (e.dtype.name, *(element_of(a.dtype).name for a in e.args[1:]))
+    fitting = [d for d in dots(target.instructions) if (d.acc, d.a, d.b) == types and d.lanes >= e.lanes]
+    return min(fitting, key=lambda d: d.lanes, default=None)
+
+
+class DotProducts:
+    """The methods for `word` and `dot` of the class that emits values."""
+
+    def _word(self, e: Expr, local: dict[Expr, str]) -> str:
+        """The bits of every element, widened, shifted to their place and merged."""
+        bits, kind, text = 32 // len(e.args), self.type(e.dtype, e.lanes), ""
+        narrow = vec(f"i{bits}", e.lanes)
+        for n, a in enumerate(e.args):
+            part = self.operand(a, e.lanes, local)
+            if a.dtype.is_float:
+                part = self.emit(f"bitcast {self.type(a.dtype, e.lanes)} {part} to {narrow}")
+            part = self.emit(f"zext {narrow} {part} to {kind}")
+            if n:
+                part = self.emit(f"shl {kind} {part}, {self._literal(const(bits * n, u32), e.lanes)}")
+            text = self.emit(f"or {kind} {text}, {part}") if n else part
+        return text
+
+    def _dot(self, e: Expr, local: dict[Expr, str]) -> str:
+        """The narrowest row that has the lanes; fewer lanes are the low ones of its registers."""
+        found = dot_row(self.target, e)
+        acc, a, b = (self._in_low_lanes(self.operand(x, e.lanes, local), x.dtype, e.lanes, found.lanes) for x in e.args)
+        a, b = (self._as_elements(text, name, found) for text, name in ((a, found.a), (b, found.b)))
+        result = self._name()
+        declaration, lines = call(found.row, {"acc": acc, "a": a, "b": b}, result=result)
+        self.declared.setdefault(declaration.partition("@")[2].partition("(")[0], declaration)
+        self.lines += ["  " + line for line in lines]
+        if not found.adds:
+            result = self.emit(f"add {self.type(e.dtype, found.lanes)} {acc}, {result}")
+        return result if found.lanes == e.lanes else self._part(e.dtype, found.lanes, result, 0, e.lanes)
+
+    def _as_elements(self, text: str, element: str, found: Dot) -> str:
+        kind = LLVM_TYPES[element]
+        return self.emit(f"bitcast {vec('i32', found.lanes)} {text} to <{found.lanes * found.group} x {kind}>")
+
+    def _in_low_lanes(self, text: str, dtype: DType, lanes: int, wide: int) -> str:
+        """A vector in the low lanes of a wider one."""
+        if lanes == wide:
+            return text
+        kind = self.type(dtype, wide)
+        if lanes == 1:
+            return self.emit(f"insertelement {kind} zeroinitializer, {self.type(dtype)} {text}, i32 0")
+        order = ", ".join(f"i32 {min(k, lanes)}" for k in range(wide))
+        narrow = self.type(dtype, lanes)
+        return self.emit(f"shufflevector {narrow} {text}, {narrow} zeroinitializer, <{wide} x i32> <{order}>")

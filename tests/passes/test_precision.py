@@ -1,0 +1,108 @@
+"""The pass precision: which values become 16-bit floats, and how far that moves the result."""
+
+import numpy as np
+import pytest
+
+from edgec.backends.target import find
+from edgec.compiler import compile, lower
+from edgec.edge_file import read_graph
+from edgec.errors import ModelError, Unsupported
+from edgec.graph_text import print_graph
+from edgec.passes.precision import precision
+from edgec.testing_graphs import normal_inputs
+from edgec.verification import verify
+
+NATIVE = find("native")
+BF16 = pytest.mark.skipif("avx512bf16" not in NATIVE.features, reason="this computer has no dot product of bf16")
+RESIDUAL = """graph g(%x: f32[1,8,6,6]) -> (%z) {
+  @w: f32[16,8,3,3]
+  @v: f32[8,16,1,1]
+  %a = Relu(%x) : f32[1,8,6,6]
+  %b = Conv(%a, @w) pads=[1,1,1,1] : f32[1,16,6,6]
+  %c = Sigmoid(%b) : f32[1,16,6,6]
+  %d = Conv(%c, @v) : f32[1,8,6,6]
+  %z = Add(%d, %a) : f32[1,8,6,6]
+}"""
+DEPTHWISE = """graph g(%x: f32[1,8,6,6]) -> (%y) {
+  @w: f32[8,1,3,3]
+  %y = Conv(%x, @w) group=8 pads=[1,1,1,1] : f32[1,8,6,6]
+}"""
+JOINED = """graph g(%x: f32[1,4,6,6]) -> (%y) {
+  @w: f32[16,8,1,1]
+  %a = Relu(%x) : f32[1,4,6,6]
+  %b = Neg(%x) : f32[1,4,6,6]
+  %c = Concat(%a, %b) axis=1 : f32[1,8,6,6]
+  %y = Conv(%c, @w) : f32[1,16,6,6]
+}"""
+
+
+def ops(graph):
+    return [f"{type(op).__name__}:{op.output.dtype}" for op in graph.ops]
+
+
+@BF16
+def test_operands_lie_in_memory_as_bf16():
+    """Producers round, the residual reads what the convolution reads, results and outputs are f32."""
+    program = lower(precision(read_graph(RESIDUAL, "test"), NATIVE), NATIVE)
+    assert [(b.name, b.dtype.name) for k in program.steps for b in k.targets] == [("a.bf16", "bf16"), ("c.bf16", "bf16"), ("z", "f32")]
+
+
+@BF16
+def test_sums_of_single_channels_stay():
+    graph = read_graph(DEPTHWISE, "test")
+    assert print_graph(precision(graph, NATIVE))[0] == print_graph(graph)[0]
+
+
+@BF16
+def test_joined_values_are_narrowed_before_they_are_joined():
+    found = ops(precision(read_graph(JOINED, "test"), NATIVE))
+    assert "Concat:bf16" in found and "Concat:f32" not in found
+
+
+@BF16
+def test_weights_become_constants():
+    graph = precision(read_graph(RESIDUAL, "test"), NATIVE)
+    assert {op.output.dtype.name for op in graph.ops if type(op).__name__ == "Constant"} == {"bf16"}
+
+
+def test_f32_changes_nothing():
+    graph = read_graph(RESIDUAL, "test")
+    assert precision(graph, NATIVE, to="f32") is graph
+
+
+def test_a_target_without_such_products_is_refused_by_name():
+    with pytest.raises(Unsupported, match="x86-64-v3 has no dot product of bf16"):
+        compile(read_graph(RESIDUAL, "test"), "x86-64-v3", precision="bf16", workers=0)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ModelError, match="no precision 'f8'"):
+        precision(read_graph(RESIDUAL, "test"), NATIVE, to="f8")
+
+
+@BF16
+@pytest.mark.parametrize("k", [2, 3, 31, 64, 255, 512])
+def test_error_of_one_product(k):
+    """|y - exact| <= (K + 8) 2^-24 sum|a b| for the exact sum of the products of rounded operands."""
+    graph = read_graph(f"graph g(%x: f32[5,{k}]) -> (%y) {{\n  @w: f32[{k},40]\n  %y = MatMul(%x, @w) : f32[5,40]\n}}", "test")
+    arrays = normal_inputs(graph)
+    weights = next(op.output.array for op in graph.ops if type(op).__name__ == "Constant")
+    rounded = [a.astype(precision_type()).astype(np.float64) for a in (arrays["x"], weights)]
+    exact, bound = rounded[0] @ rounded[1], np.abs(rounded[0]) @ np.abs(rounded[1])
+    found = compile(graph, NATIVE, precision="bf16", workers=0).run(arrays)["y"]
+    assert np.all(np.abs(found - exact) <= (k + 8) * 2.0**-24 * bound)
+    full = arrays["x"].astype(np.float64) @ weights
+    assert np.abs(found - full).max() > (k + 8) * 2.0**-24 * bound.max()
+    assert np.all(np.abs(found - full) <= (2.0**-8 + 2.0**-18 + (k + 8) * 2.0**-24) * (np.abs(arrays["x"]) @ np.abs(weights)) * 1.01)
+
+
+def precision_type():
+    from edgec.types import bf16
+    return bf16.numpy
+
+
+@BF16
+def test_verify_reports_the_error_against_f32():
+    graph = read_graph(RESIDUAL, "test")
+    difference, = verify(graph, normal_inputs(graph), target="native", precision="bf16", workers=0).outputs
+    assert difference.same and 1e-5 < difference.relative < 2e-2
