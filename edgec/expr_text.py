@@ -22,8 +22,9 @@ from edgec.types import bool_, word_of
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
 BOOLEAN = (*COMPARE, "isnan", "isinf")
-WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "as", "dot", "word",
-         "for", "if", "else", "barrier", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars", "schedule", *UNARY, *BINARY}
+WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "as", "dot",
+         "word", "for", "if", "else", "barrier", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars", "schedule",
+         *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
 DEPTH = 12          # nesting above which any subexpression does, so that reading text back needs no deep recursion
 
