@@ -88,16 +88,28 @@ class Artifact:
         contents = {kind: self.contents(kind) for kind in sorted(set(emit))}
         return write_files({Path(folder) / ((stem or self.interface.prefix) + SUFFIXES[kind]): data for kind, data in contents.items()})
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for inputs by name, in this process where it can execute the code, otherwise under emulation."""
+    def run(self, inputs: Mapping[str, np.ndarray], *, threads: int = 1) -> dict[str, np.ndarray]:
+        """Outputs by name for inputs by name, in this process where it can execute the code, otherwise under emulation.
+
+        More `threads` than one are started for this call alone (keep a `load(threads)` for many calls); `Unsupported` under emulation.
+        """
         if runs_here(self.target):
-            return self.loaded.run(inputs)
+            if threads == 1:
+                return self.loaded.run(inputs)
+            with self.load(threads) as loaded:
+                return loaded.run(inputs)
+        if threads > 1:
+            raise Unsupported(f"{self.target.name} is emulated here, with one thread", hint="leave out the number of threads")
         return emulate(self, [inputs]).outputs[0]
+
+    def load(self, threads: int = 1) -> Loaded:
+        """The model placed in this process's memory, with so many threads; the caller closes it."""
+        return Loaded(self.object, self.interface, threads=threads)
 
     @cached_property
     def loaded(self) -> Loaded:
         """The model placed in this process's memory, once."""
-        return Loaded(self.object, self.interface)
+        return self.load()
 
 
 def write_files(contents: Mapping[Path, bytes]) -> list[Path]:

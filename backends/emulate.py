@@ -141,7 +141,7 @@ def ports(interface: Interface, samples: Sequence[Bound]) -> str:
     outputs = [max((bound.output_bytes[index] for bound in samples), default=0) for index in range(len(interface.outputs))]
     lines = ['#include "model.h"', f"typedef {interface.prefix}_context model_context;", f"#define model_run {interface.run_symbol}",
              f"#define DIMS {len(interface.dims)}u", f"#define INPUTS {len(inputs)}u", f"#define OUTPUTS {len(outputs)}u",
-             _buffer("arena", interface.arena_bytes + interface.slot_bytes, interface.arena_align)]
+             _buffer("arena", interface.arena_for(1), interface.arena_align)]
     for side, sizes in (("input", inputs), ("output", outputs)):
         lines += [_buffer(f"{side}_{index}", size, 64) for index, size in enumerate(sizes)]
         lines.append(f"static void *const {side}s[] = {{{', '.join(f'{side}_{index}' for index in range(len(sizes))) or '0'}}};")

@@ -1,6 +1,8 @@
 """The public function of a model, PREFIX_run, in LLVM IR: checks the caller's context and calls the kernels in order.
 
     i32 @net_run(ptr %context):  size, dimensions and arena are checked; then  call @kernel(ptr ..., ptr ..., i64 %n)  per step
+
+A region of kernels that are cut into parts is called whole, or, where the caller lends an executor, part by part: see regions.py.
 """
 
 from __future__ import annotations
@@ -8,78 +10,107 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, ContextLayout, Interface, layout
+from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, ContextLayout, ExecutorLayout, Interface, layout
+from edgec.backends.regions import Frame, call_text, place_pointers, region_text
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, regions_of
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a kernel's parameter points: an input or output by number, or bytes into the arena, the weights or the caller's state."""
-
-    kind: str  # input | output | arena | weights | state
-    number: int
-
-
-@dataclass(frozen=True)
-class CallStep:
-    """One call: the kernel's symbol, its pointers, and the index arguments it takes: a dimension's number or a loop's name."""
-
-    symbol: str
-    places: tuple[Place, ...]
-    indices: tuple[int | str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LoopStep:
-    """Calls (or loops) repeated with `name` running from 0; the length is a number, or the number of a symbolic dimension."""
-
-    name: str
-    length: int
-    symbolic: bool
-    body: tuple["CallStep | LoopStep", ...]
-
-
-def calls_of(steps: Sequence[CallStep | LoopStep]) -> list[CallStep]:
-    """Every call below some steps, in order."""
-    return [c for s in steps for c in ([s] if isinstance(s, CallStep) else calls_of(s.body))]
-
-
-def entry_text(interface: Interface, steps: Sequence[CallStep | LoopStep], pointer_bits: int, symbol: str = "") -> str:
+def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, symbol: str = "") -> str:
     """The LLVM module of PREFIX_run, or of another `symbol`; kernels and the weights symbol are left to be bound by joining."""
     where = layout(interface, pointer_bits)
-    lines = [f"define i32 @{symbol or interface.run_symbol}(ptr captures(none) readonly %context) #0 {{", "entry:"]
-    calls = calls_of(steps)
-    lines += _checks(interface, where, pointer_bits)
-    pointers = _pointers(interface, calls, where, lines)
+    symbol = symbol or interface.run_symbol
+    calls, found = calls_of(steps), regions_of(steps)
+    lines = [f"define i32 @{symbol}(ptr {'' if found else 'captures(none) '}readonly %context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
+    frame = Frame(tuple(dict.fromkeys(i for r in found for c in r.calls for i in c.indices)), word)
+    lines += frame.allocate() if found else []
+    lines += _checks(interface, where, pointer_bits)
+    _weights(interface, where, lines)
+    pointers = place_pointers(interface, calls, where, lines)
     lines += ["  br label %start", "start:"]
-    _emit_steps(steps, pointers, word, lines, "start")
+    label = "start"
+    if found:
+        label = _find_executor(where, pointer_bits, lines)
+        lines += frame.fill("%weights" if interface.weights_symbol else "null")
+    _emit_steps(steps, _Names(pointers, word, symbol, frame, found), lines, label)
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
     lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
+    lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []
+    bodies = [region_text(interface, region, f"{symbol}_region{number}", where, frame) for number, region in enumerate(found)]
     kernels = {call.symbol: call for call in calls}
-    declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * len(c.indices))})" for s, c in kernels.items()]
+    declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * (len(c.indices) + 2 * bool(c.bounds)))})"
+                for s, c in kernels.items()]
     if interface.weights_symbol:
         declared.append(f"@{interface.weights_symbol} = external hidden constant [0 x i8]")
-    return "\n".join([*lines, "}", *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }', ""])
+    return "\n".join([*lines, "}", *bodies, *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }', ""])
 
 
-def _emit_steps(steps: Sequence[CallStep | LoopStep], pointers: Mapping[Place, str], word: str, lines: list[str], label: str) -> str:
-    """Append calls and loops; gives the label of the block they end in."""
+@dataclass(frozen=True)
+class _Names:
+    """What the statements of PREFIX_run are written with."""
+
+    pointers: Mapping[Place, str]
+    word: str
+    symbol: str
+    frame: Frame
+    regions: Sequence[RegionStep]
+
+
+def _emit_steps(steps: Sequence[Step], names: _Names, lines: list[str], label: str) -> str:
+    """Append calls, regions and loops; gives the label of the block they end in."""
     for step in steps:
         if isinstance(step, CallStep):
-            indices = [f"{word} %dim{n}" if isinstance(n, int) else f"{word} %{n}" for n in step.indices]
-            lines.append(f"  call void @{step.symbol}({', '.join([f'ptr {pointers[p]}' for p in step.places] + indices)})")
+            limits = ("0", str(step.bounds[-1])) if step.bounds else ()
+            lines.append(call_text(step, [names.pointers[p] for p in step.places], limits, names.word))
+        elif isinstance(step, RegionStep):
+            label = _emit_region(step, names, lines)
         else:
-            label = _emit_loop(step, pointers, word, lines, label)
+            label = _emit_loop(step, names, lines, label)
     return label
 
 
-def _emit_loop(loop: LoopStep, pointers: Mapping[Place, str], word: str, lines: list[str], label: str) -> str:
+def _emit_region(region: RegionStep, names: _Names, lines: list[str]) -> str:
+    """Lend the region to the executor if there is one, else run it whole."""
+    number = next(n for n, each in enumerate(names.regions) if each is region)
+    name = f"region{number}"
+    lines += [f"  br i1 %alone, label %{name}.whole, label %{name}.parts", f"{name}.parts:"]
+    lines += names.frame.update(region, name)
+    lines += [f"  call void %parallel_for(ptr %lent, ptr @{names.symbol}_{name}, ptr %frame, i32 {region.parts})",
+              f"  br label %{name}.after", f"{name}.whole:"]
+    _emit_steps(region.calls, names, lines, f"{name}.whole")
+    lines += [f"  br label %{name}.after", f"{name}.after:"]
+    return f"{name}.after"
+
+
+def _find_executor(where: ContextLayout, bits: int, lines: list[str]) -> str:
+    """Append the choice of %parallel_for, %lent and %alone, from a context that knows of executors and holds a sound one."""
+    members = ExecutorLayout(bits)
+    lines += [f"  %knows = icmp uge i32 %size, {where.executor + bits // 8}",
+              "  br i1 %knows, label %known, label %chosen_executor", "known:",
+              f"  %executor_at = getelementptr i8, ptr %context, i32 {where.executor}", "  %executor = load ptr, ptr %executor_at",
+              "  %no_executor = icmp eq ptr %executor, null", "  br i1 %no_executor, label %chosen_executor, label %lending", "lending:",
+              "  %executor_size = load i32, ptr %executor", f"  %executor_small = icmp ult i32 %executor_size, {members.size}",
+              "  br i1 %executor_small, label %bad_executor, label %executor_sized", "executor_sized:",
+              f"  %slots_at = getelementptr i8, ptr %executor, i32 {members.slots}", "  %slots = load i32, ptr %slots_at",
+              f"  %function_at = getelementptr i8, ptr %executor, i32 {members.parallel_for}", "  %function = load ptr, ptr %function_at",
+              f"  %lent_at = getelementptr i8, ptr %executor, i32 {members.context}", "  %lent_context = load ptr, ptr %lent_at",
+              "  %no_slots = icmp eq i32 %slots, 0", "  %no_function = icmp eq ptr %function, null",
+              "  %unsound = or i1 %no_slots, %no_function",
+              "  br i1 %unsound, label %bad_executor, label %chosen_executor", "chosen_executor:",
+              "  %parallel_for = phi ptr [ null, %start ], [ null, %known ], [ %function, %executor_sized ]",
+              "  %lent = phi ptr [ null, %start ], [ null, %known ], [ %lent_context, %executor_sized ]",
+              "  %alone = icmp eq ptr %parallel_for, null"]
+    return "chosen_executor"
+
+
+def _emit_loop(loop: LoopStep, names: _Names, lines: list[str], label: str) -> str:
+    word = names.word
     name, length = loop.name, f"%dim{loop.length}" if loop.symbolic else str(loop.length)
     lines += [f"  %{name}.some = icmp sgt {word} {length}, 0",
               f"  br i1 %{name}.some, label %{name}.head, label %{name}.after", f"{name}.head:",
               f"  %{name} = phi {word} [ 0, %{label} ], [ %{name}.next, %{name}.end ]"]
-    _emit_steps(loop.body, pointers, word, lines, f"{name}.head")
+    _emit_steps(loop.body, names, lines, f"{name}.head")
     lines += [f"  br label %{name}.end", f"{name}.end:", f"  %{name}.next = add nuw nsw {word} %{name}, 1",
               f"  %{name}.more = icmp slt {word} %{name}.next, {length}",
               f"  br i1 %{name}.more, label %{name}.head, label %{name}.after", f"{name}.after:"]
@@ -104,8 +135,8 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
     return lines
 
 
-def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
-    """Emit one pointer per distinct place."""
+def _weights(interface: Interface, where: ContextLayout, lines: list[str]) -> None:
+    """Append the choice of %weights: those the caller has put elsewhere, or the object's own."""
     if interface.weights_symbol:
         lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}",
                   f"  %has_given = icmp ugt i32 %size, {where.weights}",
@@ -113,21 +144,6 @@ def _pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLay
                   "  %none = icmp eq ptr %given, null", f"  %chosen = select i1 %none, ptr @{interface.weights_symbol}, ptr %given",
                   "  br label %with_weights", "with_weights:",
                   f"  %weights = phi ptr [ %chosen, %with_given ], [ @{interface.weights_symbol}, %{_before_weights(interface)} ]"]
-    found: dict[Place, str] = {}
-    for place in dict.fromkeys(p for call in calls for p in call.places):
-        name = f"%{place.kind}{place.number}"
-        if place.kind == "weights" and not interface.weights_symbol or place.kind == "arena" and not interface.arena_bytes:
-            found[place] = "null"  # a tensor without elements, never touched
-            continue
-        if place.kind == "state" and not any(p.kind == "state" for p in found):
-            lines += [f"  %state_at = getelementptr i8, ptr %context, i32 {where.state}", "  %state = load ptr, ptr %state_at"]
-        found[place] = name
-        if place.kind in ("arena", "weights", "state"):
-            lines.append(f"  {name} = getelementptr i8, ptr %{place.kind}, i64 {place.number}")
-        else:
-            offset = (where.inputs if place.kind == "input" else where.outputs)[place.number]
-            lines += [f"  {name}_at = getelementptr i8, ptr %context, i32 {offset}", f"  {name} = load ptr, ptr {name}_at"]
-    return found
 
 
 def _before_weights(interface: Interface) -> str:

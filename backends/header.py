@@ -39,7 +39,8 @@ typedef struct {prefix}_context {{
     uint32_t isa;                       /* {isa} */
 }} {prefix}_context;
 
-{init}/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned{refusal}.
+{init}/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned{refusal},
+   -5 the executor is incomplete or has no slots.
    Reentrant: calls may overlap in time when each has its own arena and outputs. */
 int32_t {prefix}_run(const {prefix}_context *context);
 
@@ -93,7 +94,7 @@ def largest_shape(port: Port, interface: Interface) -> tuple[int, ...]:
 
 def _memory(interface: Interface) -> str:
     name = interface.prefix.upper()
-    per_slot = f" + (slots) * {_unsigned(interface.slot_bytes)}" if interface.slot_bytes else " + 0 * (slots)"
+    per_slot = f" + ((slots) - 1u) * {_unsigned(interface.slot_bytes)}" if interface.slot_bytes else " + 0 * (slots)"
     lines = ["/* slots: 1, or the executor's */",
              f"#define {name}_ARENA_BYTES(slots) ({_unsigned(max(interface.arena_bytes, 1))}{per_slot})",
              f"#define {name}_ARENA_ALIGN {interface.arena_align}",

@@ -7,7 +7,8 @@
 """
 from dataclasses import dataclass
 
-OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA, BAD_ISA = 0, -1, -2, -3, -4     # what PREFIX_run returns
+# What PREFIX_run returns.
+OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA, BAD_ISA, BAD_EXECUTOR = 0, -1, -2, -3, -4, -5
 
 # The C type and the bytes of one element, by dtype name; half floats travel as their bits.
 C_TYPES = {
@@ -39,12 +40,16 @@ class Interface:
     outputs: tuple[Port, ...]
     dims: tuple[tuple[str, int, int], ...] = ()
     arena_bytes: int = 0
-    slot_bytes: int = 0                     # further arena bytes for each slot of an executor
+    slot_bytes: int = 0                     # further arena bytes for each slot of an executor but the first
     arena_align: int = 64
     stack_bytes: int = 0
     flash_bytes: int = 0
     weights_symbol: str = ""                # the data section that holds the weights, "" without weights
     levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
+
+    def arena_for(self, slots: int) -> int:
+        """Bytes of the arena for an executor of so many slots; 1 is enough without one."""
+        return self.arena_bytes + max(0, slots - 1) * self.slot_bytes
 
     @property
     def run_symbol(self) -> str:
@@ -74,6 +79,28 @@ class ContextLayout:
     state: int
     executor: int
     isa: int
+
+
+@dataclass(frozen=True)
+class ExecutorLayout:
+    """Byte offsets of the members of edgec_executor, and its size: a uint32_t, a pointer, a uint32_t, a pointer to a function."""
+    pointer_bits: int
+
+    @property
+    def context(self) -> int:
+        return self.pointer_bits // 8
+
+    @property
+    def slots(self) -> int:
+        return 2 * self.pointer_bits // 8
+
+    @property
+    def parallel_for(self) -> int:
+        return 3 * self.pointer_bits // 8
+
+    @property
+    def size(self) -> int:
+        return 4 * self.pointer_bits // 8
 
 
 def layout(interface: Interface, pointer_bits: int) -> ContextLayout:

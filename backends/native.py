@@ -13,15 +13,17 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from edgec.backends.binding import Bound, bind
-from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_ISA, Interface, layout
+from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, Interface, layout
 from edgec.backends.machine import initialise
+from edgec.backends.pool import Pool
 from edgec.backends.target import Target
 from edgec.errors import Internal
 from edgec.types import DTYPES
 
 COPIED_BYTES = 1 << 16      # smaller inputs are copied into an aligned buffer, which is quicker than asking numpy for an address
 STATUS = {BAD_CONTEXT: "the context is too small", BAD_DIMENSION: "a dimension is out of range",
-          BAD_ARENA: "the arena is missing or not aligned", BAD_ISA: "the object holds no code for this instruction set"}
+          BAD_ARENA: "the arena is missing or not aligned", BAD_ISA: "the object holds no code for this instruction set",
+          BAD_EXECUTOR: "the executor is incomplete or has no slots"}
 
 
 def same_architecture(target: Target) -> bool:
@@ -47,21 +49,25 @@ def aligned_buffer(size: int, align: int = 64) -> np.ndarray:
 class Loaded:
     """A model in this process's memory. One call at a time: it owns one arena. Close it, or use it in a `with`, to free the memory."""
 
-    def __init__(self, obj: bytes, interface: Interface, isa: int | None = None):
+    def __init__(self, obj: bytes, interface: Interface, isa: int | None = None, *, threads: int = 1, pool: Pool | None = None):
         """Place `obj` in memory; `Internal` when it does not define the interface's run function. `isa` is the number of a level of an
-        object that holds several, by default what the object's own init function finds."""
+        object that holds several, by default what the object's own init function finds. With `threads`, others than the caller's are
+        started and wait for work until the model is closed; a `pool` given is used, not owned."""
         self.interface = interface
         self._engine, self._address = place(obj, interface.run_symbol)
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._address)
         self._layout = layout(interface, ctypes.sizeof(ctypes.c_void_p) * 8)
         self._context = bytearray(self._layout.size)
         self._context_address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
-        self._arena = aligned_buffer(interface.arena_bytes + interface.slot_bytes, interface.arena_align)
+        self._own_pool = Pool(threads) if threads > 1 and pool is None else None
+        pool = pool or self._own_pool
+        self._arena = aligned_buffer(interface.arena_for(pool.slots if pool else 1), interface.arena_align)
         self._pointer, self._dims = struct.Struct("P").pack_into, None
         self._inputs: list[np.ndarray] = []
         self._dtypes = [DTYPES[port.dtype].numpy for port in interface.inputs]
         struct.pack_into("I", self._context, 0, self._layout.size)
         self._pointer(self._context, self._layout.arena, self._arena.ctypes.data)
+        self._pointer(self._context, self._layout.executor, pool.address if pool else 0)
         if interface.levels:
             self._choose(isa)
 
@@ -140,8 +146,10 @@ class Loaded:
         self._pointer(self._context, self._layout.inputs[index], array.ctypes.data)
 
     def close(self):
-        """Free the code and the weights; the model cannot run any more."""
+        """End the threads, free the code and the weights; the model cannot run any more."""
         self._function = None
+        if self._own_pool:
+            self._own_pool.close()
         self._engine.close()
 
     def __enter__(self) -> "Loaded":

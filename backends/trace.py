@@ -14,23 +14,28 @@ from typing import Sequence
 
 import numpy as np
 
-from edgec.backends.entry import CallStep, LoopStep, Place
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
 
 TICK = "edgec_tick"
 MONOTONIC = 1            # POSIX: the clock that is never set
 CLOCK, SCRATCH, LAST, SLOTS = 0, 8, 24, 32   # bytes into the log: the clock's address, its answer, when it was read last, the slots
 
 
-def traced(steps: Sequence[CallStep | LoopStep]) -> tuple[CallStep | LoopStep, ...]:
-    """The steps with the clock read before the first and after each call; slots are numbered as `calls_of` lists the calls."""
+def traced(steps: Sequence[Step]) -> tuple[CallStep | LoopStep, ...]:
+    """The steps with the clock read before the first and after each call; slots are numbered as `calls_of` lists the calls.
+
+    Regions become their calls: what is timed runs in one thread.
+    """
     number = 0
 
-    def within(some: Sequence[CallStep | LoopStep]) -> list[CallStep | LoopStep]:
+    def within(some: Sequence[Step]) -> list[CallStep | LoopStep]:
         nonlocal number
         found: list[CallStep | LoopStep] = []
         for step in some:
             if isinstance(step, LoopStep):
                 found.append(LoopStep(step.name, step.length, step.symbolic, tuple(within(step.body))))
+            elif isinstance(step, RegionStep):
+                found += within(step.calls)
             else:
                 number += 1
                 found += [step, _tick(number)]

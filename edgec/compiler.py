@@ -21,11 +21,12 @@ from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers, prefix as c_prefix
 from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
-from edgec.backends.entry import CallStep, LoopStep, Place, entry_text
+from edgec.backends.entry import entry_text
 from edgec.backends.inspect_object import section_sizes, undefined_symbols
 from edgec.backends.interface import Interface, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
 from edgec.backends.target import Target, all_targets, find
 from edgec.backends.trace import TICK, tick_text, traced
 from edgec.backends.workers import compile_modules, own_code, recall, remember
@@ -36,10 +37,12 @@ from edgec.graph_text import print_graph
 from edgec.kernel import Axis, Buffer, Program
 from edgec.onnx_reader import load
 from edgec.passes.chain import chain
+from edgec.passes.cut import ranged
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
 from edgec.passes.pack_operands import pack_operands
+from edgec.passes.parallel import Region, parallel
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
@@ -149,15 +152,19 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
         interface = replace(interface, levels=levels, arena_bytes=arena)
     modules: list[Compiled] = []
-    stack = 0
+    stack = slot_bytes = 0
     for number, ((program, machine), part) in enumerate(zip(parts, tiled)):
-        steps, texts = _steps(program, machine, part, offsets, f"edgec_{number}_" if interface.levels else "edgec_")
+        regions = parallel(program.steps, part, machine)
+        steps, texts, scratch = _steps(program, machine, part, regions, offsets, f"edgec_{number}_" if interface.levels else "edgec_")
+        slot_bytes = max(slot_bytes, scratch)
+        interface = replace(interface, slot_bytes=slot_bytes)
         if trace:
             steps, texts = traced(steps), texts | {TICK: tick_text(machine.pointer_bits)}
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = level_symbol(interface, number) if interface.levels else interface.run_symbol
         entry = compile_module(entry_text(interface, steps, machine.pointer_bits, symbol), machine, optimize, keep)
-        stack = max(stack, entry.stack + max((o.stack for o in objects), default=0))
+        frames = entry.stack * (2 if regions else 1)  # a region's own lies under PREFIX_run's
+        stack = max(stack, frames + max((o.stack for o in objects), default=0))
         modules += [entry, *objects]
     data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
     if interface.levels:
@@ -172,23 +179,56 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
                     "\n".join(m.asm for m in modules) if "asm" in keep else None)
 
 
-def _steps(program: Program, target: Target, tiled: Sequence[Tiled], offsets: Mapping[Buffer, int],
-           stem: str) -> tuple[tuple[CallStep | LoopStep, ...], dict[str, str]]:
-    """What the entry calls, and the LLVM module of each distinct kernel by symbol; symbols begin with `stem`."""
+def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Sequence[Region], offsets: Mapping[Buffer, int],
+           stem: str) -> tuple[tuple[Step, ...], dict[str, str], int]:
+    """What the entry calls, the LLVM module of each distinct kernel by symbol, and the scratch bytes that each further slot of an executor
+    needs; symbols begin with `stem`."""
     texts: dict[str, str] = {}
     names: dict[Expr, int | str] = {s: n for n, s in enumerate(program.symbols)}
     for axis in dict.fromkeys(a for kernel in program.steps for a in kernel.repeat):
         names[axis.var] = f"loop{len(names)}"
-    calls = []
-    for one in tiled:
+    parts = {region.first + n: one for region in regions for n, one in enumerate(region.kernels)}
+    calls, slot_bytes = [], 0
+    for step, one in enumerate(tiled):
+        bounds = parts[step].bounds if step in parts else ()
+        indices = tuple(names[s] for s in one.loops.symbols)
+        one = ranged(parts[step].cut) if bounds else one
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
-        calls.append(CallStep(_symbol(one, places, target, texts, stem), places, tuple(names[s] for s in one.loops.symbols)))
-    return _repeated(list(zip((k.repeat for k in program.steps), calls)), names), texts
+        scratch, size = _slot(one) if bounds else ((), 0)
+        slot_bytes = max(slot_bytes, size)
+        calls.append(CallStep(_symbol(one, places, target, texts, stem), places, indices, bounds, scratch))
+    return _repeated(_gathered(program, calls, regions), names), texts, slot_bytes
 
 
-def _repeated(calls: list[tuple[tuple[Axis, ...], CallStep]], names: Mapping[Expr, int | str]) -> tuple[CallStep | LoopStep, ...]:
+def _slot(one: Tiled) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Where each scratch buffer lies in the memory of an executor's slot, as (parameter, byte offset), and the bytes of all."""
+    found, size = [], 0
+    for number, buffer in enumerate(one.buffers):
+        if buffer.root.kind == "scratch":
+            found.append((number, size))
+            size += -(-buffer.root.bytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
+    return tuple(found), size
+
+
+Repeated = tuple[tuple[Axis, ...], CallStep | RegionStep]  # a step and the loops around it
+
+
+def _gathered(program: Program, calls: Sequence[CallStep], regions: Sequence[Region]) -> list[Repeated]:
+    """The calls in order, each under its kernel's repeats; those of a region as one step."""
+    of_region = {step: region for region in regions for step in range(region.first, region.last + 1)}
+    found: list[Repeated] = []
+    for step, (kernel, call) in enumerate(zip(program.steps, calls)):
+        region = of_region.get(step)
+        if region is None:
+            found.append((kernel.repeat, call))
+        elif step == region.first:
+            found.append((kernel.repeat, RegionStep(tuple(calls[region.first:region.last + 1]))))
+    return found
+
+
+def _repeated(calls: list[Repeated], names: Mapping[Expr, int | str]) -> tuple[Step, ...]:
     """Calls with neighbours of one repeat gathered into a loop."""
-    steps: list[CallStep | LoopStep] = []
+    steps: list[Step] = []
     for axis, group in groupby(calls, key=lambda pair: pair[0][0] if pair[0] else None):
         if axis is None:
             steps.extend(call for _, call in group)

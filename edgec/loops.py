@@ -23,7 +23,7 @@ An operation on a scalar and a vector takes the scalar in every lane.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Sequence, Union
 
 from edgec.expr import Expr, as_expr, make
@@ -172,6 +172,20 @@ def statements(body: Sequence[Stmt]):
     for statement in body:
         yield statement
         yield from statements(children(statement))
+
+
+def flattened(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """The same statements without blocks."""
+    found: list[Stmt] = []
+    for statement in body:
+        match statement:
+            case Block():
+                found.extend(flattened(statement.body))
+            case For():
+                found.append(replace(statement, body=flattened(statement.body)))
+            case _:
+                found.append(statement)
+    return tuple(found)
 
 
 def expressions(statement: Stmt) -> tuple[Expr, ...]:

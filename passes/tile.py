@@ -16,7 +16,7 @@ from typing import Any, Callable, Sequence
 from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pairs, is_const, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
-from edgec.loops import For, If, Loops, Param, Register, Stmt, Store, expressions, iota, lane, load, splat, statements
+from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
 from edgec.passes.blocks import runs
 from edgec.passes.dots import dots
 from edgec.passes.nest import Nest, Result, flatten
@@ -33,10 +33,12 @@ Inner = Callable[[], list[Stmt]]
 
 @dataclass(frozen=True, eq=False)
 class Tiled:
-    """Finished loops and the buffer behind each of their parameters."""
+    """Finished loops and the buffer behind each of their parameters; `pieces` and `parallel` say how the work may be cut (see cut.py)."""
 
     loops: Loops
     buffers: tuple[Buffer, ...]
+    pieces: tuple[Stmt, ...] = ()            # the same statements, each register tile that stands among others in a Block of its own
+    parallel: frozenset[Expr] = frozenset()  # the variables of loops whose iterations do not depend on each other
 
 
 def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule) -> Tiled:
@@ -46,20 +48,35 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     written = [s.target.root for s in kernel.stages]
     tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
     groups = _walked_together(kernel.stages)
+    parallel = {axis.var for axis in kernel.axes}
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
         nest = dots(flatten(group, axes, tables.params), target)
-        return _Tiler(nest, choose(nest, target), target, tables).statements()
+        tiler = _Tiler(nest, choose(nest, target), target, tables)
+        body = tiler.statements()
+        parallel.update(tiler.parallel if len(groups) == 1 else ())
+        return body
+
+    def in_turn(groups: Sequence[Sequence[Stage]]) -> tuple[Stmt, ...]:
+        return flattened([s for group in groups for s in walks(group, group[0].axes)])
 
     if kernel.block:
-        blocks = [(run, [run.stages(group, kernel.axes[-1]) for group in groups]) for run in runs(kernel.axes[-1], kernel.block)]
-        inner = [s for run, moved in blocks for s in run.loop([s for group in moved for s in walks(group, group[0].axes)])]
+        inner: list[Stmt] = []
+        for run in runs(kernel.axes[-1], kernel.block):
+            whole = run.loop([Block(in_turn([run.stages(group, kernel.axes[-1]) for group in groups]))])
+            parallel.update(s.var for s in whole if isinstance(s, For))
+            inner += whole
         body = _wrap(kernel.axes[:-1], inner)
     elif len(groups) == 1:
         body = walks(groups[0], (*kernel.axes, *groups[0][0].axes))
     else:
-        body = _wrap(kernel.axes, [s for group in groups for s in walks(group, group[0].axes)])
-    return _finish(kernel, body, tables)
+        body = _wrap(kernel.axes, in_turn(groups))
+    return _finish(kernel, body, tables, frozenset(() if _is_ordered(kernel) else parallel))
+
+
+def _is_ordered(kernel: Kernel) -> bool:
+    """Whether points may meet in one element: where a stage merges, or stores at a place that it reads somewhere."""
+    return any(s.combine or any(n.op == "read" for n in walk(*s.indices)) for s in kernel.stages)
 
 
 def _walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
@@ -76,20 +93,22 @@ def _walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
     return groups
 
 
-def _wrap(axes: Sequence[Axis], body: list[Stmt]) -> list[Stmt]:
+def _wrap(axes: Sequence[Axis], body: Sequence[Stmt]) -> list[Stmt]:
     for axis in reversed(axes):
         body = [For(axis.var, const(0, index), as_expr(axis.extent, index), 1, tuple(body))]
-    return body
+    return list(body)
 
 
-def _finish(kernel: Kernel, body: list[Stmt], tables: Tables) -> Tiled:
+def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr]) -> Tiled:
+    body = flattened(pieces)
     everything = [e for s in statements(body) for e in expressions(s)]
     nodes = walk(*everything)
     touched = {n.data[0] for n in nodes if n.op == "load"} | {s.param for s in statements(body) if isinstance(s, Store)}
     used = tables.used(touched)
     bound = {s.var for s in statements(body) if isinstance(s, For)}
     symbols = sorted({v for n in nodes if n.op == "var" for v in n.free} - bound, key=lambda v: v.serial)
-    return Tiled(Loops(kernel.name, tuple(p for _, p in used), tuple(symbols), tuple(body)), tuple(b for b, _ in used))
+    loops = Loops(kernel.name, tuple(p for _, p in used), tuple(symbols), body)
+    return Tiled(loops, tuple(b for b, _ in used), tuple(pieces), parallel)
 
 
 class _Tiler:
@@ -99,6 +118,7 @@ class _Tiler:
         self.nest, self.plan, self.target, self.tables = nest, plan, target, tables
         self.orders = {node: reduce_order(nest, d, plan) for node, d in nest.domains.items()}
         self.counter = 0
+        self.parallel: set[Expr] = set()
 
     # ------------------------------------------------------------------------------------------------------ loops of a nest
 
@@ -111,7 +131,11 @@ class _Tiler:
         stop = binary("min", start + plan.block, blocked.extent)
         self.block_range = {blocked: (start, stop)}
         body = self._loops(plan.outer, self._vector_tiles)
-        return [For(start, const(0, index), as_expr(blocked.extent, index), plan.block, tuple(body))]
+        return [self._parallel(For(start, const(0, index), as_expr(blocked.extent, index), plan.block, tuple(body)))]
+
+    def _parallel(self, loop: For) -> For:
+        self.parallel.add(loop.var)
+        return loop
 
     block_range: dict[Axis, tuple[Expr, Expr]] = {}
 
@@ -119,7 +143,7 @@ class _Tiler:
         body = inner()
         for axis in reversed(axes):
             start, stop = self.block_range.get(axis, (const(0, index), as_expr(axis.extent, index)))
-            body = [For(axis.var, start, stop, 1, tuple(body))]
+            body = [self._parallel(For(axis.var, start, stop, 1, tuple(body)))]
         return body
 
     def _vector_tiles(self) -> list[Stmt]:
@@ -135,7 +159,7 @@ class _Tiler:
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         columns = self._columns(segment, number)
         body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, columns))
-        return body if segment.count == 1 else [For(number, const(0, index), const(segment.count, index), 1, tuple(body))]
+        return body if segment.count == 1 else [self._parallel(For(number, const(0, index), const(segment.count, index), 1, tuple(body)))]
 
     def _columns(self, segment: Segment, number: Expr) -> list[Point]:
         base = number * segment.piece.width + segment.start
@@ -150,7 +174,7 @@ class _Tiler:
     def _row_tiles(self, nest: Nest, columns: list[Point]) -> list[Stmt]:
         row = self.plan.row
         if row is None:
-            return self._tile(nest, columns)
+            return [Block(tuple(self._tile(nest, columns)))]
         body: list[Stmt] = []
         for part in row_tiles(nest, row, self.plan.rows):
             body.extend(self._row_tile(nest, columns, part, row))
@@ -162,7 +186,7 @@ class _Tiler:
         first = start if part.static else fresh("u", start.lo, max(start.lo, stop.hi - part.rows))
         points = [c.bind({row.var: first + r}) for r in range(part.rows) for c in columns]
         body = self._tile(nest, points)
-        return body if part.static else [For(first, start, stop, part.rows, tuple(body))]
+        return [Block(tuple(body))] if part.static else [self._parallel(For(first, start, stop, part.rows, tuple(body)))]
 
     # ------------------------------------------------------------------------------------------------------ one register tile
 

@@ -34,7 +34,8 @@ def core(name: str, architecture: str, features: tuple[str, ...], board: str, **
     """A core by LLVM's name for it (gcc's is the same), emulated on `board`."""
     flags = (f"-mcpu={name}", "-mthumb", "-mfloat-abi=hard")
     return Target(name=name, triple=f"{architecture}-unknown-none-eabihf", cpu=name, features=features, float_abi="hard", pointer_bits=32,
-                  relocation="static", max_flash_growth=1.0, scalar_operand="register", instructions=available(INSTRUCTIONS, features),
+                  relocation="static", max_flash_growth=1.0, hand_over=0, scalar_operand="register",
+                  instructions=available(INSTRUCTIONS, features),
                   emulator=Emulator("arm-none-eabi-gcc", flags, "qemu-system-arm", board=board, packages=PACKAGES), **facts)
 
 

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, compile_options, model_options
+from edgec.cli.model_arguments import add_compile_arguments, compile_options, model_options, positive
 from edgec.cli.run import input_arrays
 from edgec.errors import ModelError
 
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=FILE],...",
         help="onnxruntime, openvino, openvino-bf16, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none",
     )
-    parser.add_argument("--rounds", type=_positive, default=11, metavar="N", help="rounds around all runners (default: 11)")
+    parser.add_argument("--rounds", type=positive, default=11, metavar="N", help="rounds around all runners (default: 11)")
     parser.add_argument("--round-seconds", type=float, default=0.08, metavar="S", help="how long each is called in a round (default: 0.08)")
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads that each may use (default: 1)")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads that each may use (default: 1)")
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name (default: drawn)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to a file")
 
@@ -70,9 +70,3 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_files({arguments.json: (json.dumps([r.facts() for r in results], indent=2) + "\n").encode()})
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)

@@ -77,6 +77,13 @@ def load_model(arguments: argparse.Namespace) -> Any:
     return load(arguments.model, **model_options(arguments))
 
 
+def positive(text: str) -> int:
+    """The type of an argument that counts something."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
 def _by_name(pairs: Any, option: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:

@@ -13,7 +13,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model, positive
 
 name, help = "run", "run a model on arrays from a file"
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_compile_arguments(parser)
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name")
     parser.add_argument("--outputs", type=Path, metavar="FILE.npz", help="where the output arrays go (default: a summary is printed)")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads that large kernels are shared among (default: 1)")
     parser.add_argument("--interpret", action="store_true", help="run the model in numpy instead of compiling it")
 
 
@@ -59,4 +60,4 @@ def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np
     with delayed_progress(f"compiling {arguments.model}") as report:
         artifact = compile(graph, progress=report, **compile_options(arguments))
     with delayed_progress("running"):
-        return artifact.run(inputs)
+        return artifact.run(inputs, threads=arguments.threads)

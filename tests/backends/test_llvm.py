@@ -7,7 +7,8 @@ import pytest
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.emulate import emulate
-from edgec.backends.entry import CallStep, Place, entry_text
+from edgec.backends.entry import entry_text
+from edgec.backends.steps import CallStep, Place
 from edgec.backends.inspect_object import undefined_symbols, writable_sections
 from edgec.backends.interface import Interface, Port
 from edgec.backends.join import join

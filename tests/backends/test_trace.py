@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgec.backends.entry import CallStep, LoopStep, Place, calls_of
+from edgec.backends.steps import CallStep, LoopStep, Place, calls_of
 from edgec.backends.native import Loaded
 from edgec.backends.target import find
 from edgec.backends.trace import TICK, Log, traced

@@ -1,0 +1,319 @@
+"""Threads for models that run in this process: an executor whose inner functions are LLVM IR, so that no C compiler is needed.
+
+Python only starts the threads; each enters the function @worker and stays there without holding Python's lock. A worker looks for work for
+a moment, yielding, and then sleeps until it is woken. `edgec_pthreads.c` is the same pool in C.
+
+A job is `count` calls. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower one, and
+takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An index is
+taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and nobody waits for it.
+
+    with Pool(4) as pool: ...       # pool.address is an edgec_executor
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from edgec.backends.interface import ExecutorLayout
+from edgec.backends.machine import initialise
+from edgec.errors import Unsupported
+
+LINE = 64               # bytes between words that different threads write
+LOOKS, YIELDS = 64, 400     # a worker looks so often between yielding its processor, and yields so often before it sleeps
+NEEDED = ("sched_yield", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait",
+          "pthread_cond_broadcast")
+
+# Byte offsets in the pool; the executor struct lies at 0, the counters of the slots behind everything else.
+GENERATION, DONE, BUSY, SLEEPERS, STOP = (LINE * n for n in range(1, 6))
+BODY, ARGUMENT, COUNT, SLOTS = (LINE * 6 + 8 * n for n in range(4))
+MUTEX, CONDITION = LINE * 7, LINE * 9
+COUNTERS = LINE * 11
+
+PROGRAM = """
+declare i32 @sched_yield()
+declare i32 @pthread_mutex_lock(ptr)
+declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_wait(ptr, ptr)
+declare i32 @pthread_cond_broadcast(ptr)
+
+define internal ptr @at(ptr %pool, i64 %offset) alwaysinline {{
+  %place = getelementptr i8, ptr %pool, i64 %offset
+  ret ptr %place
+}}
+
+; Where the share of a slot begins.
+define internal i64 @share(i64 %slot, i64 %count, i64 %slots) alwaysinline {{
+  %product = mul i64 %slot, %count
+  %start = udiv i64 %product, %slots
+  ret i64 %start
+}}
+
+; Take indices of one job until there are none left.
+define internal void @work(ptr %pool, i64 %generation, i64 %slot) {{
+entry:
+  %body_at = call ptr @at(ptr %pool, i64 {BODY})
+  %body = load atomic ptr, ptr %body_at acquire, align 8
+  %argument_at = call ptr @at(ptr %pool, i64 {ARGUMENT})
+  %argument = load atomic ptr, ptr %argument_at acquire, align 8
+  %count_at = call ptr @at(ptr %pool, i64 {COUNT})
+  %count = load atomic i64, ptr %count_at acquire, align 8
+  %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
+  %slots = load i64, ptr %slots_at
+  %done_at = call ptr @at(ptr %pool, i64 {DONE})
+  %upper = shl i64 %generation, 32
+  %slot32 = trunc i64 %slot to i32
+  br label %shares
+shares:
+  %k = phi i64 [ 0, %entry ], [ %k.next, %share.end ]
+  %sum = add i64 %slot, %k
+  %owner = urem i64 %sum, %slots
+  %behind = add i64 %owner, 1
+  %end = call i64 @share(i64 %behind, i64 %count, i64 %slots)
+  %offset = mul i64 %owner, {LINE}
+  %from = add i64 %offset, {COUNTERS}
+  %counter = call ptr @at(ptr %pool, i64 %from)
+  br label %take
+take:
+  %seen = load atomic i64, ptr %counter acquire, align 8
+  %rest = sub i64 %seen, %upper
+  %old = icmp ugt i64 %rest, 4294967295
+  br i1 %old, label %over, label %current
+current:
+  %some = icmp ult i64 %rest, %end
+  br i1 %some, label %try, label %share.end
+try:
+  %following = add i64 %seen, 1
+  %exchange = cmpxchg ptr %counter, i64 %seen, i64 %following acq_rel acquire, align 8
+  %mine = extractvalue {{ i64, i1 }} %exchange, 1
+  br i1 %mine, label %run, label %take
+run:
+  %index = trunc i64 %rest to i32
+  call void %body(ptr %argument, i32 %index, i32 %slot32)
+  %before = atomicrmw add ptr %done_at, i64 1 release
+  br label %take
+share.end:
+  %k.next = add i64 %k, 1
+  %more = icmp ult i64 %k.next, %slots
+  br i1 %more, label %shares, label %over
+over:
+  ret void
+}}
+
+; Set every counter: to the beginning of its slot's share, or (closed) past every end.
+define internal void @open(ptr %pool, i64 %generation, i64 %count, i1 %closed) {{
+entry:
+  %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
+  %slots = load i64, ptr %slots_at
+  %upper = shl i64 %generation, 32
+  br label %each
+each:
+  %slot = phi i64 [ 0, %entry ], [ %next, %each ]
+  %start = call i64 @share(i64 %slot, i64 %count, i64 %slots)
+  %lower = select i1 %closed, i64 4294967295, i64 %start
+  %value = or i64 %upper, %lower
+  %offset = mul i64 %slot, {LINE}
+  %from = add i64 %offset, {COUNTERS}
+  %counter = call ptr @at(ptr %pool, i64 %from)
+  store atomic i64 %value, ptr %counter release, align 8
+  %next = add i64 %slot, 1
+  %more = icmp ult i64 %next, %slots
+  br i1 %more, label %each, label %end
+end:
+  ret void
+}}
+
+define internal void @wake(ptr %pool) {{
+  %mutex = call ptr @at(ptr %pool, i64 {MUTEX})
+  %condition = call ptr @at(ptr %pool, i64 {CONDITION})
+  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+  %woken = call i32 @pthread_cond_broadcast(ptr %condition)
+  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+  ret void
+}}
+
+define void @parallel_for(ptr %pool, ptr %body, ptr %argument, i32 %count32) {{
+entry:
+  %count = zext i32 %count32 to i64
+  %busy_at = call ptr @at(ptr %pool, i64 {BUSY})
+  %claim = cmpxchg ptr %busy_at, i64 0, i64 1 acquire monotonic, align 8
+  %free = extractvalue {{ i64, i1 }} %claim, 1
+  br i1 %free, label %publish, label %alone
+alone:                                          ; another thread has the pool: do everything here
+  %any = icmp ugt i32 %count32, 0
+  br i1 %any, label %one, label %end
+one:
+  %i = phi i32 [ 0, %alone ], [ %i.next, %one ]
+  call void %body(ptr %argument, i32 %i, i32 0)
+  %i.next = add i32 %i, 1
+  %i.more = icmp ult i32 %i.next, %count32
+  br i1 %i.more, label %one, label %end
+publish:
+  %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
+  %old = load atomic i64, ptr %generation_at monotonic, align 8
+  %generation = add i64 %old, 1
+  call void @open(ptr %pool, i64 %generation, i64 %count, i1 true)
+  %body_at = call ptr @at(ptr %pool, i64 {BODY})
+  store atomic ptr %body, ptr %body_at release, align 8
+  %argument_at = call ptr @at(ptr %pool, i64 {ARGUMENT})
+  store atomic ptr %argument, ptr %argument_at release, align 8
+  %count_at = call ptr @at(ptr %pool, i64 {COUNT})
+  store atomic i64 %count, ptr %count_at release, align 8
+  %done_at = call ptr @at(ptr %pool, i64 {DONE})
+  store atomic i64 0, ptr %done_at release, align 8
+  call void @open(ptr %pool, i64 %generation, i64 %count, i1 false)
+  store atomic i64 %generation, ptr %generation_at seq_cst, align 8
+  %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
+  %sleepers = load atomic i64, ptr %sleepers_at seq_cst, align 8
+  %asleep = icmp ne i64 %sleepers, 0
+  br i1 %asleep, label %rouse, label %join
+rouse:
+  call void @wake(ptr %pool)
+  br label %join
+join:
+  call void @work(ptr %pool, i64 %generation, i64 0)
+  br label %look
+look:
+  %looks = phi i64 [ 0, %join ], [ %looks.next, %again ], [ 0, %yield ]
+  %done = load atomic i64, ptr %done_at acquire, align 8
+  %finished = icmp eq i64 %done, %count
+  br i1 %finished, label %release, label %again
+again:
+  %looks.next = add i64 %looks, 1
+  %patient = icmp ult i64 %looks.next, 1024
+  br i1 %patient, label %look, label %yield
+yield:
+  %yielded = call i32 @sched_yield()
+  br label %look
+release:
+  store atomic i64 0, ptr %busy_at release, align 8
+  br label %end
+end:
+  ret void
+}}
+
+define void @worker(ptr %pool, i64 %slot) {{
+entry:
+  %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
+  %stop_at = call ptr @at(ptr %pool, i64 {STOP})
+  %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
+  %mutex = call ptr @at(ptr %pool, i64 {MUTEX})
+  %condition = call ptr @at(ptr %pool, i64 {CONDITION})
+  br label %idle
+idle:
+  %last = phi i64 [ 0, %entry ], [ %generation, %found ], [ %last, %awake ]
+  br label %look
+look:
+  %looks = phi i64 [ 0, %idle ], [ %looks.next, %continue ]
+  %generation = load atomic i64, ptr %generation_at acquire, align 8
+  %new = icmp ne i64 %generation, %last
+  br i1 %new, label %found, label %nothing
+found:
+  call void @work(ptr %pool, i64 %generation, i64 %slot)
+  br label %idle
+nothing:
+  %stop = load atomic i64, ptr %stop_at monotonic, align 8
+  %stopped = icmp ne i64 %stop, 0
+  br i1 %stopped, label %end, label %count
+count:
+  %looks.next = add i64 %looks, 1
+  %turn = urem i64 %looks.next, {LOOKS}
+  %tired = icmp eq i64 %turn, 0
+  br i1 %tired, label %yield, label %continue
+yield:
+  %yielded = call i32 @sched_yield()
+  br label %continue
+continue:
+  %patient = icmp ult i64 %looks.next, {PATIENCE}
+  br i1 %patient, label %look, label %sleep
+sleep:
+  %locked = call i32 @pthread_mutex_lock(ptr %mutex)
+  %others = atomicrmw add ptr %sleepers_at, i64 1 seq_cst
+  br label %check
+check:
+  %now = load atomic i64, ptr %generation_at seq_cst, align 8
+  %called = icmp ne i64 %now, %last
+  %stop.now = load atomic i64, ptr %stop_at seq_cst, align 8
+  %dismissed = icmp ne i64 %stop.now, 0
+  %up = or i1 %called, %dismissed
+  br i1 %up, label %awake, label %wait
+wait:
+  %waited = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
+  br label %check
+awake:
+  %fewer = atomicrmw sub ptr %sleepers_at, i64 1 seq_cst
+  %unlocked = call i32 @pthread_mutex_unlock(ptr %mutex)
+  br label %idle
+end:
+  ret void
+}}
+
+define void @dismiss(ptr %pool) {{
+  %stop_at = call ptr @at(ptr %pool, i64 {STOP})
+  store atomic i64 1, ptr %stop_at seq_cst, align 8
+  call void @wake(ptr %pool)
+  ret void
+}}
+"""
+
+
+class Pool:
+    """`slots` threads, one of which is whoever calls; close it, or use it in a `with`, to end the others."""
+
+    def __init__(self, slots: int):
+        """`Unsupported` where the system has no POSIX threads."""
+        self.slots = slots
+        self._engine = _engine()
+        self._memory = np.zeros(COUNTERS + LINE * (slots + 1), np.uint8)
+        self.address = self._memory.ctypes.data + -self._memory.ctypes.data % LINE
+        self._prepare()
+        worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)(self._engine.get_function_address("worker"))
+        dismiss = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("dismiss"))
+        threads = [threading.Thread(target=worker, args=(self.address, slot), daemon=True) for slot in range(1, slots)]
+        self.close = weakref.finalize(self, _end, dismiss, self.address, threads, self._engine, self._memory)
+        for thread in threads:
+            thread.start()
+
+    def _prepare(self) -> None:
+        """The executor struct, and the parts of the pool that are not zero."""
+        members = ExecutorLayout(8 * ctypes.sizeof(ctypes.c_void_p))
+        ctypes.c_uint32.from_address(self.address).value = members.size
+        ctypes.c_uint32.from_address(self.address + members.slots).value = self.slots
+        ctypes.c_void_p.from_address(self.address + members.context).value = self.address
+        ctypes.c_void_p.from_address(self.address + members.parallel_for).value = self._engine.get_function_address("parallel_for")
+        ctypes.c_uint64.from_address(self.address + SLOTS).value = self.slots
+        for name, offset in (("pthread_mutex_init", MUTEX), ("pthread_cond_init", CONDITION)):
+            start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(llvm.address_of_symbol(name))
+            start(self.address + offset, None)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _end(dismiss, address: int, threads: list[threading.Thread], engine: llvm.ExecutionEngine, memory: np.ndarray) -> None:
+    """End the threads, then free their code; runs once, at the latest when Python ends. `memory` is kept until then."""
+    dismiss(address)
+    for thread in threads:
+        thread.join()
+    engine.close()
+
+
+def _engine() -> llvm.ExecutionEngine:
+    initialise()
+    missing = [name for name in NEEDED if llvm.address_of_symbol(name) is None]
+    if missing:
+        raise Unsupported(f"this system has no POSIX threads ({', '.join(missing)})", hint="run with one thread")
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=2)
+    facts = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
+    module = llvm.parse_assembly(PROGRAM.format(PATIENCE=LOOKS * YIELDS, **facts))
+    module.verify()
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine

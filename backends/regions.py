@@ -1,0 +1,146 @@
+"""The body of a region that threads share, as an executor calls it: one part of each kernel in order, in LLVM IR.
+
+    void @net_run_region0(ptr %frame, i32 %part, i32 %slot):  call @kernel(ptr ..., i64 bounds[part], i64 bounds[part + 1])  per call
+
+The frame lies on the stack of PREFIX_run: the caller's context, the address of the weights, and the sizes and loop counters that kernels
+take. Scratch memory of the first slot is where a call without an executor has it; that of the others lies behind the arena.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Sequence
+
+from edgec.backends.interface import ContextLayout, Interface
+from edgec.backends.steps import CallStep, Place, RegionStep
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a region needs of the function that lends it: two pointers, then a word for each index argument."""
+
+    indices: tuple[int | str, ...]
+    word: str
+
+    @property
+    def bytes(self) -> int:
+        return int(self.word[1:]) // 8
+
+    def at(self, index: int | str) -> int:
+        """The byte offset of an index argument."""
+        return self.bytes * (2 + self.indices.index(index))
+
+    def allocate(self) -> list[str]:
+        return [f"  %frame = alloca [{2 + len(self.indices)} x {self.word}], align {self.bytes}"]
+
+    def fill(self, weights: str) -> list[str]:
+        """Everything that is the same for the whole call."""
+        lines = ["  store ptr %context, ptr %frame", f"  %frame_weights = getelementptr i8, ptr %frame, i32 {self.bytes}",
+                 f"  store ptr {weights}, ptr %frame_weights"]
+        for n in (n for n in self.indices if isinstance(n, int)):
+            lines += self._store(f"%frame_dim{n}", n)
+        return lines
+
+    def update(self, region: RegionStep, name: str) -> list[str]:
+        """The counters of the loops around a region."""
+        lines: list[str] = []
+        for loop in dict.fromkeys(i for call in region.calls for i in call.indices if isinstance(i, str)):
+            lines += self._store(f"%{name}.{loop}", loop)
+        return lines
+
+    def _store(self, place: str, index: int | str) -> list[str]:
+        return [f"  {place} = getelementptr i8, ptr %frame, i32 {self.at(index)}", f"  store {self.word} {index_name(index)}, ptr {place}"]
+
+    def read(self, region: RegionStep) -> list[str]:
+        """Every index argument of a region under the name it has in PREFIX_run."""
+        lines: list[str] = []
+        for i in dict.fromkeys(i for call in region.calls for i in call.indices):
+            name = index_name(i)
+            lines += [f"  {name}_at = getelementptr i8, ptr %frame, i32 {self.at(i)}", f"  {name} = load {self.word}, ptr {name}_at"]
+        return lines
+
+
+def index_name(index: int | str) -> str:
+    """The value of an index argument: a dimension's number or a loop's name."""
+    return f"%dim{index}" if isinstance(index, int) else f"%{index}"
+
+
+def call_text(call: CallStep, pointers: Sequence[str], limits: Sequence[str], word: str) -> str:
+    """One call; `limits` are the positions to begin at and to end before, for a kernel that is cut."""
+    indices = [f"{word} {value}" for value in (*map(index_name, call.indices), *limits)]
+    return f"  call void @{call.symbol}({', '.join([f'ptr {p}' for p in pointers] + indices)})"
+
+
+def place_pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
+    """Append one pointer per distinct place, from %context, %arena and %weights."""
+    found: dict[Place, str] = {}
+    for place in dict.fromkeys(p for call in calls for p in call.places):
+        name = f"%{place.kind}{place.number}"
+        if place.kind == "weights" and not interface.weights_symbol or place.kind == "arena" and not interface.arena_bytes:
+            found[place] = "null"  # a tensor without elements, never touched
+            continue
+        if place.kind == "state" and not any(p.kind == "state" for p in found):
+            lines += [f"  %state_at = getelementptr i8, ptr %context, i32 {where.state}", "  %state = load ptr, ptr %state_at"]
+        found[place] = name
+        if place.kind in ("arena", "weights", "state"):
+            lines.append(f"  {name} = getelementptr i8, ptr %{place.kind}, i64 {place.number}")
+        else:
+            offset = (where.inputs if place.kind == "input" else where.outputs)[place.number]
+            lines += [f"  {name}_at = getelementptr i8, ptr %context, i32 {offset}", f"  {name} = load ptr, ptr {name}_at"]
+    return found
+
+
+def region_text(interface: Interface, region: RegionStep, name: str, where: ContextLayout, frame: Frame) -> str:
+    """The function of one region, under a name, and the tables of its bounds."""
+    lines = [f"define internal void @{name}(ptr readonly captures(none) %frame, i32 %part, i32 %slot) #0 {{", "entry:",
+             "  %context = load ptr, ptr %frame", f"  %weights_at = getelementptr i8, ptr %frame, i32 {frame.bytes}",
+             "  %weights = load ptr, ptr %weights_at"]
+    if interface.arena_bytes:
+        lines += [f"  %arena_at = getelementptr i8, ptr %context, i32 {where.arena}", "  %arena = load ptr, ptr %arena_at"]
+    lines += frame.read(region)
+    pointers = place_pointers(interface, region.calls, where, lines)
+    lines += _own_scratch(interface, frame) if any(call.scratch for call in region.calls) else []
+    tables = {bounds: n for n, bounds in enumerate(dict.fromkeys(call.bounds for call in region.calls))}
+    for bounds, n in tables.items():
+        lines += _limits(f"{name}_bounds{n}", n, len(bounds), frame.word)
+    for n, call in enumerate(region.calls):
+        own = _scratch_pointers(call, n, pointers, lines)
+        lines.append(call_text(call, own, (f"%first{tables[call.bounds]}", f"%last{tables[call.bounds]}"), frame.word))
+    constants = [f"@{name}_bounds{n} = internal unnamed_addr constant [{len(b)} x i32] [{', '.join(f'i32 {x}' for x in b)}]"
+                 for b, n in tables.items()]
+    return "\n".join([*lines, "  ret void", "}", *constants])
+
+
+def _limits(table: str, number: int, size: int, word: str) -> list[str]:
+    """Where this part begins and ends in one table of bounds."""
+    lines = []
+    for end, offset in (("first", 0), ("last", 4)):
+        lines += [f"  %{end}_at{number} = getelementptr i8, ptr @{table}, i32 {offset}",
+                  f"  %{end}_of{number} = getelementptr [{size} x i32], ptr %{end}_at{number}, i32 0, i32 %part",
+                  f"  %{end}32_{number} = load i32, ptr %{end}_of{number}",
+                  _widened(f"%{end}{number}", f"%{end}32_{number}", word)]
+    return lines
+
+
+def _own_scratch(interface: Interface, frame: Frame) -> list[str]:
+    """%own: the scratch memory of this slot, when it is not the first."""
+    return ["  %is_further = icmp ne i32 %slot, 0", "  %before = sub i32 %slot, 1",
+            _widened("%before_word", "%before", frame.word),
+            f"  %skipped = mul {frame.word} %before_word, {interface.slot_bytes}",
+            f"  %behind = add {frame.word} %skipped, {interface.arena_bytes}",
+            f"  %own = getelementptr i8, ptr %arena, {frame.word} %behind"]
+
+
+def _widened(name: str, value: str, word: str) -> str:
+    """A 32-bit value as an index argument."""
+    return f"  {name} = add i32 {value}, 0" if word == "i32" else f"  {name} = zext i32 {value} to {word}"
+
+
+def _scratch_pointers(call: CallStep, number: int, pointers: Mapping[Place, str], lines: list[str]) -> list[str]:
+    """The pointers of a call, those of scratch memory in the slot's own."""
+    found = [pointers[place] for place in call.places]
+    for n, offset in call.scratch:
+        lines += [f"  %own{number}_{n} = getelementptr i8, ptr %own, i64 {offset}",
+                  f"  %scratch{number}_{n} = select i1 %is_further, ptr %own{number}_{n}, ptr {found[n]}"]
+        found[n] = f"%scratch{number}_{n}"
+    return found

@@ -1,0 +1,68 @@
+"""What PREFIX_run does, step by step: calls of kernels, loops around them, and regions that threads may share.
+
+The compiler makes them, `entry.py` writes them as LLVM IR.
+
+    [CallStep("edgec_1f", (Place("input", 0), Place("arena", 64))), LoopStep("loop0", 12, False, (CallStep(...),))]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence, Union
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a kernel's parameter points: an input or output by number, or bytes into the arena, the weights or the caller's state."""
+
+    kind: str  # input | output | arena | weights | state
+    number: int
+
+
+@dataclass(frozen=True)
+class CallStep:
+    """One call: the kernel's symbol, its pointers, and the index arguments it takes: a dimension's number or a loop's name.
+
+    A kernel that is cut takes two more, the positions to begin at and to end before: part c walks those from bounds[c] below bounds[c + 1].
+    `scratch` are pairs of a place's number among `places` and its byte offset in the scratch memory of an executor's slot.
+    """
+
+    symbol: str
+    places: tuple[Place, ...]
+    indices: tuple[int | str, ...] = ()
+    bounds: tuple[int, ...] = ()
+    scratch: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class RegionStep:
+    """Calls of kernels that are cut into equally many parts, which an executor may run at the same time, in any order."""
+
+    calls: tuple[CallStep, ...]
+
+    @property
+    def parts(self) -> int:
+        return len(self.calls[0].bounds) - 1
+
+
+@dataclass(frozen=True)
+class LoopStep:
+    """Calls (or loops) repeated with `name` running from 0; the length is a number, or the number of a symbolic dimension."""
+
+    name: str
+    length: int
+    symbolic: bool
+    body: tuple["Step", ...]
+
+
+Step = Union[CallStep, RegionStep, LoopStep]
+
+
+def calls_of(steps: Sequence[Step]) -> list[CallStep]:
+    """Every call below some steps, in order."""
+    return [c for s in steps for c in ([s] if isinstance(s, CallStep) else s.calls if isinstance(s, RegionStep) else calls_of(s.body))]
+
+
+def regions_of(steps: Sequence[Step]) -> list[RegionStep]:
+    """Every region below some steps, in order."""
+    return [r for s in steps for r in ([s] if isinstance(s, RegionStep) else regions_of(s.body) if isinstance(s, LoopStep) else [])]

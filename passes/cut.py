@@ -1,0 +1,210 @@
+"""Cuts the loops of a kernel into a range of positions, so that threads can share its work.
+
+The outermost loops whose iterations do not depend on each other are numbered through: one position is one iteration of the innermost loop
+counted, or one register tile that stands beside such a loop. A kernel that is cut has two more arguments and walks the positions from
+`first` below `last`; each element is computed by the same code whatever range it falls in, so cutting never changes a bit.
+
+    for t in 0..4: for y in 0..56: ...      ->      for t in first//56..ceil(last/56): for y in max(0, first-56*t)..min(56, last-56*t): ...
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any, Sequence
+
+import numpy as np
+
+from edgec.expr import Expr, binary, compare, const, fresh, walk
+from edgec.loops import Block, For, If, Param, Stmt, Store, expressions, flattened
+from edgec.passes.tile import Tiled
+from edgec.types import index
+
+DEPTH = 3              # so many loops around each other are numbered through at most
+POSITIONS = 1 << 14    # loops are not entered for more positions than this
+SLOTS = (2, 3, 4, 8)   # the numbers of threads that a cut should serve well
+BALANCED = 0.93        # the share of an even division that is good enough not to enter another loop
+BYTES_PER_CYCLE = 16   # what one core draws from a cache that it shares
+COSTLY = {"div": 4, "floordiv": 4, "sqrt": 4, "exp": 16, "log": 16, "tanh": 20, "erf": 20, "pow": 32, "sin": 20, "cos": 20}
+
+
+@dataclass(frozen=True, eq=False)
+class Cuttable:
+    """A kernel with numbered positions: the cycles that each is estimated to take, and how many loops are entered for them."""
+
+    tiled: Tiled
+    weights: np.ndarray
+    depth: int
+
+    @property
+    def positions(self) -> int:
+        return len(self.weights)
+
+    @property
+    def cycles(self) -> float:
+        return float(self.weights.sum())
+
+    def bounds(self, parts: int) -> tuple[int, ...]:
+        """Where `parts` ranges of nearly equal work begin, and where the last one ends. A range may be empty."""
+        total = np.concatenate([[0.0], np.cumsum(self.weights)])
+        wanted = total[-1] * np.arange(1, parts) / parts
+        inner = np.searchsorted((total[1:] + total[:-1]) / 2, wanted)  # a position belongs to the range that holds its middle
+        return (0, *(int(b) for b in inner), self.positions)
+
+
+def cuttable(tiled: Tiled, target: Any) -> Cuttable | None:
+    """The positions of a kernel, over as few loops as give every number of threads its even share; None where nothing can be cut."""
+    memo: dict[int, float] = {}
+    cycles = _with_memory(tiled, target, memo)
+    best: Cuttable | None = None
+    for depth in range(1, DEPTH + 1):
+        weights = _weights(tiled.pieces, depth, tiled.parallel, memo)
+        if weights is None or best is not None and not best.positions < len(weights) <= POSITIONS:
+            break
+        found = Cuttable(tiled, weights * (cycles / max(weights.sum(), 1e-9)), depth)
+        if best is None or balance(found) > balance(best):
+            best = found
+        if balance(found) >= BALANCED:
+            break
+    return best if best is not None and best.positions > 1 else None
+
+
+def balance(kernel: Cuttable, parts: int = 24) -> float:
+    """The least of the speeds that 2, 3, 4 and 8 threads reach, relative to an even division, when each takes its neighbouring parts."""
+    ends = np.concatenate([[0.0], np.cumsum(kernel.weights)])[list(kernel.bounds(parts))]
+    shares = [np.diff(ends[:: parts // slots]).max() * slots / ends[-1] for slots in SLOTS]
+    return float(1 / max(shares))
+
+
+def ranged(kernel: Cuttable) -> Tiled:
+    """The loops with two more symbols, `first` and `last`, that walk the positions from one below the other."""
+    first, last = fresh("first", 0, kernel.positions), fresh("last", 0, kernel.positions)
+    old = kernel.tiled
+    pieces = _limited(old.pieces, kernel.depth, first, last, old.parallel)
+    loops = replace(old.loops, symbols=(*old.loops.symbols, first, last), body=flattened(pieces))
+    return replace(old, loops=loops, pieces=tuple(pieces))
+
+
+# ------------------------------------------------------------------------------------------------------------- positions
+
+
+def _is_list(body: Sequence[Stmt], parallel: frozenset[Expr]) -> bool:
+    """Whether the statements are loops and tiles that do not depend on each other."""
+    return all(isinstance(s, Block) or isinstance(s, For) and s.var in parallel for s in body)
+
+
+def trips(loop: For) -> int:
+    """How often a loop runs at most."""
+    reach = (loop.stop - loop.start).hi
+    if loop.stop.op == "min":  # a block: its end is the end of all, or a number of steps after its start
+        reach = min([reach, *((end - loop.start).hi for end in loop.stop.args)])
+    return max(0, -(-reach // loop.step))
+
+
+def _weights(body: Sequence[Stmt], depth: int, parallel: frozenset[Expr], memo: dict[int, float]) -> np.ndarray | None:
+    """The cycles of every position; None where the statements cannot be numbered."""
+    if depth == 0 or not body or not _is_list(body, parallel):
+        return None
+    parts = []
+    for statement in body:
+        if isinstance(statement, Block):
+            parts.append(np.array([_cycles(statement.body, memo)]))
+            continue
+        inner = _weights(statement.body, depth - 1, parallel, memo)
+        if inner is None:
+            inner = np.array([_cycles(statement.body, memo)])
+        if trips(statement) * len(inner) > 64 * POSITIONS:
+            return None
+        parts.append(np.tile(inner, trips(statement)))
+    return np.concatenate(parts)
+
+
+def _size(body: Sequence[Stmt], depth: int, parallel: frozenset[Expr]) -> int:
+    """How many positions a body has; one where it is not numbered."""
+    if depth == 0 or not body or not _is_list(body, parallel):
+        return 1
+    return sum(1 if isinstance(s, Block) else trips(s) * _size(s.body, depth - 1, parallel) for s in body)
+
+
+def _limited(body: Sequence[Stmt], depth: int, first: Expr, last: Expr, parallel: frozenset[Expr]) -> list[Stmt]:
+    """The statements at the positions from `first` below `last`."""
+    if depth == 0 or not _is_list(body, parallel):
+        return list(body)
+    found: list[Stmt] = []
+    base = 0
+    for statement in body:
+        low, high = first - base, last - base
+        if isinstance(statement, Block):
+            found.append(If(binary("and", compare("le", low, 0), compare("lt", 0, high)), statement.body))
+            base += 1
+            continue
+        size = _size(statement.body, depth - 1, parallel)
+        base += trips(statement) * size
+        found.append(_limited_loop(statement, size, depth, low, high, parallel))
+    return found
+
+
+def _limited_loop(loop: For, size: int, depth: int, low: Expr, high: Expr, parallel: frozenset[Expr]) -> For:
+    start = loop.start + binary("max", const(0, index), low // size) * loop.step
+    stop = binary("min", loop.stop, loop.start + ((high + (size - 1)) // size) * loop.step)
+    if size == 1:
+        return replace(loop, start=start, stop=stop)
+    behind = ((loop.var - loop.start) // loop.step) * size
+    return replace(loop, start=start, stop=stop, body=tuple(_limited(loop.body, depth - 1, low - behind, high - behind, parallel)))
+
+
+# ---------------------------------------------------------------------------------------------------------------- cycles
+
+
+def _with_memory(tiled: Tiled, target: Any, memo: dict[int, float]) -> float:
+    """Cycles of the whole kernel: those of its operations, or those in which its operands come and its results go."""
+    touched: Counter[Param] = Counter()
+    _bytes(tiled.pieces, 1, touched)
+    sizes = {p: (p.size if isinstance(p.size, int) else p.size.hi) * p.dtype.bytes for p in tiled.loops.params}
+    moved = sum(min(sizes[p], touched[p]) for p in sizes)
+    return max(_cycles(tiled.pieces, memo), moved / BYTES_PER_CYCLE)
+
+
+def _bytes(body: Sequence[Stmt], times: int, touched: Counter[Param]) -> None:
+    """Add the bytes that statements load and store to `touched`."""
+    own = [s for s in body if not isinstance(s, (For, Block))]
+    for node in walk(*(e for s in own for e in expressions(s))):
+        if node.op == "load":
+            touched[node.data[0]] += times * node.lanes * node.dtype.bytes
+    for s in body:
+        match s:
+            case For():
+                _bytes(s.body, times * trips(s), touched)
+            case Block():
+                _bytes(s.body, times, touched)
+            case If():
+                _bytes(s.body, times, touched)
+            case Store():
+                touched[s.param] += times * s.value.lanes * s.param.dtype.bytes
+
+
+def _cycles(body: Sequence[Stmt], memo: dict[int, float]) -> float:
+    """A rough count: two operations, or two loads, or one store a cycle; index arithmetic and copies are free."""
+    total = 0.0
+    own = [s for s in body if not isinstance(s, (For, Block))]
+    for node in walk(*(e for s in own for e in expressions(s))):
+        if node.dtype is not index and node.op not in ("const", "get", "splat", "lane", "vector", "iota", "inside"):
+            total += 0.5 * COSTLY.get(node.op, 1)
+    for s in body:
+        if id(s) not in memo:
+            memo[id(s)] = _statement_cycles(s, memo)
+        total += memo[id(s)]
+    return total
+
+
+def _statement_cycles(s: Stmt, memo: dict[int, float]) -> float:
+    match s:
+        case For():
+            return trips(s) * (_cycles(s.body, memo) + 1)
+        case Block():
+            return _cycles(s.body, memo)
+        case If():
+            return max(_cycles(s.body, memo), _cycles(s.orelse, memo))
+        case Store():
+            return 1.0
+    return 0.0

@@ -1,0 +1,215 @@
+"""Models on executors of every kind compute the same bits as in one thread, and refuse executors that are none."""
+
+import ctypes
+import threading
+from dataclasses import replace
+from random import Random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edgec.backends.interface import BAD_EXECUTOR, OK, ExecutorLayout
+from edgec.backends.native import Loaded
+from edgec.backends.pool import Pool
+from edgec.backends.target import find
+from edgec.compiler import emit, lower, optimise_graph
+from edgec.edge_file import read_graph
+from edgec.errors import Internal
+from edgec.testing_graphs import normal_inputs, random_graph, random_integer_graph
+
+NATIVE = find("native")
+EAGER = replace(NATIVE, hand_over=1)  # everything that can be shared is
+BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+PARALLEL_FOR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
+
+
+class Struct(ctypes.Structure):
+    """edgec_executor of the header."""
+
+    _fields_ = [("size", ctypes.c_uint32), ("context", ctypes.c_void_p), ("slots", ctypes.c_uint32), ("parallel_for", PARALLEL_FOR)]
+
+
+class Executor:
+    """An executor in Python: `order(count)` gives (index, slot) pairs, run one after the other, or each slot's in a thread of its own."""
+
+    def __init__(self, slots, order, threads=False):
+        self.order, self.threads, self.slots, self.regions = order, threads, slots, 0
+        self.struct = Struct(ctypes.sizeof(Struct), 0x5EED, slots, PARALLEL_FOR(self.run))
+        self.address = ctypes.addressof(self.struct)
+
+    def run(self, context, body, argument, count):
+        assert context == 0x5EED and count > 1
+        self.regions += 1
+        calls = self.order(count)
+        if not self.threads:
+            for index, slot in calls:
+                BODY(body)(argument, index, slot)
+            return
+
+        def mine(slot):
+            for index, _ in (call for call in calls if call[1] == slot):
+                BODY(body)(argument, index, slot)
+        started = [threading.Thread(target=mine, args=(slot,)) for slot in range(self.slots)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+
+
+def backwards(count):
+    return [(index, 0) for index in reversed(range(count))]
+
+
+def shuffled(slots):
+    def order(count):
+        indices = list(range(count))
+        Random(count).shuffle(indices)
+        return [(index, Random(index).randrange(slots)) for index in indices]
+    return order
+
+
+EXECUTORS = {"backwards": lambda: Executor(1, backwards), "many slots": lambda: Executor(11, shuffled(11)),
+             "threads": lambda: Executor(5, shuffled(5), threads=True)}
+
+
+def compiled(graph, target=EAGER, **options):
+    return emit(lower(optimise_graph(graph, target), target), target, "net", workers=0, **options)
+
+
+def check(artifact, arrays, executors=EXECUTORS):
+    """The same bits from every executor as without one; gives how many regions a call has."""
+    with Loaded(artifact.object, artifact.interface) as alone:
+        expected = alone.run(arrays)
+    counts = set()
+    for name, make in executors.items():
+        executor = make()
+        with Loaded(artifact.object, artifact.interface, pool=executor) as lent:
+            found = lent.run(arrays)
+        for port, array in expected.items():
+            assert array.tobytes() == found[port].tobytes(), (name, port)
+        counts.add(executor.regions)
+    assert len(counts) == 1
+    return counts.pop()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_executor_computes_the_same_bits(seed):
+    random = Random(900 + seed)
+    graph = random_integer_graph(random, 6) if seed % 4 == 3 else random_graph(random, 6, symbolic=seed % 4 == 2)
+    check(compiled(graph, optimize="1"), normal_inputs(graph, seed=seed))
+
+
+NETS = {
+    "scratch of every slot": """graph g(%x: f32[40,300]) -> (%y) {
+      @s: f32[300]
+      %a = Softmax(%x) axis=1 : f32[40,300]
+      %y = LayerNormalization(%a, @s) axis=1 : f32[40,300]
+    }""",
+    "a chain of products": """graph g(%x: f32[33,40]) -> (%y) {
+      @u: f32[40,70]
+      @v: f32[70,50]
+      %a = MatMul(%x, @u) : f32[33,70]
+      %b = Relu(%a) : f32[33,70]
+      %y = MatMul(%b, @v) : f32[33,50]
+    }""",
+    "convolutions": """graph g(%x: f32[1,16,24,24]) -> (%y) {
+      @u: f32[32,16,3,3]
+      @v: f32[48,32,1,1]
+      %a = Conv(%x, @u) pads=[1,1,1,1] : f32[1,32,24,24]
+      %b = Relu(%a) : f32[1,32,24,24]
+      %y = Conv(%b, @v) : f32[1,48,24,24]
+    }""",
+    "a recurrence": """graph g(%x: f32[9,2,20]) -> (%y) {
+      @w: f32[1,96,20]
+      @r: f32[1,96,24]
+      @b: f32[1,192]
+      %y = LSTM(%x, @w, @r, @b) hidden_size=24 : f32[9,1,2,24]
+    }""",
+    "an open size": """graph g(%x: f32[n<=9,60]) -> (%y) {
+      @w: f32[60,90]
+      %a = MatMul(%x, @w) : f32[n,90]
+      %y = Softmax(%a) axis=1 : f32[n,90]
+    }""",
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets(name):
+    graph = read_graph(NETS[name], "test")
+    artifact = compiled(graph)
+    for size in (1, 4, 9) if name == "an open size" else (3,):
+        assert check(artifact, normal_inputs(graph, size=size)) > 0
+    assert artifact.interface.slot_bytes > 0 or name != "scratch of every slot"
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 9])
+def test_the_pool_computes_the_same_bits_again_and_again(threads):
+    graph = read_graph(NETS["scratch of every slot"], "test")
+    artifact = compiled(graph)
+    with Loaded(artifact.object, artifact.interface) as alone, artifact.load(threads) as lent:
+        for seed in range(30):
+            arrays = normal_inputs(graph, seed=seed)
+            assert alone.run(arrays)["y"].tobytes() == lent.run(arrays)["y"].tobytes()
+    assert artifact.run(arrays, threads=threads)["y"].tobytes() == artifact.run(arrays)["y"].tobytes()
+
+
+def test_models_share_a_pool_also_at_the_same_time():
+    graphs = [read_graph(NETS[name], "test") for name in ("a chain of products", "convolutions")]
+    wrong = []
+
+    def repeat(artifact, arrays, expected):
+        with Loaded(artifact.object, artifact.interface, pool=pool) as model:
+            wrong.extend(n for n in range(50) if model.run(arrays)["y"].tobytes() != expected)
+
+    with Pool(3) as pool:
+        jobs = []
+        for graph in graphs:
+            artifact, arrays = compiled(graph), normal_inputs(graph)
+            jobs.append(threading.Thread(target=repeat, args=(artifact, arrays, artifact.run(arrays)["y"].tobytes())))
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join()
+    assert not wrong
+
+
+def test_small_kernels_stay_in_the_calling_thread():
+    graph = read_graph("graph g(%x: f32[1,30]) -> (%y) {\n @w: f32[30,40]\n %a = MatMul(%x, @w) : f32[1,40]\n %y = Relu(%a) : f32[1,40]\n}",
+                       "test")
+    artifact = compiled(graph, NATIVE)
+    assert check(artifact, normal_inputs(graph)) == 0
+    assert artifact.object == compiled(graph, replace(NATIVE, hand_over=0)).object
+
+
+def test_a_machine_without_threads_has_no_regions():
+    graph = read_graph(NETS["convolutions"], "test")
+    assert check(compiled(graph, replace(NATIVE, hand_over=0)), normal_inputs(graph)) == 0
+
+
+@pytest.mark.parametrize("change", [{"size": 8}, {"slots": 0}, {"parallel_for": PARALLEL_FOR(0)}], ids=["too small", "no slots", "no function"])
+def test_an_unsound_executor_is_refused(change):
+    graph = read_graph(NETS["convolutions"], "test")
+    artifact = compiled(graph)
+    executor = Executor(1, backwards)
+    for name, value in change.items():
+        setattr(executor.struct, name, value)
+    with Loaded(artifact.object, artifact.interface, pool=executor) as model:
+        with pytest.raises(Internal, match="executor is incomplete or has no slots"):
+            model.run(normal_inputs(graph))
+        assert model.call() == BAD_EXECUTOR
+
+
+def test_a_caller_that_knows_no_executors_gets_none():
+    graph = read_graph(NETS["convolutions"], "test")
+    artifact = compiled(graph)
+    with Loaded(artifact.object, artifact.interface, pool=SimpleNamespace(address=1, slots=1)) as model:  # no address at all
+        model._context[:4] = np.uint32(model._layout.executor + 7).tobytes()
+        model.set_inputs(normal_inputs(graph))
+        assert model.call() == OK
+
+
+def test_the_layout_is_what_a_c_compiler_makes_of_it():
+    members = ExecutorLayout(8 * ctypes.sizeof(ctypes.c_void_p))
+    assert (members.context, members.slots, members.parallel_for, members.size) == (
+        Struct.context.offset, Struct.slots.offset, Struct.parallel_for.offset, ctypes.sizeof(Struct))
