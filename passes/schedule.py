@@ -18,7 +18,9 @@ from edgec.loops import group_of
 from edgec.passes.nest import Nest, strides_of
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
-PANEL = 0.3           # the share of L2 that the packed constants of one tile may take
+PANEL = 0.3           # the share of L2 beyond which the packed constants of one tile are fetched again by every row of tiles
+STREAM = 32.0         # bytes a cycle at which they then arrive
+WAYS = 8              # of a first-level cache
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out
 
 
@@ -191,13 +193,15 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     """Every register tile of a reduction that fits the registers, with what it is estimated to take."""
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
-    shared = _shared_by_row(nest, vector)
+    shared, most_rows = _shared_by_row(nest, vector), _rows_apart(nest, target, vector, row)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             registers = _registers(r, v, target, shared)
             if registers <= target.registers:
                 time = _time(r, v, row_extent, columns, target, shared)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
+                    time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
+                if r > most_rows:
                     time *= 1.25
                 yield TileChoice(r, v, time, registers)
 
@@ -207,6 +211,14 @@ def _panel(nest: Nest, width: int) -> int:
     steps = max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=0)
     constants = any(n.data[0].constant for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load")
     return steps * width * 4 if constants else 0
+
+
+def _rows_apart(nest: Nest, target: Any, vector: Axis | None, row: Axis | None) -> int:
+    """Rows of a tile that find room in the first-level cache: those a multiple of one of its ways apart all fall into one set."""
+    way = target.l1_bytes // WAYS
+    loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load"]
+    steps = [(coefficient(n.args[0], row.var) or 0) * n.dtype.bytes for n in loads if row and not (vector and vector.var in n.free)]
+    return WAYS - 2 if way and any(step and step % way == 0 for step in steps) else MAX_POINTS
 
 
 def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:

@@ -165,3 +165,25 @@ def test_equal_nests_have_equal_schedules():
     for (_, a), (_, b) in zip(first, second):
         assert (a.segments, a.rows, a.block, a.partials, a.unroll) == (b.segments, b.rows, b.block, b.partials, b.unroll)
         assert [x.extent for x in (*a.outer, *a.middle)] == [x.extent for x in (*b.outer, *b.middle)]
+
+
+def product(m: int, k: int, n: int, target):
+    text = f"graph g(%x: f32[{m},{k}]) -> (%y) {{\n  @w: f32[{k},{n}]\n  %y = MatMul(%x, @w) : f32[{m},{n}]\n}}"
+    (_, plan), = plans(text, target)
+    return plan
+
+
+def test_rows_that_share_a_cache_set_are_few():
+    """Rows 4 KB apart meet in one set of eight lines: a tile that walks along them leaves room for its other operand."""
+    target = replace(find("x86-64-v4"), l1_bytes=32 << 10, l2_bytes=1 << 20)
+    assert product(2048, 2048, 2048, target).rows <= 6
+    assert product(90, 2048, 32, target).rows <= 6
+    assert product(90, 2000, 32, target).rows > 6
+
+
+@pytest.mark.parametrize("m, k, n", [(512, 4608, 512), (64, 2048, 512), (1000, 2304, 2000)])
+def test_deep_products_keep_a_tile_of_many_multiply_adds_a_load(m, k, n):
+    """Panels beyond L2 stream in fast enough for tiles of five rows and more; narrow ones would only load more."""
+    plan = product(m, k, n, replace(find("x86-64-v4"), l1_bytes=32 << 10, l2_bytes=1 << 20))
+    rows, vectors = plan.rows, len(plan.segments[0].piece.lanes)
+    assert rows >= 5 and vectors >= 3 and rows * vectors >= 20
