@@ -2,6 +2,7 @@
 
     edgec compile model.onnx --target aarch64 --bind N=1..8 -o build
     edgec compile model.onnx --emit obj,asm,llvm,graph,kernels,loops -o build
+    edgec compile model.onnx --emit obj,header,executor -o build         # and edgec_pthreads.h, .c: threads for the model
 
 A shared library (so) needs a C compiler for the target, everything else nothing. Files appear all together or not at all.
 """
@@ -20,6 +21,8 @@ name, help = "compile", "compile a model into an object, a header and its facts"
 
 ARTIFACT = {"obj": "obj", "header": "header", "json": "json", "asm": "asm", "llvm": "llvm", "archive": "archive", "so": "shared"}
 TEXTS = ("graph", "kernels", "loops")
+EXECUTOR = "executor"
+KINDS = (*ARTIFACT, *TEXTS, EXECUTOR)
 DEFAULT = "obj,header,json"
 
 
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_compile_arguments(parser)
     parser.add_argument(
-        "--emit", default=DEFAULT, metavar="KIND,...", help=f"what to write: {', '.join((*ARTIFACT, *TEXTS))} (default: {DEFAULT})"
+        "--emit", default=DEFAULT, metavar="KIND,...", help=f"what to write: {', '.join(KINDS)} (default: {DEFAULT})"
     )
     parser.add_argument("--multiversion", action="store_true", help="code for every level of the target, which "
                         "PREFIX_init chooses from at run time (see `edgec targets x86-64`)")
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from edgec.backends import pthreads
     from edgec.backends.artifact import SUFFIXES, write_files
     from edgec.compiler import compile
 
@@ -47,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         artifact = compile(graph, prefix=stem, multiversion=arguments.multiversion, keep=keep, progress=report, **options)
         contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
         contents |= _texts(graph, artifact.target, stem, kinds, options)
+        contents |= pthreads.files() if EXECUTOR in kinds else {}
     for path in write_files({arguments.output / file: data for file, data in contents.items()}):
         print(f"{path}  {path.stat().st_size:,} bytes")
     facts = artifact.interface
@@ -59,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _kinds(text: str) -> list[str]:
     kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
-    unknown = [kind for kind in kinds if kind not in ARTIFACT and kind not in TEXTS]
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise ModelError(f"cannot emit {', '.join(unknown) or 'nothing'}", hint=f"the kinds are {', '.join((*ARTIFACT, *TEXTS))}")
+        raise ModelError(f"cannot emit {', '.join(unknown) or 'nothing'}", hint=f"the kinds are {', '.join(KINDS)}")
     return list(dict.fromkeys(kinds))
 
 

@@ -44,6 +44,11 @@ def test_object_header_and_facts(edgec, cache, digits, tmp_path):
     assert len(lines) == 4 and lines[0].startswith(str(tmp_path / "build")) and lines[-1].startswith("digits_run: ")
 
 
+def test_an_executor_beside_the_object(edgec, cache, digits, tmp_path):
+    assert edgec("compile", digits, "-o", tmp_path / "build", "--emit", "obj,header,executor", *cache).status == 0
+    assert files(tmp_path / "build") == ["digits.h", "digits.o", "edgec_pthreads.c", "edgec_pthreads.h"]
+
+
 def test_prefix_target_and_size(edgec, digits, tmp_path):
     result = edgec("compile", digits, "-o", tmp_path, "--prefix", "mine", "--target", "cortex-m4", "-Os")
     assert result.status == 0

@@ -25,6 +25,16 @@ def test_a_summary_is_printed_without_outputs(edgec, digits, samples):
     assert result.status == 0 and result.out.startswith("probabilities: float32[1, 10]\n[[")
 
 
+def test_threads_compute_the_same(edgec, cache, digits, samples, tmp_path):
+    for name, extra in (("one", ()), ("three", ("--threads", "3"))):
+        assert edgec("run", digits, "--inputs", samples[0], "--outputs", tmp_path / f"{name}.npz", *cache, *extra).status == 0
+    one, three = (np.load(tmp_path / f"{name}.npz")["probabilities"] for name in ("one", "three"))
+    assert one.tobytes() == three.tobytes()
+    result = edgec("run", digits, "--inputs", samples[0], "--target", "cortex-m4", "--threads", "2", *cache)
+    assert result.status == 1 and "emulated here, with one thread" in result.err
+    assert edgec("run", digits, "--threads", "0").status == 2
+
+
 def test_symbolic_batches_have_the_size_of_the_arrays(edgec, cache, digits_dyn, tmp_path):
     image = np.random.default_rng(0).standard_normal((3, 1, 8, 8)).astype(np.float32)
     np.savez(tmp_path / "in.npz", image=image)

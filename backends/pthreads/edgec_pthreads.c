@@ -1,0 +1,170 @@
+/* C99 with POSIX threads and the atomic operations of GCC and Clang. Compile with -pthread.
+
+   A job is `count` calls of a body. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower
+   one, and takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An
+   index is taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and nobody waits
+   for it. Between jobs a thread looks for the next one for a moment, yielding its processor now and then, and then sleeps. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200112L
+#endif
+#include "edgec_pthreads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#define LINE 64                 /* bytes between words that different threads write */
+#define LOOKS 64u               /* so many looks for work between yielding ... */
+#define YIELDS 400u             /* ... and so many times yielding before sleeping: some 100 microseconds */
+#define CLOSED 0xffffffffu      /* past the end of every share */
+
+typedef void body_function(void *argument, uint32_t index, uint32_t slot);
+typedef struct { uint64_t value; char rest[LINE - sizeof(uint64_t)]; } word;
+typedef struct { edgec_pthreads *pool; uint32_t slot; pthread_t thread; } worker;
+
+struct edgec_pthreads {
+    edgec_executor executor;
+    uint32_t slots, started;
+    word generation;            /* of the last job; what follows it is written before it */
+    word done;                  /* calls of this job that have returned */
+    word busy;                  /* 1 while a thread has the pool */
+    word sleepers, stop;
+    body_function *body;
+    void *argument;
+    uint64_t count;
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+    worker *workers;
+    word *counters;             /* one for each slot */
+};
+
+static uint64_t share(uint64_t slot, uint64_t count, uint64_t slots) { return slot * count / slots; }
+
+/* Take indices of one job until there are none left. */
+static void work(edgec_pthreads *pool, uint64_t generation, uint32_t slot) {
+    body_function *const body = __atomic_load_n(&pool->body, __ATOMIC_ACQUIRE);
+    void *const argument = __atomic_load_n(&pool->argument, __ATOMIC_ACQUIRE);
+    const uint64_t count = __atomic_load_n(&pool->count, __ATOMIC_ACQUIRE);
+    for (uint32_t k = 0; k < pool->slots; k++) {
+        const uint32_t owner = (slot + k) % pool->slots;
+        const uint64_t end = share(owner + 1u, count, pool->slots);
+        uint64_t *const counter = &pool->counters[owner].value;
+        uint64_t seen = __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+        for (;;) {
+            if (seen >> 32 != (generation & 0xffffffffu)) return;
+            const uint32_t index = (uint32_t)seen;
+            if (index >= end) break;
+            if (!__atomic_compare_exchange_n(counter, &seen, seen + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
+            body(argument, index, slot);
+            __atomic_fetch_add(&pool->done.value, 1, __ATOMIC_RELEASE);
+            seen = __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+        }
+    }
+}
+
+static void set_counters(edgec_pthreads *pool, uint64_t generation, uint64_t count, int closed) {
+    for (uint32_t slot = 0; slot < pool->slots; slot++) {
+        const uint64_t first = closed ? CLOSED : share(slot, count, pool->slots);
+        __atomic_store_n(&pool->counters[slot].value, generation << 32 | first, __ATOMIC_RELEASE);
+    }
+}
+
+static void wake(edgec_pthreads *pool) {
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->condition);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* Counters are closed before a job's members change and opened after: who takes an index has read the members of its job. */
+static void publish(edgec_pthreads *pool, uint64_t generation, body_function *body, void *argument, uint32_t count) {
+    set_counters(pool, generation, count, 1);
+    __atomic_store_n(&pool->body, body, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool->argument, argument, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool->count, count, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool->done.value, 0, __ATOMIC_RELEASE);
+    set_counters(pool, generation, count, 0);
+    __atomic_store_n(&pool->generation.value, generation, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&pool->sleepers.value, __ATOMIC_SEQ_CST)) wake(pool);
+}
+
+static void parallel_for(void *context, body_function *body, void *argument, uint32_t count) {
+    edgec_pthreads *const pool = context;
+    uint64_t idle = 0;
+    if (!__atomic_compare_exchange_n(&pool->busy.value, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        for (uint32_t index = 0; index < count; index++) body(argument, index, 0);
+        return;
+    }
+    const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_RELAXED) + 1;
+    publish(pool, generation, body, argument, count);
+    work(pool, generation, 0);
+    for (uint32_t looks = 1; __atomic_load_n(&pool->done.value, __ATOMIC_ACQUIRE) != count; looks++)
+        if (looks % 1024 == 0) sched_yield();
+    __atomic_store_n(&pool->busy.value, 0, __ATOMIC_RELEASE);
+}
+
+/* Look for a job after `last` for a moment; its number, or `last` when none came. */
+static uint64_t look(edgec_pthreads *pool, uint64_t last) {
+    for (uint32_t looks = 1; looks < LOOKS * YIELDS; looks++) {
+        const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_ACQUIRE);
+        if (generation != last || __atomic_load_n(&pool->stop.value, __ATOMIC_RELAXED)) return generation;
+        if (looks % LOOKS == 0) sched_yield();
+    }
+    return last;
+}
+
+/* Sleep until there is a job after `last`, or the pool ends. */
+static void sleep_after(edgec_pthreads *pool, uint64_t last) {
+    pthread_mutex_lock(&pool->mutex);
+    __atomic_fetch_add(&pool->sleepers.value, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&pool->generation.value, __ATOMIC_SEQ_CST) == last && !__atomic_load_n(&pool->stop.value, __ATOMIC_SEQ_CST))
+        pthread_cond_wait(&pool->condition, &pool->mutex);
+    __atomic_fetch_sub(&pool->sleepers.value, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *argument) {
+    const worker *const self = argument;
+    edgec_pthreads *const pool = self->pool;
+    uint64_t last = 0;
+    while (!__atomic_load_n(&pool->stop.value, __ATOMIC_ACQUIRE)) {
+        const uint64_t generation = look(pool, last);
+        if (generation != last) work(pool, last = generation, self->slot);
+        else sleep_after(pool, last);
+    }
+    return NULL;
+}
+
+edgec_pthreads *edgec_pthreads_start(uint32_t slots) {
+    edgec_pthreads *const pool = calloc(1, sizeof *pool);
+    void *counters = NULL;
+    if (!pool || !slots) { free(pool); return NULL; }
+    pool->slots = slots;
+    pool->workers = calloc(slots, sizeof *pool->workers);
+    if (!pool->workers || posix_memalign(&counters, LINE, slots * sizeof *pool->counters)) { free(pool->workers); free(pool); return NULL; }
+    pool->counters = counters;
+    set_counters(pool, 0, 0, 1);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->condition, NULL);
+    pool->executor = (edgec_executor){sizeof(edgec_executor), pool, slots, parallel_for};
+    for (pool->started = 1; pool->started < slots; pool->started++) {
+        worker *const next = &pool->workers[pool->started];
+        next->pool = pool;
+        next->slot = pool->started;
+        if (pthread_create(&next->thread, NULL, worker_main, next)) { edgec_pthreads_stop(pool); return NULL; }
+    }
+    return pool;
+}
+
+const edgec_executor *edgec_pthreads_executor(const edgec_pthreads *pool) { return &pool->executor; }
+
+void edgec_pthreads_stop(edgec_pthreads *pool) {
+    if (!pool) return;
+    __atomic_store_n(&pool->stop.value, 1, __ATOMIC_SEQ_CST);
+    wake(pool);
+    for (uint32_t slot = 1; slot < pool->started; slot++) pthread_join(pool->workers[slot].thread, NULL);
+    pthread_cond_destroy(&pool->condition);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->counters);
+    free(pool->workers);
+    free(pool);
+}
