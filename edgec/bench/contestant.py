@@ -37,8 +37,8 @@ def peer(text: str, model: str, threads: int, outputs: tuple[str, ...]) -> Conte
     return Contestant(loaded.load_seconds, start)
 
 
-def compiled(obj: bytes, interface: Any, threads: int) -> Contestant:
-    """A compiled model through its Python binding, and as the bare C function, which finds the inputs of the last run."""
+def compiled(obj: bytes, interface: Any, threads: int, bare: bool) -> Contestant:
+    """A compiled model through its Python binding, and with `bare` as the C function alone, which finds the inputs of the last run."""
     from edgec.backends.native import Loaded
 
     started = time.perf_counter()
@@ -47,5 +47,5 @@ def compiled(obj: bytes, interface: Any, threads: int) -> Contestant:
     seconds = time.perf_counter() - started
 
     def start(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Timed]:
-        return {"run": lambda: loaded.run(arrays), "call": loaded.call}
+        return {"run": lambda: loaded.run(arrays)} | ({"call": loaded.call} if bare else {})
     return Contestant(seconds, start)

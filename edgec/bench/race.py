@@ -19,7 +19,7 @@ import numpy as np
 from edgec.bench.worker import Job, Lost, Report, Worker
 
 ROUNDS = 11
-ROUND_SECONDS = 0.08
+ROUND_SECONDS = 0.06
 PAUSE_SECONDS = 0.02
 
 

@@ -61,7 +61,7 @@ def bench(
     artifact = compile(graph, machine, **options)
     seconds = time.perf_counter() - started
     opponents = [peer_job(peer, str(model), threads, graph.output_names) for peer in peers]
-    jobs = [compiled_job("edgec", artifact, threads), *opponents, *others]
+    jobs = [compiled_job("edgec", artifact, threads, bare=True), *opponents, *others]
     lanes = race(jobs, arrays, rounds, round_seconds, pause_seconds, progress)
     return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface))
 

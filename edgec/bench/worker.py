@@ -118,6 +118,6 @@ def peer_job(text: str, model: str, threads: int, outputs: Sequence[str]) -> Job
     return Job(name, "edgec.bench.contestant:peer", (text, model, threads, tuple(outputs)), (PEERS[name].module,))
 
 
-def compiled_job(name: str, artifact: Any, threads: int = 1) -> Job:
-    """A compiled model; besides "run" it can time "call", the bare C function."""
-    return Job(name, "edgec.bench.contestant:compiled", (artifact.object, artifact.interface, threads), ("edgec.backends.native",))
+def compiled_job(name: str, artifact: Any, threads: int = 1, *, bare: bool = False) -> Job:
+    """A compiled model; with `bare` also "call" is timed, the C function without Python."""
+    return Job(name, "edgec.bench.contestant:compiled", (artifact.object, artifact.interface, threads, bare), ("edgec.backends.native",))

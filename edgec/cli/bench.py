@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="onnxruntime, openvino, openvino-bf16, ncnn=FILE.param, mnn=FILE.mnn, litert=FILE.tflite, or none",
     )
     parser.add_argument("--rounds", type=positive, default=11, metavar="N", help="rounds around all runners (default: 11)")
-    parser.add_argument("--round-seconds", type=float, default=0.08, metavar="S", help="how long each is called in a round (default: 0.08)")
+    parser.add_argument("--round-seconds", type=float, default=0.06, metavar="S", help="how long each is called in a round (default: 0.06)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads that each may use (default: 1)")
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name (default: drawn)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to a file")
