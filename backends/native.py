@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from edgec.backends.binding import Bound, bind
+from edgec.backends.huge_pages import use_huge_pages
 from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, Interface, layout
 from edgec.backends.machine import initialise
 from edgec.backends.pool import Pool
@@ -55,6 +56,7 @@ class Loaded:
         started and wait for work until the model is closed; a `pool` given is used, not owned."""
         self.interface = interface
         self._engine, self._address = place(obj, interface.run_symbol)
+        use_huge_pages(self._address, len(obj))
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._address)
         self._layout = layout(interface, ctypes.sizeof(ctypes.c_void_p) * 8)
         self._context = bytearray(self._layout.size)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping
@@ -42,8 +41,7 @@ def compiled(obj: bytes, interface: Any, threads: int, bare: bool) -> Contestant
     from edgec.backends.native import Loaded
 
     started = time.perf_counter()
-    options = {"threads": threads} if "threads" in inspect.signature(Loaded).parameters else {}
-    loaded = Loaded(obj, interface, **options)
+    loaded = Loaded(obj, interface, threads=threads)
     seconds = time.perf_counter() - started
 
     def start(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Timed]:
