@@ -34,7 +34,7 @@ once. An operator is one class: its types (`infer`), its meaning in numpy (`refe
 {ways}
 
 What is not in the list may still be read: an operator whose ONNX schema has a function body becomes the operators of that body, functions
-that a model brings along become theirs, and operators of older opsets (7 and up) become today's. Whatever is left is refused with the name
+that a model brings along become theirs, and operators of older opsets become today's. Whatever is left is refused with the name
 of the node. Element types are `f16 bf16 f32 f64`, `i8` to `i64`, `u8` to `u64` and `bool`; where an operator takes fewer, its types are
 checked when the model is read. Arithmetic on 16-bit floats is done in f32 and rounded once an operator.
 

@@ -49,8 +49,9 @@ from edgec.passes.views import views
 from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 
-# Graph passes in order: constants first, so that rules see numbers; again after decompose, which leaves new constants and identities.
-GRAPH_PASSES = "fold-constants,simplify,decompose,fold-constants,simplify"
+# Graph passes in order: constants first, so that rules see numbers; bytes for what is smaller than one while operators still know it;
+# the first two again after decompose, which leaves new constants and identities.
+GRAPH_PASSES = "fold-constants,simplify,storage,decompose,fold-constants,simplify"
 
 # Program passes in order, each with the reason it stands where it does.
 PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (

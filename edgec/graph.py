@@ -257,14 +257,21 @@ def run_reference(op: Op, arrays: Sequence[Any]) -> tuple[Any, ...]:
 
 
 class Input(Op):
-    """A graph input, or a bound name of a subgraph; `tag` tells two inputs of the same name apart."""
+    """A graph input, or a bound name of a subgraph; `tag` tells two inputs of the same name apart.
+
+    `known` is the array it will be given, where a graph is made for one: shapes may follow from its elements.
+    """
 
     name: str
     type: TensorType
     tag: int = 0
+    known: Any = None
 
     def infer(self) -> TensorType:
         return self.type
+
+    def elements(self) -> tuple[Any, ...] | None:
+        return None if self.known is None else tuple(x.item() for x in self.known.ravel())
 
 
 class Constant(Op):
@@ -300,9 +307,9 @@ def digest(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
     return str(array.dtype), array.shape, hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"").digest()
 
 
-def graph_input(name: str, type_: TensorType, loc: Loc | None = None, tag: int = 0) -> Value:
-    """A new graph input of the given name and type."""
-    return Input(name, type_, tag, _name=name, _loc=loc).output
+def graph_input(name: str, type_: TensorType, loc: Loc | None = None, tag: int = 0, known: np.ndarray | None = None) -> Value:
+    """A new graph input of the given name and type (and, where they are `known`, elements)."""
+    return Input(name, type_, tag, known, _name=name, _loc=loc).output
 
 
 def constant(data: Any, name: str = "const", loc: Loc | None = None) -> Value:

@@ -23,7 +23,7 @@ from edgec.onnx_tensor import CODE_OF_DTYPE, MAX_ELEMENTS, read_sparse_tensor, r
 from edgec.ops import OPERATORS
 
 NEWEST = onnx.defs.onnx_opset_version()
-OLDEST = 7
+OLDEST = 1
 
 
 @dataclass(frozen=True)

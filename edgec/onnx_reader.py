@@ -33,16 +33,16 @@ from edgec.ops import OPERATORS
 
 
 def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Sequence[Size]] | None = None,
-         bind: Mapping[str, Size] | None = None) -> Graph:
-    """The graph of an ONNX file (or its bytes, or a ModelProto), opset 7 to the newest.
+         bind: Mapping[str, Size] | None = None, known: Mapping[str, np.ndarray] | None = None) -> Graph:
+    """The graph of an ONNX file (or its bytes, or a ModelProto), of any opset.
 
     `shapes` gives the shape of an input (`{"x": (1, 3, 224, 224)}`, a range as text: `("1..8", 42)`), `bind` the size or range of a named
-    open dimension. ModelError for a broken file or open dimensions, Unsupported for what edgec cannot express, TypeMismatch from the
-    operators.
+    open dimension, `known` the array of an input that decides shapes: the graph then is one for that array. ModelError for a broken file or
+    open dimensions, Unsupported for what edgec cannot express, TypeMismatch from the operators.
     """
     proto, file, folder = _open(model)
     try:
-        return _read_model(proto, file, folder, shapes or {}, bind or {})
+        return _read_model(proto, file, folder, shapes or {}, bind or {}, known or {})
     except RecursionError:
         raise ModelError("the model is nested too deeply", loc=Loc(file)) from None
     except MemoryError:
@@ -63,7 +63,8 @@ def _open(model: Any) -> tuple[ModelProto, str, Path | None]:
         raise ModelError("this is not an ONNX model, or it is cut short: the protobuf data cannot be decoded", loc=Loc(file)) from None
 
 
-def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mapping[str, Any], bind: Mapping[str, Any]) -> Graph:
+def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mapping[str, Any], bind: Mapping[str, Any],
+                known: Mapping[str, np.ndarray]) -> Graph:
     place = Loc(file)
     _require_text(model, place)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
@@ -76,7 +77,7 @@ def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mappi
         raise Unsupported(f"the model is of opset {opsets['']}; edgec reads {OLDEST} to {NEWEST}", loc=place, hint=hint)
     functions = local_functions(model, place)
     raise_all(unsupported_operators(model.graph, opsets, functions, file))
-    return Reader(file, folder, functions).model_graph(model.graph, opsets, shapes, bind)
+    return Reader(file, folder, functions).model_graph(model.graph, opsets, shapes, bind, known)
 
 
 def _require_text(model: ModelProto, place: Loc) -> None:
@@ -124,7 +125,8 @@ class Reader:
     def __init__(self, file: str, folder: Path | None, functions: dict[Key, Any]):
         self.file, self.folder, self.functions, self.tags = file, folder, functions, 0
 
-    def model_graph(self, graph: GraphProto, opsets: dict[str, int], shapes: Mapping[str, Any], bind: Mapping[str, Any]) -> Graph:
+    def model_graph(self, graph: GraphProto, opsets: dict[str, int], shapes: Mapping[str, Any], bind: Mapping[str, Any],
+                    known: Mapping[str, np.ndarray]) -> Graph:
         place = Loc(self.file)
         scope = Scope(opsets)
         self.declare_tensors(graph, scope, place)
@@ -132,7 +134,8 @@ class Reader:
         _unique([i.name for i in graph.input], "graph input", place)
         _unique([o.name for o in graph.output], "graph output", place)
         types = input_types(infos, shapes, bind, self.file)
-        inputs = [named(graph_input(i.name, t), i.name, Loc(self.file, i.name, "input")) for i, t in zip(infos, types)]
+        inputs = [named(graph_input(i.name, t, known=known.get(i.name)), i.name, Loc(self.file, i.name, "input"))
+                  for i, t in zip(infos, types)]
         scope.values.update((i.name, v) for i, v in zip(infos, inputs))
         outputs = self.body(graph.node, scope, [o.name for o in graph.output], place)
         self._check_outputs(graph, outputs)

@@ -15,13 +15,17 @@ import numpy as np
 from onnx import SparseTensorProto, TensorProto
 
 from edgec.errors import Loc, ModelError, Unsupported
-from edgec.types import DType, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
+from edgec.types import (SMALL, DType, bf16, bool_, f4e2m1, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f16, f32, f64, i2, i4, i8, i16,
+                         i32, i64, u2, u4, u8, u16, u32, u64)
 
 MAX_ELEMENTS = 1 << 31
 DTYPE_OF_CODE: dict[int, DType] = {
     TensorProto.FLOAT: f32, TensorProto.DOUBLE: f64, TensorProto.FLOAT16: f16, TensorProto.BFLOAT16: bf16,
     TensorProto.INT8: i8, TensorProto.INT16: i16, TensorProto.INT32: i32, TensorProto.INT64: i64,
     TensorProto.UINT8: u8, TensorProto.UINT16: u16, TensorProto.UINT32: u32, TensorProto.UINT64: u64, TensorProto.BOOL: bool_,
+    TensorProto.INT4: i4, TensorProto.UINT4: u4, TensorProto.INT2: i2, TensorProto.UINT2: u2, TensorProto.FLOAT4E2M1: f4e2m1,
+    TensorProto.FLOAT8E4M3FN: f8e4m3fn, TensorProto.FLOAT8E4M3FNUZ: f8e4m3fnuz, TensorProto.FLOAT8E5M2: f8e5m2,
+    TensorProto.FLOAT8E5M2FNUZ: f8e5m2fnuz, TensorProto.FLOAT8E8M0: f8e8m0,
 }
 CODE_OF_DTYPE = {dtype: code for code, dtype in DTYPE_OF_CODE.items()}
 
@@ -43,6 +47,8 @@ def read_tensor(proto: TensorProto, folder: Path | None, loc: Loc | None) -> np.
     shape = _checked_shape(proto.dims, what, loc)
     if proto.HasField("segment"):
         raise Unsupported(f"{what} is stored in segments", loc=loc)
+    if dtype in SMALL:
+        return _small_tensor(proto, dtype, shape, what, loc)
     if proto.data_location == TensorProto.EXTERNAL:
         data = _external_bytes(proto, prod(shape) * dtype.bytes, folder, what, loc)
     elif proto.HasField("raw_data"):
@@ -54,6 +60,18 @@ def read_tensor(proto: TensorProto, folder: Path | None, loc: Loc | None) -> np.
     if dtype is bf16:  # numpy knows no byte order of it
         return np.frombuffer(data, "<u2").astype(np.uint16).view(dtype.numpy).reshape(shape)
     return np.frombuffer(data, dtype.numpy.newbyteorder("<")).astype(dtype.numpy, copy=False).reshape(shape)
+
+
+def _small_tensor(proto: TensorProto, dtype: DType, shape: tuple[int, ...], what: str, loc: Loc | None) -> np.ndarray:
+    """Elements of 8 bits or less, several to a byte (the first in the lowest bits) where they have fewer than 8."""
+    if proto.data_location == TensorProto.EXTERNAL:
+        raise Unsupported(f"{what} of type {dtype} has external data", loc=loc, hint="keep it in the model")
+    data = np.frombuffer(proto.raw_data, np.uint8) if proto.HasField("raw_data") else np.array(proto.int32_data, np.int64).astype(np.uint8)
+    each = 8 // dtype.bits
+    if len(data) != -(-prod(shape) // each):
+        raise ModelError(f"{what} of type {dtype}{list(shape)} needs {-(-prod(shape) // each)} bytes and has {len(data)}", loc=loc)
+    parts = (data[:, None] >> (np.arange(each) * dtype.bits)) & ((1 << dtype.bits) - 1)
+    return parts.astype(np.uint8).reshape(-1)[:prod(shape)].view(dtype.numpy).reshape(shape)
 
 
 def _checked_shape(dims: list[int], what: str, loc: Loc | None) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from edgec.errors import Unsupported
 from edgec.graph import Value, constant
 from edgec.onnx_node import NEWEST, Node
+from edgec.onnx_upgrade_first import FIRST_UPGRADES
 
 Emit = Callable[..., Value]
 Upgraded = Node | Sequence[Value]
@@ -197,6 +198,7 @@ def dft_axis_to_operand(node: Node, emit: Emit) -> Node:
 
 
 UPGRADES: dict[tuple[str, int], Rule] = {
+    **FIRST_UPGRADES,
     ("BatchNormalization", 9): norm_without_spatial,
     ("BatchNormalization", 14): norm_without_training,
     ("Clip", 11): clip_to_operands,

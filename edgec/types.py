@@ -65,10 +65,17 @@ i8, i16 = _make("i8", "i", 8, np.int8), _make("i16", "i", 16, np.int16)
 i32, i64 = _make("i32", "i", 32, np.int32), _make("i64", "i", 64, np.int64)
 u8, u16 = _make("u8", "u", 8, np.uint8), _make("u16", "u", 16, np.uint16)
 u32, u64 = _make("u32", "u", 32, np.uint32), _make("u64", "u", 64, np.uint64)
+i4, u4 = _make("i4", "i", 4, ml_dtypes.int4), _make("u4", "u", 4, ml_dtypes.uint4)
+i2, u2 = _make("i2", "i", 2, ml_dtypes.int2), _make("u2", "u", 2, ml_dtypes.uint2)
+f8e4m3fn, f8e4m3fnuz = _make("f8e4m3fn", "f", 8, ml_dtypes.float8_e4m3fn), _make("f8e4m3fnuz", "f", 8, ml_dtypes.float8_e4m3fnuz)
+f8e5m2, f8e5m2fnuz = _make("f8e5m2", "f", 8, ml_dtypes.float8_e5m2), _make("f8e5m2fnuz", "f", 8, ml_dtypes.float8_e5m2fnuz)
+f8e8m0, f4e2m1 = _make("f8e8m0", "f", 8, ml_dtypes.float8_e8m0fnu), _make("f4e2m1", "f", 4, ml_dtypes.float4_e2m1fn)
 bool_ = _make("bool", "b", 8, np.bool_)
 index = _make("index", "x", 64, np.int64)
 
-DTYPES: dict[str, DType] = {t.name: t for t in (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool_, index)}
+# Elements that are kept one to a byte and computed with in wider types (edgec.ops.small_types).
+SMALL = (i4, u4, i2, u2, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f4e2m1)
+DTYPES: dict[str, DType] = {t.name: t for t in (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool_, index, *SMALL)}
 
 # Words: neighbouring elements packed into 32 bits, the lowest address in the lowest bits; what dot-product instructions take a lane.
 WORDS: dict[str, DType] = {f"{t.name}x{32 // t.bits}": DType(f"{t.name}x{32 // t.bits}", "w", 32, np.dtype(np.uint32))

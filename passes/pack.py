@@ -119,7 +119,8 @@ def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: lis
     env[vector] = segment.start + tile * real + lanes
     shape = (segment.count, *sizes, real)
     if n.op == "load":
-        return source[np.broadcast_to(evaluate(n.args[0], env, _no_reads), shape)]
+        positions = np.broadcast_to(evaluate(n.args[0], env, _no_reads), shape)
+        return source[np.clip(positions, 0, source.size - 1)]  # a read under a guard may leave its source where the guard does not hold
     memory = Buffer("memory", n.args[0].dtype, source.shape, "constant")
     elements = transform((n,), lambda each: read(memory, each.args) if each.op == "load" else None)[0]
     return np.ascontiguousarray(np.broadcast_to(evaluate(elements, env, lambda _, at: source[at[0]]), shape))

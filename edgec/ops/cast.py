@@ -14,12 +14,18 @@ import numpy as np
 from edgec.expr import Expr, cast, compare, const, select
 from edgec.graph import Op, Value, default_elements
 from edgec.lowering import Reader
-from edgec.onnx_tensor import dtype_of_code
-from edgec.types import DType, TensorType, bool_
+from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
+from edgec.ops.small_types import decoded, encoded, is_small, to_small
+from edgec.types import DType, TensorType, bool_, dtype_of
 
 
-def converted(x: np.ndarray, dtype: DType) -> np.ndarray:
-    """`x` in another element type: floats saturate at the ends of an integer type, NaN is 0."""
+def converted(x: np.ndarray, dtype: DType, saturate: bool = True, round_mode: str = "up") -> np.ndarray:
+    """`x` in another element type: floats saturate at the ends of an integer type, NaN is 0; small types as `to_small` has it."""
+    source = dtype_of(x.dtype)
+    if is_small(source):
+        x = x.astype(np.float32 if source.is_float else np.int32)
+    if is_small(dtype):
+        return to_small(x, dtype, saturate, round_mode)
     if dtype is bool_ or x.dtype.kind in "iub" or dtype.is_float:
         with np.errstate(over="ignore"):
             return x.astype(dtype.numpy)
@@ -49,7 +55,11 @@ class Cast(Op):
         return self.x.elements if exact is None and wide else exact
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        return converted(x, self.dtype)
+        return converted(x, self.dtype, bool(self.saturate), self.round_mode)
+
+    def stored(self, x: Value) -> Value:
+        """The conversion between bit patterns (see edgec.ops.small_types)."""
+        return stored_cast(x, self.x.dtype, self.dtype, self)
 
     def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
         return converted_expr(x(*at), self.dtype)
@@ -62,6 +72,14 @@ def converted_expr(x: Expr, dtype: DType) -> Expr:
     if dtype is bool_:
         return compare("ne", x, 0)
     return select(x, const(1, dtype), const(0, dtype)) if x.dtype is bool_ else cast(x, dtype)
+
+
+def stored_cast(x: Value, source: DType, dtype: DType, op: Any) -> Value:
+    """`x`, whose small elements are bytes, in another type; `op` has the attributes saturate and round_mode."""
+    number = decoded(x, source) if is_small(source) else x
+    if is_small(dtype):
+        return encoded(number, dtype, bool(op.saturate), op.round_mode)
+    return Cast(number, to=CODE_OF_DTYPE[dtype]).output
 
 
 class CastLike(Op):
@@ -78,7 +96,11 @@ class CastLike(Op):
         return None
 
     def reference(self, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return converted(x, self.target.dtype)
+        return converted(x, self.target.dtype, bool(self.saturate), self.round_mode)
+
+    def stored(self, x: Value, target: Value) -> Value:
+        """The conversion between bit patterns (see edgec.ops.small_types)."""
+        return stored_cast(x, self.x.dtype, self.target.dtype, self)
 
     def lower(self, at: tuple[Expr, ...], x: Reader, target: Reader) -> Expr:
         return converted_expr(x(*at), self.target.dtype)

@@ -13,12 +13,15 @@ import numpy as np
 from edgec.expr import Expr, as_expr, cast, dim, floordiv, unary
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
-from edgec.onnx_tensor import dtype_of_code
+from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.accumulation import rounded
+from edgec.ops.arithmetic import Clip
+from edgec.ops.cast import Cast
 from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
-from edgec.types import DType, TensorType, bf16, f16, f32, f64, i16, i32, i8, index, u16, u8
+from edgec.ops.small_types import decoded, encoded, to_small
+from edgec.types import SMALL, DType, TensorType, bf16, f8e8m0, f16, f32, f64, i16, i32, i8, index, u16, u8
 
-QUANTIZED = (u8, i8, u16, i16, i32)
+QUANTIZED = (u8, i8, u16, i16, i32, *(t for t in SMALL if t is not f8e8m0))
 
 
 class Scaled(Op):
@@ -102,6 +105,8 @@ class QuantizeLinear(Scaled):
         divided = self.division.numpy
         with np.errstate(all="ignore"):
             ratio = (x.astype(divided) / self.spread(scale, x.shape).astype(divided)).astype(np.float64)
+        if self.quantized.is_float:
+            return to_small(ratio.astype(np.float32), self.quantized, bool(self.saturate))
         zero = 0 if zero_point is None else self.spread(zero_point, x.shape).astype(np.float64)
         whole = np.clip(np.rint(ratio) + zero, self.quantized.low, self.quantized.high)
         return np.nan_to_num(whole).astype(self.quantized.numpy)
@@ -112,6 +117,36 @@ class QuantizeLinear(Scaled):
         if zero_point is not None:
             whole = whole + cast(self.parameter(zero_point, at), whole.dtype)
         return cast(whole, self.quantized)
+
+
+    def stored(self, x: Value, scale: Value, zero_point: Value | None) -> Value:
+        """As bit patterns: small floats from the ratio (their zero point is 0), small integers from the 8-bit ones."""
+        dtype = self.quantized
+        if dtype.is_float:
+            return encoded(Ratio(x, scale, axis=self.axis, block_size=self.block_size).output, dtype, bool(self.saturate))
+        byte = i8 if dtype.kind == "i" else u8
+        zero = None if zero_point is None else Cast(decoded(zero_point, dtype), to=CODE_OF_DTYPE[byte]).output
+        whole = QuantizeLinear(x, scale, zero, axis=self.axis, block_size=self.block_size, output_dtype=CODE_OF_DTYPE[byte],
+                               precision=self.precision).output
+        low, high = (constant(np.array(n, byte.numpy)) for n in (dtype.low, dtype.high))
+        return encoded(Clip(whole, low, high).output, dtype)
+
+
+class Ratio(Scaled):
+    """edgec Ratio: x / scale in f32, the scale spread as QuantizeLinear does."""
+
+    domain = "edgec"
+
+    def infer(self) -> TensorType:
+        self.check_scale()
+        return self.x.type.with_dtype(f32)
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: None) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return (x.astype(np.float64) / self.spread(scale, x.shape).astype(np.float64)).astype(np.float32)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader, scale: Reader, zero_point: None) -> Expr:
+        return cast(x(*at), f32) / cast(self.parameter(scale, at), f32)
 
 
 class DequantizeLinear(Scaled):
@@ -132,8 +167,9 @@ class DequantizeLinear(Scaled):
         return dtype_of_code(given, "the result of DequantizeLinear", self._pending_loc) if given else self.scale.dtype
 
     def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
-        zero = 0 if zero_point is None else self.spread(zero_point, x.shape).astype(np.int64)
-        difference = (x.astype(np.int64) - zero).astype(np.float32)
+        whole = np.float32 if self.x.dtype.is_float else np.int64
+        zero = 0 if zero_point is None else self.spread(zero_point, x.shape).astype(whole)
+        difference = (x.astype(whole) - zero).astype(np.float32)
         return rounded(difference.astype(np.float64) * self.spread(scale, x.shape).astype(np.float64), self.real)
 
     def lower(self, at: tuple[Expr, ...], x: Reader, scale: Reader, zero_point: Reader | None) -> Expr:
@@ -142,6 +178,33 @@ class DequantizeLinear(Scaled):
             difference = difference - cast(self.parameter(zero_point, at), i32)
         wide = f64 if self.real is f64 else f32
         return cast(cast(difference, wide) * cast(self.parameter(scale, at), wide), self.real)
+
+
+    def stored(self, x: Value, scale: Value, zero_point: Value | None) -> Value:
+        """From bit patterns: the numbers, then as for any other."""
+        dtype, attributes = self.x.dtype, {"axis": self.axis, "block_size": self.block_size, "output_dtype": CODE_OF_DTYPE[self.real]}
+        if dtype.is_float:
+            return Product(decoded(x, dtype), scale, **attributes).output
+        code = CODE_OF_DTYPE[i8 if dtype.kind == "i" else u8]
+        number, zero = (None if v is None else Cast(decoded(v, dtype), to=code).output for v in (x, zero_point))
+        return DequantizeLinear(number, scale, zero, **attributes).output
+
+
+class Product(Scaled):
+    """edgec Product: x * scale, the scale spread as DequantizeLinear does, in the type numbered `output_dtype`."""
+
+    domain = "edgec"
+
+    def infer(self) -> TensorType:
+        self.check_scale()
+        return self.x.type.with_dtype(dtype_of_code(self.output_dtype, "the result of Product", self._pending_loc))
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: None) -> np.ndarray:
+        return rounded(x.astype(np.float64) * self.spread(scale, x.shape).astype(np.float64), self.output.dtype)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader, scale: Reader, zero_point: None) -> Expr:
+        wide = f64 if self.output.dtype is f64 else f32
+        return cast(cast(x(*at), wide) * cast(self.parameter(scale, at), wide), self.output.dtype)
 
 
 class DynamicQuantizeLinear(Op):

@@ -88,14 +88,14 @@ class Resize(Op):
                         bool(self.exclude_outside), bool(self.antialias))
 
     def _numbers(self, value: Value | None, what: str) -> np.ndarray | None:
-        """The data of a float operand that must be a constant; None where it is absent or empty."""
+        """The elements of a float operand that must be known; None where it is absent or empty."""
         if value is None or value.shape == (0,):
             return None
-        if not value.is_constant:
+        if value.elements is None:
             raise Unsupported(f"Resize: {what} %{value.name} is not known at compile time", loc=self._pending_loc,
                               notes=[f"operand %{v.name}: {v.type}" for v in self.operands],
                               hint=f"make {what} an initializer of the model")
-        return value.array
+        return np.array(value.elements, value.dtype.numpy)
 
     def extents(self, shape: Sequence[Any], scales: np.ndarray | None, sizes: Sequence[Any] | None,
                 roi: np.ndarray | None) -> tuple[Extent, ...]:
