@@ -105,3 +105,24 @@ class Recurrence:
     slices: tuple[Slices, ...]
     scans: tuple[Slices, ...]
     captured: tuple[tuple[Value, Value], ...]  # (outer value, the body's name for it)
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What an operator with a method `update` does at one point: store `value` to the result at `indices`, merged with what is there.
+
+    The result starts as the operand `base`; nothing is stored where an (index, extent) pair of `guards` is out of range.
+    """
+
+    base: Value
+    indices: tuple[Expr, ...]
+    value: Expr
+    combine: str = ""
+    guards: tuple[tuple[Expr, Expr], ...] = ()
+
+
+def update_of(op: Op, at: Sequence[Expr], resolve: Resolve) -> Update:
+    """What an op stores at one of its points (`op.points` are their extents), operands read through `resolve`."""
+    arguments = [None if getattr(op, f.name) is None else Reader(getattr(op, f.name), resolve)
+                 for f in fields_of(type(op)) if f.kind in ("operand", "optional")]
+    return op.update(tuple(at), *arguments)

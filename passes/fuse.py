@@ -16,7 +16,7 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, ReduceParts, as_expr, const, fresh, is_const, read, substitute, transform, walk
 from edgec.graph import Constant, Graph, Input, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
-from edgec.lowering import Recurrence, lower_op, scalar
+from edgec.lowering import Recurrence, lower_op, scalar, update_of
 from edgec.passes.normalize import normalize
 from edgec.types import bf16, f32, index
 
@@ -85,7 +85,7 @@ def _grouped(graph: Graph, max_ops: int) -> _State:
 
 def _lower_all(state: _State) -> None:
     for op in state.graph.ops:
-        if hasattr(op, "recurrence"):
+        if hasattr(op, "recurrence") or hasattr(op, "update"):
             state.pinned.update(op.operands)
         elif not isinstance(op, (Input, Constant)):
             for result in _used_results(state.graph, op):
@@ -278,11 +278,13 @@ class _Emission:
         """Kernels for everything the graph computes, its outputs stored to `targets`."""
         direct: dict[Value, Place] = {}
         for value, target in zip(self.graph.outputs, targets):
-            if value in self.state.locals:
+            if value in self.state.locals or hasattr(value.op, "update"):
                 direct.setdefault(value, target)
         for op in self.graph.ops:
             if hasattr(op, "recurrence"):
                 self._recurrence(op)
+            if hasattr(op, "update"):
+                self._update(op, direct)
             for value in op.results:
                 if value in self.state.locals:
                     self._value(value, direct)
@@ -337,6 +339,20 @@ class _Emission:
             name = f"{stem}.{count}"
         self.names.add(name)
         return name
+
+    def _update(self, op: Op, direct: dict[Value, Place]) -> None:
+        """A copy of the operand that is changed, then one kernel that walks the points in order and stores what each has to."""
+        result = op.output
+        self.places[result] = buffer, place = direct.get(result) or _whole(self._temporary(result.name, result))
+        axes = tuple(fresh("i", 0, _high(d) - 1) for d in op.points)
+        form = update_of(op, axes, _resolve_plain)
+        self._copy(form.base, (buffer, place))
+        flat = [e for pair in form.guards for e in pair]
+        value, *rest = transform((form.value, *form.indices, *flat), self._resolve)
+        indices, flat = rest[:len(form.indices)], rest[len(form.indices):]
+        over = tuple(Axis(v, d) for v, d in zip(axes, op.points))
+        stage = Stage(buffer.name, over, value, buffer, place(tuple(indices)), form.combine, tuple(zip(flat[::2], flat[1::2])))
+        self.kernels.append(Kernel(buffer.name, (), (stage,), repeat=self.repeat, loc=op.loc))
 
     # ------------------------------------------------------------------------------------------------------- recurrences
 

@@ -1,0 +1,324 @@
+"""Choosing elements by their order or their truth: TopK NonZero Unique.
+
+Nothing is moved to sort: the place of an element among the others is the number of those before it, a count; the element that belongs at a
+place is the one whose count is that. Both are reductions, so they fuse and vectorise as any other. How many elements are true, or
+different, must be known when the model is read: it is the size of a result.
+
+    TopK(x, k, axis=-1).results        # (values, indices)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgec.errors import Unsupported
+from edgec.expr import Expr, cast, compare, const, maximum, minimum, reduce_over, select
+from edgec.graph import Op, Value, constant
+from edgec.lowering import Reader
+from edgec.ops.known_values import known_value
+from edgec.ops.shape_arithmetic import known_numbers, normal_axis
+from edgec.types import TensorType, bool_, i64, index
+
+
+def count(size: Any, holds: Any) -> Expr:
+    """How many k below size have holds(k), in i64."""
+    return reduce_over([size], "add", lambda k: select(holds(k), const(1, i64), const(0, i64)))
+
+
+class Rank(Op):
+    """edgec Rank: how many elements of the axis stand before each one in sorted order; equal ones stand in the order they have."""
+
+    domain = "edgec"
+    x: Value
+    axis: int
+    descending: int = 0
+
+    def infer(self) -> TensorType:
+        return self.x.type.with_dtype(i64)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        order = sorted_order(x, self.axis, bool(self.descending))
+        ranks = np.empty(x.shape, np.int64)
+        np.put_along_axis(ranks, order, np.broadcast_to(along(x, self.axis), x.shape), self.axis)
+        return ranks
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        here, mine = at[self.axis], x(*at)
+
+        def before(k: Expr) -> Expr:
+            other = x(*at[:self.axis], k, *at[self.axis + 1:])
+            less = compare("lt", mine, other) if self.descending else compare("lt", other, mine)
+            return less | (compare("eq", other, mine) & (k < here))
+        return count(x.shape[self.axis], before)
+
+
+def along(x: np.ndarray, axis: int) -> np.ndarray:
+    """0, 1, 2 ... along an axis."""
+    return np.arange(x.shape[axis]).reshape([-1 if n == axis else 1 for n in range(x.ndim)])
+
+
+def sorted_order(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    """The places of the elements in sorted order, equal ones in the order they have."""
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable")
+    return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+
+
+class PlaceOf(Op):
+    """edgec PlaceOf: for every number below `count`, the place on the axis whose element is that number and whose mask (if any) holds."""
+
+    domain = "edgec"
+    x: Value
+    mask: Value | None = None
+    axis: int
+    count: int
+
+    def infer(self) -> TensorType:
+        self.require(self.x.dtype is i64, f"needs i64, the operand is {self.x.type}")
+        return self.x.type.with_shape(tuple(self.count if n == self.axis else d for n, d in enumerate(self.x.shape)))
+
+    def reference(self, x: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        moved = np.moveaxis(np.where(True if mask is None else mask, x, -1), self.axis, -1)
+        wanted = np.arange(self.count)[:, None] == moved[..., None, :]
+        places = np.where(wanted, np.arange(moved.shape[-1]), 0).max(axis=-1, initial=0)
+        return np.moveaxis(places.astype(np.int64), -1, self.axis)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader, mask: Reader | None) -> Expr:
+        wanted = cast(at[self.axis], i64)
+
+        def place(k: Expr) -> Expr:
+            there = (*at[:self.axis], k, *at[self.axis + 1:])
+            holds = compare("eq", x(*there), wanted)
+            return select(holds if mask is None else holds & mask(*there), cast(k, i64), const(0, i64))
+        return reduce_over([x.shape[self.axis]], "max", place, const(0, i64))
+
+
+class TopK(Op):
+    """ONNX TopK: the k greatest (or least) elements along an axis in order, and where they stood; of equal ones the first come first."""
+
+    x: Value
+    k: Value
+    axis: int = -1
+    largest: int = 1
+    sorted: int = 1
+
+    def infer(self) -> tuple[TensorType, ...]:
+        axis = normal_axis(self, self.axis, self.x.type.rank)
+        self.require(self.k.type.max_size == 1 and self.k.dtype is i64, f"k must be one i64, it is {self.k.type}")
+        number = known_numbers(self, self.k, "k")[0]
+        size = self.x.shape[axis]
+        self.require(0 <= number and (not isinstance(size, int) or number <= size), f"k is {number} of {size} elements")
+        if not isinstance(size, int) and size.lo < number:
+            raise Unsupported(f"TopK: {number} of {size} elements", loc=self._pending_loc, hint="raise the dimension's lower bound")
+        shape = tuple(number if n == axis else d for n, d in enumerate(self.x.shape))
+        return self.x.type.with_shape(shape), TensorType(i64, shape)
+
+    def reference(self, x: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, ...]:
+        axis = self.axis % x.ndim
+        places = sorted_order(x, axis, bool(self.largest)).take(range(int(k.item())), axis)
+        return np.take_along_axis(x, places, axis), places.astype(np.int64)
+
+    def decompose(self) -> tuple[Value, ...]:
+        from edgec.ops.gather import GatherElements
+        axis = self.axis % self.x.type.rank
+        ranks = Rank(self.x, axis=axis, descending=self.largest).output
+        places = PlaceOf(ranks, axis=axis, count=self.results[1].shape[axis]).output
+        return GatherElements(self.x, places, axis=axis).output, places
+
+
+class NonZero(Op):
+    """ONNX NonZero: the indices of the elements that are not zero, one row an axis."""
+
+    x: Value
+
+    def infer(self) -> TensorType:
+        found = known_value(self.x)
+        if found is None:
+            raise Unsupported(f"NonZero: how many elements of %{self.x.name} are not zero is not known at compile time",
+                              loc=self._pending_loc, hint="Where keeps the shape")
+        return TensorType(i64, (self.x.type.rank, int(np.count_nonzero(found))))
+
+    def elements(self) -> None:
+        return None
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.array(np.nonzero(x), np.int64).reshape(x.ndim, -1)
+
+    def decompose(self) -> Value:
+        from edgec.ops.cast import Cast
+        from edgec.ops.reshape import Reshape
+        flat = Reshape(self.x, constant(np.array([-1]))).output
+        mask = Cast(flat, to=9).output
+        return Unravel(places_of_true(mask, self.output.shape[1]), sizes=self.x.shape).output
+
+
+def places_of_true(mask: Value, number: int) -> Value:
+    """The places of the `number` true elements of a vector, in order."""
+    from edgec.ops.cast import Cast
+    from edgec.ops.cumulative import CumSum
+    before = CumSum(Cast(mask, to=7).output, constant(np.array(0)), exclusive=1).output
+    return PlaceOf(before, mask, axis=0, count=number).output
+
+
+class Unravel(Op):
+    """edgec Unravel: the indices, one row an axis, of offsets into a dense tensor of the given sizes."""
+
+    domain = "edgec"
+    x: Value
+    sizes: tuple
+
+    def infer(self) -> TensorType:
+        return TensorType(i64, (len(self.sizes), *self.x.shape))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.array(np.unravel_index(x, self.sizes), np.int64).reshape(len(self.sizes), -1)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        offset, value = cast(x(at[1]), index), const(0, index)
+        for axis, size in enumerate(self.sizes):
+            part = offset // math.prod(self.sizes[axis + 1:]) % size
+            value = select(compare("eq", at[0], axis), part, value)
+        return cast(value, i64)
+
+
+class Unique(Op):
+    """ONNX Unique: the different elements (or slices along an axis), the first place of each, which each one is, and how often it occurs."""
+
+    x: Value
+    axis: int | None = None
+    sorted: int = 1
+
+    def infer(self) -> tuple[TensorType, ...]:
+        found = known_value(self.x)
+        if found is None:
+            raise Unsupported(f"Unique: how many elements of %{self.x.name} differ is not known at compile time", loc=self._pending_loc)
+        if self.axis is not None:
+            normal_axis(self, self.axis, self.x.type.rank)
+        parts = self.reference(found)
+        return (self.x.type.with_shape(parts[0].shape), *(TensorType(i64, p.shape) for p in parts[1:]))
+
+    def elements(self) -> list[None]:
+        return [None] * 4
+
+    def reference(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        rows = x.reshape(-1, 1) if self.axis is None else np.moveaxis(x, self.axis, 0).reshape(x.shape[self.axis], -1)
+        keys = [tuple(r.tolist()) for r in rows]
+        firsts = {}
+        for place, key in enumerate(keys):
+            firsts.setdefault(key, place)
+        order = sorted(firsts) if self.sorted else list(firsts)
+        indices = np.array([firsts[k] for k in order], np.int64)
+        number = {k: n for n, k in enumerate(order)}
+        inverse = np.array([number[k] for k in keys], np.int64)
+        counts = np.bincount(inverse, minlength=len(order)).astype(np.int64)
+        y = x.ravel()[indices] if self.axis is None else np.take(x, indices, self.axis)
+        return y, indices, inverse, counts
+
+    def decompose(self) -> tuple[Value, ...]:
+        from edgec.ops.cast import Cast
+        from edgec.ops.gather import Gather
+        from edgec.ops.reshape import Reshape, Transpose
+        rank = self.x.type.rank
+        axis = 0 if self.axis is None else self.axis % rank
+        data = Reshape(self.x, constant(np.array([-1]))).output if self.axis is None else self.x
+        front = (axis, *(n for n in range(data.type.rank) if n != axis))
+        rows = Reshape(Transpose(data, perm=front).output, constant(np.array([data.shape[axis], -1]))).output
+        group = FirstEqual(rows).output
+        number, mask = self.results[1].shape[0], SameAsPlace(group).output
+        if self.sorted:
+            standing = RowRank(rows, group).output
+        else:
+            from edgec.ops.cumulative import CumSum
+            standing = CumSum(Cast(mask, to=7).output, constant(np.array(0)), exclusive=1).output
+        firsts = PlaceOf(standing, mask, axis=0, count=number).output
+        inverse = Gather(standing, group).output
+        return Gather(data, firsts, axis=axis).output, firsts, inverse, Occurrences(inverse, number=number).output
+
+
+class FirstEqual(Op):
+    """edgec FirstEqual: for every row the place of the first one that equals it."""
+
+    domain = "edgec"
+    x: Value
+
+    def infer(self) -> TensorType:
+        return TensorType(i64, self.x.shape[:1])
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.array([int(np.argmax((x == row).all(axis=1))) for row in x], np.int64).reshape(len(x))
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        def place(k: Expr) -> Expr:
+            return select(rows_equal(x, k, at[0]), cast(k, i64), cast(at[0], i64))
+        return reduce_over([x.shape[0]], "min", place)
+
+
+def rows_equal(x: Reader, a: Expr, b: Expr) -> Expr:
+    """Whether two rows of a matrix are equal."""
+    return compare("eq", count(x.shape[1], lambda c: compare("ne", x(a, c), x(b, c))), const(0, i64))
+
+
+class SameAsPlace(Op):
+    """edgec SameAsPlace: whether each element is the number of its own place."""
+
+    domain = "edgec"
+    x: Value
+
+    def infer(self) -> TensorType:
+        return self.x.type.with_dtype(bool_)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return x == np.arange(len(x))
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        return compare("eq", x(*at), cast(at[0], i64))
+
+
+class RowRank(Op):
+    """edgec RowRank: how many different rows stand before each one in lexical order; `group` names the first of its equals."""
+
+    domain = "edgec"
+    x: Value
+    group: Value
+
+    def infer(self) -> TensorType:
+        return TensorType(i64, self.x.shape[:1])
+
+    def reference(self, x: np.ndarray, group: np.ndarray) -> np.ndarray:
+        keys = [tuple(r.tolist()) for r in x]
+        return np.array([sum(o < k for o in set(keys)) for k in keys], np.int64)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader, group: Reader) -> Expr:
+        width = x.shape[1]
+
+        def first_difference(k: Expr) -> Expr:
+            def column(c: Expr) -> Expr:
+                return select(compare("ne", x(k, c), x(at[0], c)), cast(c, i64), const(width, i64))
+            return reduce_over([width], "min", column)
+
+        def before(k: Expr) -> Expr:
+            differs = first_difference(k)
+            column = minimum(maximum(cast(differs, index), 0), width - 1)
+            less = compare("lt", differs, const(width, i64)) & compare("lt", x(k, column), x(at[0], column))
+            return less & compare("eq", group(k), cast(k, i64))
+        return count(x.shape[0], before)
+
+
+class Occurrences(Op):
+    """edgec Occurrences: how often each number below `number` occurs in a vector."""
+
+    domain = "edgec"
+    x: Value
+    number: int
+
+    def infer(self) -> TensorType:
+        return TensorType(i64, (self.number,))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.bincount(x, minlength=self.number).astype(np.int64)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        return count(x.shape[0], lambda k: compare("eq", x(k), cast(at[0], i64)))
