@@ -87,7 +87,7 @@ def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr],
             return lane(load(param, first, step.lanes, dtype=node.dtype), step.number)
         return load(param, offset, dtype=node.dtype)
     lanes, group = iota(offset.lanes), group_of(node)
-    if coefficient(offset, lanes) == group and (offset - lanes * group).lanes == 1:  # what else varies between lanes is no run of neighbours
+    if coefficient(offset, lanes) == group and (offset - lanes * group).lanes == 1:  # else no run of neighbours
         return load(param, offset - lanes * group, offset.lanes, point.active, node.dtype)
     return lane_by_lane(node, point, replaced)
 
