@@ -185,7 +185,7 @@ class Unravel(Op):
 
 
 class Unique(Op):
-    """ONNX Unique: the different elements (or slices along an axis), the first place of each, which each one is, and how often it occurs."""
+    """ONNX Unique: the different elements (or slices along an axis), the first place of each, which one each is, and their counts."""
 
     x: Value
     axis: int | None = None
