@@ -25,7 +25,7 @@ CUBIC = -0.75  # the coefficient of R. Keys, IEEE ASSP 29(6), 1981, that ONNX ha
 
 
 class GridSample(Op):
-    """ONNX GridSample: the image at the places of a grid, whose coordinates run from -1 to 1 and name the last axis first (GridSample-22)."""
+    """ONNX GridSample: the image at the places of a grid, whose coordinates run from -1 to 1, the last axis first (GridSample-22)."""
 
     x: Value
     grid: Value
@@ -172,7 +172,8 @@ def cubic_weights(rest: Any) -> tuple[Any, ...]:
 
 def between(read: Callable[[Expr, Expr], Expr], y: Expr, x: Expr, height: Any, width: Any) -> Expr:
     """The linear interpolation of read(row, column) at a float place; what lies outside of the image counts as zero."""
-    rows, columns = ([(unary("floor", v), 1.0 - (v - unary("floor", v))), (unary("floor", v) + 1.0, v - unary("floor", v))] for v in (y, x))
+    floors = [unary("floor", v) for v in (y, x)]
+    rows, columns = ([(floor, 1.0 - (v - floor)), (floor + 1.0, v - floor)] for v, floor in zip((y, x), floors))
     total: Expr | None = None
     for (row, a), (column, b) in itertools.product(rows, columns):
         place, counts = zip(*(_clamped(v, n) for v, n in ((row, height), (column, width))))
