@@ -10,6 +10,7 @@ the `state` of the context, so a traced build still has no writable data of its 
 from __future__ import annotations
 
 import ctypes
+import time
 from typing import Sequence
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
 
 TICK = "edgec_tick"
-MONOTONIC = 1            # POSIX: the clock that is never set
-CLOCK, SCRATCH, LAST, SLOTS = 0, 8, 24, 32   # bytes into the log: the clock's address, its answer, when it was read last, the slots
+MONOTONIC, PROCESSOR = time.CLOCK_MONOTONIC, time.CLOCK_THREAD_CPUTIME_ID
+# Bytes into the log: the address of clock_gettime, which clock, its answer, when it was read last, the slots.
+CLOCK, WHICH, ANSWER, LAST, SLOTS = 0, 8, 16, 32, 40
 
 
 def traced(steps: Sequence[Step]) -> tuple[CallStep | LoopStep, ...]:
@@ -49,13 +51,14 @@ def _tick(slot: int) -> CallStep:
 
 
 def tick_text(pointer_bits: int) -> str:
-    """The LLVM module of the function that reads the clock (POSIX clock_gettime, whose two numbers are as wide as a pointer)."""
+    """The LLVM module of the function that reads the clock (clock_gettime of POSIX, whose two numbers are as wide as a pointer)."""
     word = f"i{pointer_bits}"
     widen = ["  %s = zext i32 %s0 to i64", "  %n = zext i32 %n0 to i64"] if pointer_bits == 32 else \
         ["  %s = add i64 %s0, 0", "  %n = add i64 %n0, 0"]
     return "\n".join([
         f"define void @{TICK}(ptr %log, ptr %slot) #0 {{", "  %clock = load ptr, ptr %log",
-        f"  %at = getelementptr i8, ptr %log, i64 {SCRATCH}", f"  %status = call i32 %clock(i32 {MONOTONIC}, ptr %at)",
+        f"  %which_at = getelementptr i8, ptr %log, i64 {WHICH}", "  %which = load i32, ptr %which_at",
+        f"  %at = getelementptr i8, ptr %log, i64 {ANSWER}", "  %status = call i32 %clock(i32 %which, ptr %at)",
         f"  %s0 = load {word}, ptr %at", f"  %n_at = getelementptr i8, ptr %at, i64 {pointer_bits // 8}", f"  %n0 = load {word}, ptr %n_at",
         *widen, "  %m = mul i64 %s, 1000000000", "  %now = add i64 %m, %n", f"  %last_at = getelementptr i8, ptr %log, i64 {LAST}",
         "  %last = load i64, ptr %last_at", "  store i64 %now, ptr %last_at", "  %took = sub i64 %now, %last",
@@ -70,11 +73,16 @@ class Log:
         self._words = np.zeros(SLOTS // 8 + 1 + kernels, np.int64)
         clock = ctypes.CDLL(None).clock_gettime
         self._words[CLOCK // 8] = ctypes.cast(clock, ctypes.c_void_p).value
+        self.clear()
         self.address = self._words.ctypes.data
 
-    def clear(self) -> None:
-        """Forget all times."""
+    def clear(self, which: int = MONOTONIC) -> None:
+        """Forget all times, and read this clock from now on: what passes, or what this thread has of the processor.
+
+        The first is read in 25 ns, the second is a call of the system but does not count what other programs take.
+        """
         self._words[SLOTS // 8:] = 0
+        self._words[WHICH // 8] = which
 
     @property
     def seconds(self) -> np.ndarray:

@@ -48,6 +48,7 @@ from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
 from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
+from edgec.schedules import Schedules, read_schedules
 
 # Graph passes in order: constants first, so that rules see numbers; bytes for what is smaller than one while operators still know it;
 # the first two again after decompose, which leaves new constants and identities.
@@ -71,15 +72,16 @@ CACHED_BYTES = 64 << 20  # larger objects are put together again from their cach
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
             prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
-            multiversion: bool = False, keep: Sequence[str] = (), precision: str = "f32", workers: int | None = None,
-            cache: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Artifact:
+            multiversion: bool = False, schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32",
+            workers: int | None = None, cache: Path | None = None,
+            progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
     s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out; `multiversion`
-    puts code for every level of the target into the object, chosen at run time; `keep` holds "llvm" and "asm" to keep those texts;
-    `precision` (f32, bf16) is that of the operands of contractions, see docs/precision.md; `workers`, `cache` and `progress` as in
-    `compile_modules`. Raises CompileError.
+    puts code for every level of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their
+    file; `keep` holds "llvm" and "asm" to keep those texts; `precision` (f32, bf16) is that of the operands of contractions, see
+    docs/precision.md; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = target if isinstance(target, Target) else find(target)
@@ -87,15 +89,23 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
         raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
     name = prefix or _prefix(model, graph)
     machines = _levels(machine) if multiversion else (machine,)
-    key = _artifact_key(graph, machine, name, optimize, passes, without, keep, multiversion, precision) if cache is not None else ""
+    measured = known_schedules(schedules)
+    choices = (optimize, passes, without, keep, multiversion, precision, measured.text())
+    key = _artifact_key(graph, machine, name, *choices) if cache is not None else ""
     known = recall(cache, key) if cache is not None else None
     if known is not None:
         return known
     programs = [lower(optimise_graph(graph, each, passes=passes, precision=precision), each, without=without) for each in machines]
-    artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, workers=workers, cache=cache, progress=progress)
+    artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, schedules=measured, workers=workers, cache=cache,
+                           progress=progress)
     if cache is not None and len(artifact.object) <= CACHED_BYTES:
         remember(cache, key, artifact)
     return artifact
+
+
+def known_schedules(given: Path | Schedules | None) -> Schedules:
+    """Measured schedules: those of a file, those given, or none."""
+    return given if isinstance(given, Schedules) else read_schedules(given) if given is not None else Schedules()
 
 
 def _levels(target: Target) -> tuple[Target, ...]:
@@ -141,12 +151,14 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
 
 
 def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (),
-                trace: bool = False, **options: Any) -> Artifact:
+                trace: bool = False, schedules: Path | Schedules | None = None, **options: Any) -> Artifact:
     """The artifact of one program, or of a program for each level of `target`: then the choice is made by what is called first.
 
-    With `trace` it times its kernels, see `backends/trace.py`; `options` are `workers`, `cache` and `progress` as in `compile_modules`.
+    With `trace` it times its kernels, see `backends/trace.py`; `schedules` as in `compile`; `options` are `workers`, `cache` and `progress`
+    as in `compile_modules`.
     """
-    tiled = [[tile(kernel, machine) for kernel in program.steps] for program, machine in parts]
+    measured = known_schedules(schedules)
+    tiled = [[tile(k, machine, choose=measured.choose(k, machine)) for k in program.steps] for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
     interface = _interface(parts[0][0], prefix, blob)
     if len(parts) > 1:

@@ -21,10 +21,10 @@ from edgec.backends.machine import initialise
 from edgec.backends.target import Target
 from edgec.buffer_memory import Memory
 from edgec.kernel import Axis, Buffer, Program
-from edgec.linear import coefficient
 from edgec.loops import For
 from edgec.loops_interpreter import run_loops
 from edgec.loops_verifier import verify_loops
+from edgec.passes.legal import wide_axes
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import Piece, Schedule, Segment
 from edgec.passes.tile import Tiled
@@ -117,19 +117,6 @@ def random_schedule(random: Random, nest: Nest, target: Target) -> Schedule:
     copies = [n for n in (1, 2, 3, 4, 8, lanes) if n * rows * vectors <= MAX_BODIES]
     partials = random.choice((1, 1, 2, 4))
     return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, random.choice(copies))
-
-
-def wide_axes(nest: Nest, lanes: int) -> list[Any]:
-    """Reduction axes along which neighbours may fill a vector: a known extent, no tests, unit stride in every load that moves."""
-    found = []
-    for d in nest.domains.values():
-        loads = [n for n in nest.loads if n.free & set(d.axes)]
-        for axis, extent in zip(d.axes, d.extents):
-            steps = {coefficient(n.args[0], axis) for n in loads}
-            plain = isinstance(d.combine, str) and not d.guards and extent.op == "const" and extent.data >= lanes
-            if plain and 1 in steps and steps <= {0, 1}:
-                found.append(axis)
-    return found
 
 
 def _segments(random: Random, axis: Axis, vectors: int, lanes: int, masks: bool) -> tuple[Segment, ...]:

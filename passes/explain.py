@@ -17,6 +17,7 @@ from edgec.kernel import Axis
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import (Schedule, TileChoice, bytes_touched, moving_loads, schedule, tile_choices, vector_cost,
                                    widest)
+from edgec.passes.schedule_text import axis_names
 
 SHOWN = 4  # tiles beside the chosen one that a reason names
 
@@ -51,11 +52,6 @@ def explain(nest: Nest, target: Any, plan: Schedule | None = None) -> Explanatio
                *_latency_reasons(nest, plan, target))
     return Explanation(plan, tuple((names[a], a.max_extent) for a in nest.axes), costs, tiles, registers, target.registers, cycles,
                        words(nest, plan), reasons)
-
-
-def axis_names(nest: Nest) -> dict[Axis, str]:
-    """i0, i1, ... by place."""
-    return {a: f"i{n}" for n, a in enumerate(nest.axes)}
 
 
 def _ranked(nest: Nest, plan: Schedule, target: Any, lanes: int) -> tuple[TileChoice, ...]:

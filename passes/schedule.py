@@ -69,9 +69,15 @@ def schedule(nest: Nest, target: Any) -> Schedule:
     vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
     reduce_vector = _reduce_vector(nest, lanes) if lanes > 1 and (vector is None or _gathers(nest, vector)) else None
     vector = None if reduce_vector is not None else vector
-    row = _row_axis(nest, vector)
+    row = row_axis(nest, vector)
     rows, vectors = _tile_size(nest, target, vector, row, lanes)
-    segments = _segments(vector, vectors, lanes, target) if vector else ()
+    return arranged(nest, target, vector, row, rows, vectors, reduce_vector)
+
+
+def arranged(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rows: int, vectors: int,
+             reduce_vector: Expr | None = None) -> Schedule:
+    """The schedule with a given register tile: how the vector axis is cut, the order of the other loops, sums and unrolling follow."""
+    segments = _segments(vector, vectors, target.lanes(widest(nest)), target) if vector else ()
     rest = tuple(a for a in nest.axes if a is not vector and a is not row)
     outer, middle, block = _loop_order(nest, target, vector, row, rest)
     if sum(segment.count for segment in segments) <= 1:  # one vector tile meets every operand once, whatever the order
@@ -130,7 +136,7 @@ def _scalar_column(nest: Nest) -> Axis | None:
     return max(static, key=score, default=None)
 
 
-def _row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
+def row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
     """The axis along which most loads of a reduction are shared by neighbouring points."""
     best, best_score = None, (0.0, 0.0)
     reduced = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load"]

@@ -14,7 +14,7 @@ FOLDERS = ("edgec", "passes", "backends")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 # The top of edgec: it uses passes and backends; everything below must do without them.
 TOP = ("__main__", "cli", "compiler", "compiled_texts", "verification", "bench", "machine_peak", "tune",
-       "profile", "profile_page", "memory_speed", "edge_commands", "testing_arrows")
+       "profile", "profile_page", "memory_speed", "tune_worker", "candidate_timing", "schedules", "edge_commands", "testing_arrows")
 # Imported inside a function, when a command asks for it: the commands of text tests that go through the compiler.
 LAZY = {("edgec.edge_file", "edge_commands")}
 LARGE: dict[str, str] = {"edgec/expr.py": "one language, its constructors and their simplifications"}
@@ -81,7 +81,8 @@ def is_graph_pass(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("stem", ["fuse", "normalize", "layout", "views", "stages", "liveness", "nest", "schedule", "pack", "points", "rows",
-                                  "tile", "reductions", "winograd", "explain", "pack_operands"])
+                                  "tile", "reductions", "winograd", "explain", "legal", "schedule_text", "candidates",
+                                  "pack_operands"])
 def test_passes_below_the_graph_know_no_operator(stem):
     """They see axes, reads and strides; no name of an operator stands in their code."""
     from edgec.ops import OPERATORS

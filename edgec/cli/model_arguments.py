@@ -39,6 +39,7 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["f32", "bf16"],
         help="operands of convolutions and matrix products; all else stays f32, and so do their sums (default: f32)",
     )
+    parser.add_argument("--schedules", type=Path, metavar="FILE", help="use schedules that `edgec tune` measured")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
     parser.add_argument(
         "--cache",
@@ -65,6 +66,7 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "without": tuple(filter(None, arguments.without.split(","))),
         "optimize": arguments.optimize,
         "precision": arguments.precision,
+        "schedules": arguments.schedules,
         "workers": arguments.workers,
         "cache": arguments.cache,
     }

@@ -17,7 +17,7 @@ def test_version(edgec):
 def test_help_names_every_command(edgec):
     result = edgec("--help")
     assert result.status == 0
-    assert {"compile", "run", "show", "verify", "check", "targets", "passes", "ops", "bench", "profile"} <= {c.name for c in commands()}
+    assert {"compile", "run", "show", "verify", "check", "targets", "passes", "ops", "bench", "profile", "tune"} <= {c.name for c in commands()}
     for command in commands():
         assert f"    {command.name} " in result.out and command.help in result.out
 
@@ -39,7 +39,7 @@ def test_the_module_runs_too():
     assert (done.returncode, done.stdout) == (0, f"edgec {package.__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "show", "verify", "check", "bench", "profile"])
+@pytest.mark.parametrize("command", ["compile", "run", "show", "verify", "check", "bench", "profile", "tune"])
 def test_a_missing_model_is_one_line(edgec, command, tmp_path):
     result = edgec(command, tmp_path / "none.onnx")
     assert result.status == 1
@@ -53,7 +53,7 @@ def test_a_broken_model_is_told(edgec, command, tmp_path):
     assert result.status == 1 and result.err.startswith(f"error: {tmp_path}/bad.onnx: ")
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "show", "verify", "check", "bench", "profile"])
+@pytest.mark.parametrize("command", ["compile", "run", "show", "verify", "check", "bench", "profile", "tune"])
 def test_open_dimensions_are_asked_for(edgec, command, digits_dyn):
     result = edgec(command, digits_dyn)
     assert result.status == 1 and "--bind N=1" in result.err
@@ -65,7 +65,7 @@ def test_wrong_sizes_are_told(edgec, digits_dyn, option):
     assert result.status == 1 and result.err.startswith("error: ")
 
 
-@pytest.mark.parametrize("command", ["compile", "run", "verify", "check", "bench", "profile"])
+@pytest.mark.parametrize("command", ["compile", "run", "verify", "check", "bench", "profile", "tune"])
 def test_an_unknown_target_is_told(edgec, command, digits, samples):
     extra = ["--inputs", samples[0]] if command in ("run", "verify") else []
     result = edgec(command, digits, "--target", "z80", *extra)
