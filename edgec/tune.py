@@ -31,7 +31,7 @@ from edgec.onnx_reader import load
 from edgec.passes.candidates import candidates
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import Schedule, schedule
-from edgec.passes.schedule_text import print_schedule
+from edgec.passes.schedule_text import parse_schedule, print_schedule
 from edgec.passes.tile import tile
 from edgec.schedules import ESTIMATED, Entry, Schedules, kernel_digest, read_schedules
 
@@ -151,33 +151,33 @@ class _Search:
         self.session, self.kernel, self.end = session, kernel, end
         self.nests: list[Nest] = []
         tile(kernel, session.target, choose=lambda nest, machine: self.nests.append(nest) or schedule(nest, machine))
-        self.plans: list[Schedule | None] = [None] * len(self.nests)  # None: as estimated
+        self.plans = [ESTIMATED] * len(self.nests)
         self.tried = 0
 
     def entry(self, key: str) -> Entry:
         for place in sorted(range(len(self.nests)), key=lambda n: -_work(self.nests[n])):
             self._nest(place)
         before, after = self._final()
-        plans = tuple(ESTIMATED if p is None else print_schedule(n, p) for n, p in zip(self.nests, self.plans))
-        return Entry(key, self.session.target.name, before, after, self.tried, self.kernel.name, plans)
+        return Entry(key, self.session.target.name, before, after, self.tried, self.kernel.name, tuple(self.plans))
 
     def _nest(self, place: int) -> None:
         """Race the candidates of one nest, the others as they are; then the neighbours of what won."""
         nest, target = self.nests[place], self.session.target
         seen = {print_schedule(nest, schedule(nest, target))}
         for _ in range(ROUNDS):
-            pool = {print_schedule(nest, p): p for p in candidates(nest, target, self.plans[place])}
-            fresh = [p for text, p in pool.items() if text not in seen]
+            around = None if self.plans[place] == ESTIMATED else parse_schedule(self.plans[place], nest, target)
+            pool = [print_schedule(nest, plan) for plan in candidates(nest, target, around)]
+            fresh = [text for text in pool if text not in seen]
             seen.update(pool)
             before = self.plans[place]
             for start in range(0, len(fresh), BATCH):
                 if self.tried and self.session.clock() > self.end:
                     return
                 self._race(place, fresh[start:start + BATCH])
-            if self.plans[place] is before:
+            if self.plans[place] == before:
                 return
 
-    def _race(self, place: int, some: Sequence[Schedule]) -> None:
+    def _race(self, place: int, some: Sequence[str]) -> None:
         sets = [self.plans, *([*self.plans[:place], plan, *self.plans[place + 1:]] for plan in some)]
         times = self.session.timer.time([candidate(self.kernel, self.session.target, plans) for plans in sets])
         self.tried += len(some)
@@ -187,7 +187,7 @@ class _Search:
 
     def _final(self) -> tuple[float, float]:
         """Seconds as estimated and as found, in one race; a win that is gone was chance."""
-        usual: list[Schedule | None] = [None] * len(self.nests)
+        usual = [ESTIMATED] * len(self.nests)
         if self.plans == usual:
             alone, = self.session.timer.time([candidate(self.kernel, self.session.target)])
             return alone, alone
@@ -198,10 +198,15 @@ class _Search:
         return before, after
 
 
-def candidate(kernel: Kernel, target: Target, plans: Sequence[Schedule | None] = ()) -> Candidate:
-    """A kernel under a plan for each of its nests, None or none for the estimated one, ready to be timed."""
+def candidate(kernel: Kernel, target: Target, plans: Sequence[str] = ()) -> Candidate:
+    """A kernel under the texts of a schedule for each of its nests (none: all as estimated), ready to be timed."""
     given = iter(plans)
-    tiled = tile(kernel, target, choose=lambda nest, machine: next(given, None) or schedule(nest, machine))
+
+    def choose(nest: Nest, machine: Any) -> Schedule:
+        text = next(given, ESTIMATED)
+        return schedule(nest, machine) if text == ESTIMATED else parse_schedule(text, nest, machine)
+
+    tiled = tile(kernel, target, choose=choose)
     parameters = tuple(Parameter(b.memory_size * b.dtype.bytes, b.dtype.name, b.dtype.bytes, b.kind == "constant")
                        for b in (buffer.root for buffer in tiled.buffers))
     loops = {a.var for a in kernel.repeat}
