@@ -44,7 +44,7 @@ CASES = [
     ("Resize", 10, [X, f32(1, 1, 2, 2)], {"mode": "nearest"}, 1), ("Resize", 10, [X, f32(1, 1, 1.5, 2.6)], {"mode": "linear"}, 1),
     ("Resize", 11, [X, f32(), f32(1, 1, 2, 3)], {"mode": "linear"}, 1),
     ("Resize", 11, [X, f32(), f32(), i64(2, 3, 7, 9)], {"mode": "cubic", "coordinate_transformation_mode": "align_corners"}, 1),
-    ("RoiAlign", 10, [X, f32(0, 0, 3, 3).reshape(1, 4), i64(1)], {"output_height": 2, "output_width": 2}, 1),
+    ("RoiAlign", 10, [X, f32(0, 0, 3, 3).reshape(1, 4), i64(1)], {"output_height": 2, "output_width": 2, "sampling_ratio": 2}, 1),
     ("Scatter", 9, [X[0, 0], i64(0, 2).reshape(1, 2), f32(7, 8).reshape(1, 2)], {"axis": 1}, 1),
     ("Slice", 7, [X], {"starts": [1, 0], "ends": [3, -1], "axes": [2, 3]}, 1), ("Slice", 9, [X], {"starts": [1], "ends": [9]}, 1),
     ("Split", 7, [X], {"axis": 3, "split": [2, 3]}, 2), ("Split", 11, [X], {"axis": 2}, 2), ("Split", 13, [X, i64(1, 3)], {"axis": 2}, 2),

@@ -66,9 +66,14 @@ class GridSample(Op):
             total += np.where(weight[:, None] == 0, 0.0, picked * weight[:, None])
         return rounded(total, self.x.dtype) if self.x.dtype.is_float else total.astype(x.dtype)
 
+    @property
+    def _folds(self) -> bool:
+        """Whether a coordinate is brought in before its neighbours are looked for; beyond a border, a cubic takes them one by one."""
+        return self.padding_mode == "reflection" or self.padding_mode == "border" and self.mode != "cubic"
+
     def _taps(self, source: np.ndarray, size: int) -> list[tuple[np.ndarray, Any]]:
         """(place, weight) of the neighbours along one axis."""
-        if self.padding_mode != "zeros":
+        if self._folds:
             source = self._folded(source, size)
         if self.mode == "nearest":
             return [(np.rint(source).astype(np.int64), 1.0)]
@@ -126,7 +131,7 @@ class GridSample(Op):
 
     def _tap_exprs(self, source: Expr, size: Expr) -> list[tuple[Expr, Expr | None]]:
         """(place as a whole float, weight) of the neighbours along one axis."""
-        if self.padding_mode != "zeros":
+        if self._folds:
             source = self._folded_expr(source, size)
         if self.mode == "nearest":
             return [(unary("round", source), None)]

@@ -98,3 +98,27 @@ def check():
         return results
 
     return run
+
+
+@pytest.fixture(scope="session")
+def check_compiled():
+    """check_compiled(make, arrays, bound): compiled code gives what the interpreter does; `make(*values)` gives the results of a graph.
+
+    The graph is made for the very arrays, so operators whose result sizes depend on data can be among its parts.
+    """
+    from edgec import interpret
+    from edgec.compiler import compile
+    from edgec.graph import Graph
+
+    def run(make, arrays, bound=1e-5):
+        inputs = tuple(graph_input(f"x{n}", TensorType(dtype_of(a.dtype), a.shape), known=a) for n, a in enumerate(arrays))
+        results = make(*inputs)
+        results = results if isinstance(results, tuple) else (results,)
+        graph = Graph(inputs, results, tuple(f"y{n}" for n in range(len(results))))
+        given = {f"x{n}": a for n, a in enumerate(arrays)}
+        found, expected = compile(graph, optimize="0", workers=0).run(given), interpret(graph, given)
+        for name in graph.output_names:
+            assert_close(found[name], expected[name], bound)
+        return [expected[name] for name in graph.output_names]
+
+    return run
