@@ -43,11 +43,13 @@ from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
 from edgec.passes.pack_operands import pack_operands
 from edgec.passes.parallel import Region, parallel
+from edgec.passes.sequences import sequences
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
 from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
+from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
 
 # Graph passes in order: constants first, so that rules see numbers; bytes for what is smaller than one while operators still know it;
@@ -63,9 +65,10 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
+    (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"chain", "views", "stages", "winograd", "pack_operands"})
+OPTIONAL = frozenset({"chain", "views", "stages", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 
@@ -158,7 +161,9 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     as in `compile_modules`.
     """
     measured = known_schedules(schedules)
-    tiled = [[tile(k, machine, choose=measured.choose(k, machine)) for k in program.steps] for program, machine in parts]
+    tiled = [[tile(k, machine, choose=measured.choose(k, machine), inside=n) for k, n in zip(program.steps, alone(program.steps))]
+             for program, machine in parts]
+    parts = [(outside(program), machine) for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
     interface = _interface(parts[0][0], prefix, blob)
     if len(parts) > 1:

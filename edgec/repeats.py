@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import Iterator, NamedTuple, Sequence
 
-from edgec.kernel import Axis, Kernel
+from edgec.kernel import Axis, Kernel, Program
 
 
 class Loop(NamedTuple):
@@ -38,3 +39,20 @@ def loops(steps: Sequence[Kernel]) -> list[Loop]:
                 found.append(Loop(axis, group[0], group[-1]))
                 pending.append((depth + 1, group))
     return found
+
+
+def alone(steps: Sequence[Kernel]) -> list[int]:
+    """For each step, how many of the innermost loops around it hold no other step: those may stand inside its own code."""
+    found = [len(kernel.repeat) for kernel in steps]
+    for loop in loops(steps):
+        if loop.first != loop.last:
+            for step in range(loop.first, loop.last + 1):
+                depth = next(n for n, axis in enumerate(steps[step].repeat) if axis is loop.axis)
+                found[step] = min(found[step], len(steps[step].repeat) - 1 - depth)
+    return found
+
+
+def outside(program: Program) -> Program:
+    """The program with only those repeats that stand around several steps."""
+    short = (replace(k, repeat=k.repeat[:len(k.repeat) - n]) for k, n in zip(program.steps, alone(program.steps)))
+    return program.with_steps(short)

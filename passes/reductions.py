@@ -161,7 +161,7 @@ class Reduction:
         k = fresh("k", axis.lo, max(axis.lo, high - (unroll - 1))) if unroll > 1 else fresh("k", axis.lo, max(axis.lo, high))
         for copy in range(unroll):
             step = KStep(axis, k, copy, unroll) if lanes else None
-            self._axes(inner, rest, {**env, axis: k + copy}, met, step, copy)
+            self._axes(inner, rest, {**env, axis: self._place(axis, k + copy, lanes)}, met, step, copy)
         if unroll == 1 and not peeled:
             body.append(For(k, start, stop, 1, tuple(inner)))
             return
@@ -169,7 +169,13 @@ class Reduction:
         if whole:
             body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
         for last in range(whole, stop.data):
-            self._axes(body, rest, {**env, axis: const(last, index)}, met, None, last - whole)
+            self._axes(body, rest, {**env, axis: self._place(axis, const(last, index), lanes)}, met, None, last - whole)
+
+    def _place(self, axis: Expr, k: Expr, lanes: bool) -> Expr:
+        """Where step k of a loop is: k, or as far from the end when tables are walked backward."""
+        extent = self.extents[axis]
+        back = self.tiler.backward and extent.op == "const" and not (lanes or self.domain.guards or axis in self.domain.peeled)
+        return extent - 1 - k if back else k
 
     def _wide_axis(self, body: list[Stmt], axis: Expr, env: dict[Expr, Expr], met: frozenset[int]) -> None:
         """The axis whose neighbours fill a vector: whole vectors, then the rest element by element."""

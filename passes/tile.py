@@ -11,6 +11,7 @@ only the taps that count, loops that a border depends on get clamped bounds, and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Callable, Sequence
 
 from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pairs, is_const, substitute, transform, walk
@@ -25,6 +26,7 @@ from edgec.passes.points import KStep, Point, instantiate, scalar_point
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, row_tiles
 from edgec.passes.schedule import Schedule, Segment, schedule
+from edgec.passes.there_and_back import pairs, walks_back
 from edgec.types import bool_, index
 
 MIN_TESTS, MAX_TESTS = 3, 32  # so many border tests in one tile are worth a copy of it without them
@@ -41,14 +43,26 @@ class Tiled:
     parallel: frozenset[Expr] = frozenset()  # the variables of loops whose iterations do not depend on each other
 
 
-def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule) -> Tiled:
-    """The loops of a kernel for a target's description; `choose(nest, target)` gives the schedule of each stage."""
+def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule, inside: int = 0) -> Tiled:
+    """The loops of a kernel for a target's description; `choose(nest, target)` gives the schedule of each stage.
+
+    The innermost `inside` of the kernel's repeats become loops of its own.
+    """
     roots = [e for s in kernel.stages for e in (s.value, *s.indices, *(e for pair in s.guards for e in pair))]
     reads = [n.data.root for n in walk(*roots) if n.op == "read"]
     written = [s.target.root for s in kernel.stages]
     tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
     groups = _walked_together(kernel.stages)
     parallel = {axis.var for axis in kernel.axes}
+
+    @cache
+    def planned(number: int) -> tuple[Nest, Schedule]:
+        nest = dots(flatten(groups[number], groups[number][0].axes, tables.params), target)
+        return nest, choose(nest, target)
+
+    def step(backward: bool) -> list[Stmt]:
+        plans = [planned(number) for number in range(len(groups))]
+        return flattened([s for nest, plan in plans for s in _Tiler(nest, plan, target, tables, backward).statements()])
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
         nest = dots(flatten(group, axes, tables.params), target)
@@ -60,6 +74,9 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     def in_turn(groups: Sequence[Sequence[Stage]]) -> tuple[Stmt, ...]:
         return flattened([s for group in groups for s in walks(group, group[0].axes)])
 
+    if inside and walks_back(kernel, target):
+        outer = kernel.repeat[len(kernel.repeat) - inside:-1]
+        return _finish(kernel, _wrap(outer, pairs(kernel.repeat[-1], step)), tables, frozenset())
     if kernel.block:
         inner: list[Stmt] = []
         for run in runs(kernel.axes[-1], kernel.block):
@@ -71,6 +88,8 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
         body = walks(groups[0], (*kernel.axes, *groups[0][0].axes))
     else:
         body = _wrap(kernel.axes, in_turn(groups))
+    if inside:
+        return _finish(kernel, _wrap(kernel.repeat[-inside:], flattened(body)), tables, frozenset())
     return _finish(kernel, body, tables, frozenset(() if _is_ordered(kernel) else parallel))
 
 
@@ -114,8 +133,9 @@ def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozen
 class _Tiler:
     """Writes the loops of one nest under one schedule."""
 
-    def __init__(self, nest: Nest, plan: Schedule, target: Any, tables: Tables):
-        self.nest, self.plan, self.target, self.tables = nest, plan, target, tables
+    def __init__(self, nest: Nest, plan: Schedule, target: Any, tables: Tables, backward: bool = False):
+        """`backward` walks vector tiles and reductions from their ends, where that is all the same."""
+        self.nest, self.plan, self.target, self.tables, self.backward = nest, plan, target, tables, backward
         self.orders = {node: reduce_order(nest, d, plan) for node, d in nest.domains.items()}
         self.counter = 0
         self.parallel: set[Expr] = set()
@@ -150,14 +170,14 @@ class _Tiler:
         if self.plan.vector is None:
             return self._loops(self.plan.middle, lambda: self._row_tiles(self.nest, [Point({})]))
         body: list[Stmt] = []
-        for segment in self.plan.segments:
+        for segment in reversed(self.plan.segments) if self.backward else self.plan.segments:
             body.extend(self._segment(segment))
         return body
 
     def _segment(self, segment: Segment) -> list[Stmt]:
         nest = pack(self.nest, segment, self.plan.vector, self.orders, self.tables) if self.nest.domains else self.nest
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
-        columns = self._columns(segment, number)
+        columns = self._columns(segment, segment.count - 1 - number if self.backward else number)
         body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, columns))
         return body if segment.count == 1 else [self._parallel(For(number, const(0, index), const(segment.count, index), 1, tuple(body)))]
 
@@ -209,7 +229,9 @@ class _Tiler:
     def values(self, nest: Nest, roots: Sequence[Expr], points: list[Point], body: list[Stmt], step: KStep | None) -> list[list[Expr]]:
         """Every root at every point; the loops of their reductions go to `body` first."""
         replaced: list[dict[Expr, Expr]] = [{} for _ in points]
-        for node in _outer_reductions(roots, nest):
+        nodes = _outer_reductions(roots, nest)
+        free = not any(n.op == "reduce" for node in nodes for n in walk(*nest.domains[node].init))
+        for node in reversed(nodes) if self.backward and free else nodes:
             results = self._shared(nest, node, points, body)
             for mine, result in zip(replaced, results):
                 mine.update(result)

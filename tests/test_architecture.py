@@ -82,7 +82,7 @@ def is_graph_pass(path: Path) -> bool:
 
 @pytest.mark.parametrize("stem", ["fuse", "normalize", "layout", "views", "stages", "liveness", "nest", "schedule", "pack", "points", "rows",
                                   "tile", "reductions", "winograd", "explain", "legal", "schedule_text", "candidates",
-                                  "pack_operands"])
+                                  "pack_operands", "sequences", "there_and_back"])
 def test_passes_below_the_graph_know_no_operator(stem):
     """They see axes, reads and strides; no name of an operator stands in their code."""
     from edgec.ops import OPERATORS
