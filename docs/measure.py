@@ -2,7 +2,7 @@
 
     python docs/measure.py ZOO --files FILES --tflite TFLITE    go on: what docs/benchmarks.json lacks is measured, each model saved at once
     python docs/measure.py ZOO --fresh ...                      begin anew
-    python docs/measure.py ZOO --redo tcn,gru ...               these once more
+    python docs/measure.py ZOO --redo tcn,instructions ...      these once more
     python docs/measure.py --page-only                          the page alone
 
 ZOO holds ONNX files (../shared/make_zoo.py builds them), FILES those of docs/convert_peers.py, TFLITE NAME_f32.tflite (../shared/zoo_tflite).
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--files", type=Path, help="a folder with what docs/convert_peers.py made")
     parser.add_argument("--tflite", type=Path, help="a folder with NAME_f32.tflite")
     parser.add_argument("--models", default=",".join(MODELS), help="names, separated by commas (default: all)")
-    parser.add_argument("--redo", default="", help="names of models to measure once more")
+    parser.add_argument("--redo", default="", help="names of models to measure once more, and `instructions`")
     parser.add_argument("--threads", default="1,2", help="default: 1,2")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--fresh", action="store_true", help="forget what was measured")
@@ -94,6 +94,8 @@ def _say(name: str, result: BenchResult) -> None:
 
 
 def _count_instructions(facts: dict[str, Any], arguments: argparse.Namespace, store: Path) -> None:
+    if "instructions" in arguments.redo.split(","):
+        facts["instructions"] = []
     known = {(row["model"], row["target"]) for row in facts["instructions"]}
     for model, target in () if arguments.no_instructions else INSTRUCTIONS["COUNTED"]:
         if (model, target) not in known and (row := INSTRUCTIONS["count"](arguments.zoo, model, target)):

@@ -20,7 +20,7 @@ from edgec.bench.worker import Job, Lost, Report, Worker
 
 ROUNDS = 11
 ROUND_SECONDS = 0.06
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.03
 
 
 @dataclass

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     results = []
     for model in models:
         inputs = input_arrays(load(model, **model_options(arguments)), arguments.inputs) if arguments.inputs else None
-        with delayed_progress(f"timing {model}"):
+        with delayed_progress(f"timing {model}, rounds") as report:
             results.append(
                 bench(
                     model,
@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                     threads=arguments.threads,
                     inputs=inputs,
                     round_seconds=arguments.round_seconds,
+                    progress=report,
                     **model_options(arguments),
                     **compile_options(arguments),
                 )

@@ -76,6 +76,13 @@ def test_memory_compile_times_and_instructions(page):
     assert "| tcn | 4.2 | 0.5 |" in page and "| tcn | cortex-m4 | 2.0 | 2000.00 | 0.0 | 2 | 0.0 |" in page
 
 
+def test_a_stored_page_is_the_page_of_the_stored_numbers():
+    write = runpy.run_path(str(DOCS / "measure_page.py"))["page"]
+    for store in DOCS.glob("benchmarks*.json"):
+        facts = json.loads(store.read_text(encoding="utf-8"))
+        assert write(facts) == store.with_suffix(".md").read_text(encoding="utf-8"), "python docs/measure.py --page-only"
+
+
 def measure(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["measure.py", *map(str, arguments)])
     runpy.run_path(MEASURE, run_name="__main__")
