@@ -24,7 +24,6 @@ from edgec.backends.target import find
 from edgec.bench.peers import PEERS
 from edgec.bench.race import ROUNDS
 from edgec.bench.result import BenchResult
-from edgec.errors import CompileError
 
 MODELS = (
     "tiny_ae", "mlp", "tiny_dscnn", "tiny_vww", "tiny_resnet8", "tcn", "lstm", "gru", "shufflenet_v2_x1_0", "mobilenetv3_large", "mobilenet_v2",
@@ -75,7 +74,7 @@ def _measure_models(facts: dict[str, Any], arguments: argparse.Namespace, store:
         started = time.perf_counter()
         try:
             found = SPEED["measure"](name, places, [int(t) for t in threads], arguments.rounds, _say)
-        except CompileError as error:
+        except Exception as error:  # a long run goes on whatever happens to one of its many parts
             print(f"{name}: {error}", flush=True)
             continue
         old = facts["models"].get(name, {}).get("threads", {})

@@ -62,10 +62,11 @@ def measure(name: str, places: Places, threads: Sequence[int], rounds: int, say:
 
 
 def _bf16(path: Path, cache: Path, threads: int) -> list[Job]:
-    """edgec with 16-bit multiplications; none where the target has no such instructions."""
+    """edgec with 16-bit multiplications; none where the target has no such instructions, or compiling fails, which is told."""
     try:
         return [compiled_job("edgec-bf16", compile(path, cache=cache, precision="bf16"), threads)]
-    except CompileError:
+    except Exception as error:  # a long run goes on whatever happens to one of its many parts
+        print(f"{path.stem}, bf16: {error}", flush=True)
         return []
 
 
