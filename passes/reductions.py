@@ -9,6 +9,7 @@ Several accumulators per point (partials) hide latency; they are merged at the e
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Sequence
 
 from edgec.expr import Expr, binary, const, dot, fresh, inside, mul_add, neutral, substitute, walk
@@ -32,6 +33,9 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
         ordered.remove(plan.reduce_vector)
         ordered.append(plan.reduce_vector)
     return tuple(ordered)
+
+
+LONGEST = 256  # multiply-adds in a row: among more of them LLVM keeps scalars that neighbouring taps share, and runs out of registers
 
 
 class Reduction:
@@ -113,7 +117,8 @@ class Reduction:
         size = 1
         for a in axes:
             size *= self.extents[a].data if self.extents[a].op == "const" else 1 << 20
-        if size <= UNROLL_LIMIT and size * len(self.points) <= 256:
+        around = prod(self.extents[a].data for a, k in env.items() if a in self.extents and k.op == "const")
+        if size <= UNROLL_LIMIT and around * size * len(self.points) <= LONGEST:
             return True
         number = self.extents[axis].data
         undecided = [i for g, (i, _) in enumerate(self.domain.guards) if g not in met and axis in i.free]

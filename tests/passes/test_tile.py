@@ -15,6 +15,7 @@ from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Store, expressions, statements
 from edgec.loops_text import print_loops
+from edgec.passes.reductions import LONGEST
 from edgec.passes.schedule import Piece, Schedule, Segment
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
@@ -234,3 +235,17 @@ def test_an_open_axis_beside_a_reduction_over_it():
     program = Program("p", (x,), (y,), (Kernel("k", (Axis(i, n),), (Stage("y", (), value, y, (i,)),)),), (n,))
     for rows in (1, 4, 9):
         check(program, {"x": np.arange(6 * rows, dtype=np.float32).reshape(rows, 6)})
+
+
+def test_short_sums_of_a_wide_tile_stay_loops():
+    """Eight channels a group, three taps beside the border and 28 rows would be 672 multiply-adds in a row, with spills among them."""
+    kernel = lower(read_graph("""graph g(%x: f32[1,128,28,28]) -> (%y) {
+      @u: f32[128,128,1,1]
+      @w: f32[128,8,3,3]
+      @v: f32[8,128,1,1]
+      %a = Conv(%x, @u) : f32[1,128,28,28]
+      %b = Conv(%a, @w) pads=[1,1,1,1] group=16 : f32[1,128,28,28]
+      %y = Conv(%b, @v) : f32[1,8,28,28]
+    }""", "test"), find("x86-64-v4")).steps[1]
+    bodies = [s.body for s in statements(tile(kernel, find("x86-64-v4")).loops.body) if isinstance(s, For)]
+    assert max(sum(isinstance(s, Let) for s in body) for body in bodies) <= LONGEST
