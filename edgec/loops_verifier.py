@@ -13,7 +13,7 @@ from edgec.loops import Call, For, If, Let, Loops, Param, Register, Stmt, Store,
 from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
-              "word", "dot", "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
+              "bitcast", "word", "dot", "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
 SCALAR_OPERANDS = {"load": "the index of a load", "splat": "what is splatted", "vector": "a part of a vector"}
 
 

@@ -6,6 +6,9 @@ up with zeros and written out apart from the loop.
 
     sum_over(c < 64; f32(x[64*i + c]) * f32(w[64*o + c]))                       x, w: bf16
     ->  sum_over(c < 32; dot(0.0, x[64*i + 2*c as bf16x2], word(w[64*o + 2*c], w[64*o + 2*c + 1])))
+
+Bytes whose signs no row takes are made ones it does by inverting the top bit, which adds or subtracts 128: sum (x + 128) w - 128 sum w,
+the last sum being a constant (or one of a few, where a border cuts taps off). Without rows for bytes they are widened to 16 bits.
 """
 
 from __future__ import annotations
@@ -14,27 +17,45 @@ from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
 from edgec.backends.instruction import Dot, dots as dot_rows
-from edgec.expr import Expr, const, dot, fresh, inside, is_const, make, rebuild, substitute, walk, word
+from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, walk, word
 from edgec.linear import coefficient
 from edgec.loops import load
 from edgec.passes.nest import Domain, Nest, domain_key
-from edgec.types import index, word_of
+from edgec.passes.pack import Tables
+from edgec.passes.weight_sums import weight_sum
+from edgec.types import DTYPES, DType, i16, index, u32, word_of
+
+HALF_RANGE = 128
+OTHER_SIGN = {"i8": "u8", "u8": "i8"}
+TOP_BITS = const(0x80808080, u32)
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """What a dot product needs to know of a reduction: `row` takes `first` and `second` in its order, words along `axis`."""
+    """What a dot product needs to know of a reduction: words along `axis` of `moving`, as `moving_type`, and `other`, as `other_type`."""
 
     row: Dot
-    first: Expr
-    second: Expr
+    moving: Expr
+    other: Expr
     axis: Expr
+    moving_type: DType
+    other_type: DType
+    sum: Expr | None = None  # of the other operand, where the moving one's sign is changed
+
+    @property
+    def is_flipped(self) -> bool:
+        return self.moving_type.bits == self.moving.dtype.bits and self.moving_type is not self.moving.dtype
+
+    @property
+    def correction(self) -> int:
+        """What each product with a flipped operand is too large by, as a multiple of the other factor."""
+        return HALF_RANGE if self.moving_type.kind == "u" else -HALF_RANGE
 
 
-def dots(nest: Nest, target: Any) -> Nest:
-    """The nest with those reductions as dot products that a row of the target fits."""
+def dots(nest: Nest, target: Any, tables: Tables) -> Nest:
+    """The nest with those reductions as dot products that a row of the target fits; `tables` takes the constants that this needs."""
     rows = [row for row in dot_rows(target.instructions) if row.lanes == target.lanes(32)]
-    found = {node: _product(nest, domain, rows) for node, domain in nest.domains.items()} if rows else {}
+    found = {node: _product(nest, domain, rows, tables) for node, domain in nest.domains.items()} if rows else {}
     if not any(found.values()):
         return nest
     done: dict[int, Expr] = {}
@@ -42,29 +63,41 @@ def dots(nest: Nest, target: Any) -> Nest:
     for node in walk(*nest.values):
         made = rebuild(node, [done[id(a)] for a in node.args]) if node.args else node
         if node in nest.domains:
-            made, domain = _rewritten(node, nest.domains[node], found[node]) if found[node] else (node, nest.domains[node])
+            product = found[node]
+            made, domain = _rewritten(node, nest.domains[node], product) if product else (node, nest.domains[node])
             domains[made] = domain
+            if product and product.sum is not None:
+                made = made - const(product.correction, made.dtype) * product.sum
         done[id(node)] = made
     return replace(nest, results=tuple(replace(r, value=done[id(r.value)]) for r in nest.results), domains=domains)
 
 
-def _product(nest: Nest, domain: Domain, rows: Sequence[Dot]) -> Product | None:
+def _product(nest: Nest, domain: Domain, rows: Sequence[Dot], tables: Tables) -> Product | None:
     if domain.combine != "add" or len(domain.body) != 1 or domain.body[0].op != "mul" or not is_const(domain.init[0]):
         return None
     factors = [a.args[0] if a.op == "cast" else a for a in domain.body[0].args]
     if any(f.op != "load" or f.lanes > 1 for f in factors):
         return None
     for moving, other in (factors, factors[::-1]):
-        shared = any(a.extent != 1 and a.var in other.free and a.var not in moving.free for a in nest.axes)
+        shared = [a for a in nest.axes if a.extent != 1 and a.var in other.free and a.var not in moving.free]
         axis = _grouped_axis(domain, moving, other) if shared and not moving.data[0].constant else None
-        row = _fitting(rows, domain.body[0].dtype.name, moving.dtype.name, other.dtype.name)
-        if axis is not None and row is not None:
-            return Product(row, moving, other, axis)
+        for row, *types in _fitting(rows, domain.body[0].dtype, moving.dtype, other.dtype) if axis is not None else ():
+            product = Product(row, moving, other, axis, *types)
+            total = weight_sum(nest, domain, other, shared[-1], tables) if product.is_flipped else None
+            if total is not None or not product.is_flipped:
+                return replace(product, sum=total)
     return None
 
 
-def _fitting(rows: Sequence[Dot], acc: str, moving: str, other: str) -> Dot | None:
-    return next((row for row in rows if row.acc == acc and (row.a, row.b) in ((moving, other), (other, moving))), None)
+def _fitting(rows: Sequence[Dot], acc: DType, moving: DType, other: DType) -> list[tuple[Dot, DType, DType]]:
+    """Rows with the types that the operands take for them: as they are, else the moving one with the other sign, else both in 16 bits."""
+    choices = [(moving, other)]
+    if moving.name in OTHER_SIGN:
+        choices.append((DTYPES[OTHER_SIGN[moving.name]], other))
+    if all(t.is_integer and t.bits < 16 or t is i16 for t in (moving, other)):
+        choices.append((i16, i16))
+    return [(row, a, b) for a, b in choices for row in rows
+            if row.acc == acc.name and (row.a, row.b) in ((a.name, b.name), (b.name, a.name))]
 
 
 def _grouped_axis(domain: Domain, moving: Expr, other: Expr) -> Expr | None:
@@ -82,27 +115,31 @@ def _rewritten(node: Expr, domain: Domain, product: Product) -> tuple[Expr, Doma
     extent = domain.extents[place].data
     count = -(-extent // group)
     groups = fresh("g", 0, count - 1)
-    first = _side_by_side(product.first, product.axis, groups, extent, group)
-    second = word(_elements(product.second, product.axis, groups, extent, group))
-    in_order = (product.row.a, product.row.b) == (product.first.dtype.name, product.second.dtype.name)
-    operands = (first, second) if in_order else (second, first)
-    body = (dot(const(0, node.dtype), *operands),)
+    first = _moving_words(product, groups, extent)
+    second = word(_elements(product.other, product.axis, groups, extent, group, product.other_type))
+    in_order = (product.row.a, product.row.b) == (product.moving_type.name, product.other_type.name)
+    body = (dot(const(0, node.dtype), *((first, second) if in_order else (second, first))),)
     axes = (*domain.axes[:place], groups, *domain.axes[place + 1:])
     extents = (*domain.extents[:place], const(count, index), *domain.extents[place + 1:])
-    free = node.free - {product.axis, groups}
-    made = make("reduce", (*axes, *extents, *domain.init, *body), node.dtype, node.data, free=free, key=domain_key(node, domain.guards))
+    made = make("reduce", (*axes, *extents, *domain.init, *body), node.dtype, node.data, free=node.free,
+                key=domain_key(node, domain.guards))
     return made, replace(domain, axes=axes, extents=extents, body=body, peeled=frozenset({groups}) if extent % group else frozenset())
 
 
-def _elements(x: Expr, axis: Expr, groups: Expr, extent: int, group: int) -> list[Expr]:
+def _elements(x: Expr, axis: Expr, groups: Expr, extent: int, group: int, dtype: DType) -> list[Expr]:
     """The elements of one group; past the end of the axis they are zeros."""
     places = [groups * group + n for n in range(group)]
-    return [inside([(at, extent)], substitute(x, {axis: at}), 0) for at in places]
+    return [inside([(at, extent)], cast(substitute(x, {axis: at}), dtype), 0) for at in places]
 
 
-def _side_by_side(x: Expr, axis: Expr, groups: Expr, extent: int, group: int) -> Expr:
-    """One group as a word in memory; the last one is gathered where it is incomplete."""
-    whole = load(x.data[0], substitute(x.args[0], {axis: groups * group}), dtype=word_of(x.dtype))
-    if extent % group == 0:
-        return whole
-    return inside([(groups, extent // group)], whole, word(_elements(x, axis, groups, extent, group)))
+def _moving_words(product: Product, groups: Expr, extent: int) -> Expr:
+    """One group of neighbours as a word in memory, with the sign that the row takes; gathered where incomplete or widened."""
+    x, group = product.moving, product.row.group
+    gathered = word(_elements(x, product.axis, groups, extent, group, product.moving_type if not product.is_flipped else x.dtype))
+    if gathered.dtype is not word_of(x.dtype):
+        return gathered
+    whole = load(x.data[0], substitute(x.args[0], {product.axis: groups * group}), dtype=gathered.dtype)
+    found = inside([(groups, extent // group)], whole, gathered)
+    if not product.is_flipped:
+        return found
+    return bitcast(binary("xor", bitcast(found, u32), TOP_BITS), word_of(product.moving_type))

@@ -15,12 +15,12 @@ from typing import Sequence
 import numpy as np
 
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, read, rebuild, transform, walk
+from edgec.expr import Expr, maximum, minimum, read, rebuild, transform, walk
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.schedule import Segment
-from edgec.types import DType
+from edgec.types import DType, dtype_of
 
 
 class Tables:
@@ -119,11 +119,16 @@ def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: lis
     env[vector] = segment.start + tile * real + lanes
     shape = (segment.count, *sizes, real)
     if n.op == "load":
-        positions = np.broadcast_to(evaluate(n.args[0], env, _no_reads), shape)
-        return source[np.clip(positions, 0, source.size - 1)]  # a read under a guard may leave its source where the guard does not hold
-    memory = Buffer("memory", n.args[0].dtype, source.shape, "constant")
-    elements = transform((n,), lambda each: read(memory, each.args) if each.op == "load" else None)[0]
+        return source[np.broadcast_to(_within(evaluate(n.args[0], env, _no_reads), source), shape)]
+    memory = Buffer("memory", dtype_of(source.dtype), source.shape, "constant")
+    clipped = lambda i: minimum(maximum(i, 0), source.size - 1)
+    elements = transform((n,), lambda each: read(memory, [clipped(each.args[0])]) if each.op == "load" else None)[0]
     return np.ascontiguousarray(np.broadcast_to(evaluate(elements, env, lambda _, at: source[at[0]]), shape))
+
+
+def _within(positions: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Positions in the source: a read under a guard may leave it where the guard does not hold."""
+    return np.clip(positions, 0, source.size - 1)
 
 
 def _no_reads(source: object, at: tuple) -> np.ndarray:

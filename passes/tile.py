@@ -65,7 +65,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
         return flattened([s for nest, plan in plans for s in _Tiler(nest, plan, target, tables, backward).statements()])
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
-        nest = dots(flatten(group, axes, tables.params), target)
+        nest = dots(flatten(group, axes, tables.params), target, tables)
         tiler = _Tiler(nest, choose(nest, target), target, tables)
         body = tiler.statements()
         parallel.update(tiler.parallel if len(groups) == 1 else ())

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.expr import Expr, as_expr, cast, is_const, unary
+from edgec.box_sums import box_sum, prefix_sums, within
+from edgec.expr import Expr, as_expr, cast, is_const, read, unary
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
 from edgec.ops.accumulation import fold
 from edgec.ops.convolution import convolution_sum, convolve, kernel_of, require_operands
 from edgec.ops.matmul import matmul_indices, matmul_shape
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
-from edgec.ops.window import require_counts, window_of
-from edgec.types import DType, TensorType, f32, i8, i32, u8
+from edgec.ops.constant_table import table
+from edgec.ops.window import Window, require_counts, window_of
+from edgec.types import DType, TensorType, f32, i8, i32, index, u8
 
 BYTES = (i8, u8)
 
@@ -91,11 +93,44 @@ def integer_convolution(op: Op, x: np.ndarray, w: np.ndarray, x_zero_point, w_ze
 
 
 def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Reader | None, w_zero_point: Reader | None) -> Expr:
-    """The i32 sum at one output index; padding reads as the zero point of x."""
-    padding, zero = number(x_zero_point, x.dtype), number(x_zero_point, i32)
-    return convolution_sum(at, window_of(op, x.shape[2:], w.shape[2:]), op.group, w.shape,
-                           lambda n, c, position: cast(x(n, c, *position, fill=padding), i32) - zero,
-                           lambda o, *i: cast(w(o, *i), i32) - number(w_zero_point, i32, o))
+    """The i32 sum at one output index; padding reads as the zero point of x, so it adds nothing.
+
+    With constant weights, sum (x - zx) (w - zw) = sum x w' - zx sum w': a sum of plain products, and one over the taps within bounds of
+    w' = w - zw added up over the channels. Exact, since i32 wraps.
+    """
+    window, zero = window_of(op, x.shape[2:], w.shape[2:]), number(x_zero_point, i32)
+    constant = centered(w.value, w_zero_point and w_zero_point.value, 0)
+    if constant is None:
+        padding = number(x_zero_point, x.dtype)
+        return convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=padding), i32) - zero,
+                               lambda o, *i: cast(w(o, *i), i32) - number(w_zero_point, i32, o))
+    weights = table(constant)
+    total = convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=0), i32),
+                            lambda *i: cast(read(weights, i), i32))
+    if is_const(zero, 0):
+        return total
+    return total - zero * _inner_weights(at, window, x, constant)
+
+
+def _inner_weights(at, window: Window, x: Reader, weights: np.ndarray) -> Expr:
+    """The sum of the weights of output channel at[1] over the taps that lie within x."""
+    n, o, *y = at
+    taps = np.moveaxis(weights.astype(np.int32).sum(axis=1, dtype=np.int32), 0, -1)
+    sums = table(prefix_sums(taps, window.rank))
+    starts = window.position(y, (0,) * window.rank)
+    ranges = [within(as_expr(i, index), d, size, k) for i, d, size, k in zip(starts, window.dilations, x.shape[2:], window.kernel)]
+    return box_sum(ranges, lambda corner: read(sums, (*corner, o)))
+
+
+def centered(weights: Value, zero_point: Value | None, axis: int) -> np.ndarray | None:
+    """Constant weights less their zero points (one, or one an entry of `axis`), in the smallest type that holds them; else None."""
+    if not weights.is_constant or not (zero_point is None or zero_point.is_constant and zero_point.type.rank <= 1):
+        return None
+    shape = [1] * weights.type.rank
+    shape[axis] = -1
+    zeros = np.zeros(1, np.int32) if zero_point is None else zero_point.array.astype(np.int32)
+    less = weights.array.astype(np.int32) - zeros.reshape(shape)
+    return less.astype(next(t for t in (np.int8, np.uint8, np.int16) if less.min() >= np.iinfo(t).min and less.max() <= np.iinfo(t).max))
 
 
 class ConvInteger(Op):
@@ -204,7 +239,25 @@ def integer_product(a: np.ndarray, b: np.ndarray, a_zero_point, b_zero_point) ->
 
 
 def integer_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None) -> Expr:
-    """The i32 sum of (a - zero point) * (b - zero point) at one output index."""
+    """The i32 sum of (a - zero point) * (b - zero point) at one output index; for a constant b as for convolutions."""
+    constant = centered(b.value, b_zero_point and b_zero_point.value, -1) if b.rank > 1 else None
+    if constant is None:
+        return _plain_product_sum(at, a, b, a_zero_point, b_zero_point)
+    factors = table(constant)
+
+    def product(k):
+        left, right = matmul_indices(at, a.shape, b.shape, k)
+        return cast(a(*left), i32) * cast(read(factors, right), i32)
+
+    left, right = matmul_indices(at, a.shape, b.shape, 0)
+    total, zero = fold((a.shape[-1],), "add", product), line(a_zero_point, i32, left, -2)
+    if is_const(zero, 0):
+        return total
+    sums = table(constant.astype(np.int32).sum(axis=-2, dtype=np.int32))
+    return total - zero * read(sums, (*right[:-2], right[-1]))
+
+
+def _plain_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None) -> Expr:
     def product(k):
         left, right = matmul_indices(at, a.shape, b.shape, k)
         return (cast(a(*left), i32) - line(a_zero_point, i32, left, -2)) * (cast(b(*right), i32) - line(b_zero_point, i32, right, -1))

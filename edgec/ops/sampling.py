@@ -19,7 +19,8 @@ import numpy as np
 
 from edgec.expr import Expr, as_expr, binary, cast, compare, const, read
 from edgec.kernel import Buffer
-from edgec.types import DType, dtype_of, f64, index, u8
+from edgec.ops.constant_table import table
+from edgec.types import DType, f64, index, u8
 
 HALF = Fraction(1, 2)
 LARGEST_PERIOD = 8  # beyond it, dividing by the period costs more than reading a table
@@ -182,8 +183,3 @@ def closed_form(first: np.ndarray, slope: Fraction) -> tuple[int, int, int] | No
     rest = period * first - step * np.arange(len(first))
     offset = int(rest.max())
     return (step, offset, period) if offset <= rest.min() + period - 1 else None
-
-
-def table(array: np.ndarray) -> Buffer:
-    """A constant of the compiled model."""
-    return Buffer("table", dtype_of(array.dtype), array.shape, "constant", data=np.ascontiguousarray(array))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
-from edgec.compiler import lower
+from edgec.compiler import emit, lower
 from edgec.edge_file import read_graph
 from edgec.expr import walk
+from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import For, Let, expressions, statements
 from edgec.loops_parser import parse_loops
@@ -18,6 +20,7 @@ from edgec.passes.precision import precision
 from edgec.passes.tile import tile
 from edgec.testing_arrows import run_machine_code, run_tiled, schedules
 from edgec.testing_graphs import graphs, whole_inputs
+from edgec.types import DTYPES
 
 NATIVE = find("native")
 BF16 = pytest.mark.skipif("avx512bf16" not in NATIVE.features, reason="this computer has no dot product of bf16")
@@ -103,3 +106,79 @@ def test_f32_is_left_alone(name):
     target = find(name)
     for kernel in lower(read_graph(convolution(8, 16, 6, 3, 1), "test"), target).steps:
         assert not nodes(tile(kernel, target), "dot")
+
+
+# ------------------------------------------------------------------------------------------------------------------- integers
+
+MACHINES = {"native": NATIVE, "native-256": replace(NATIVE, vector_bits=256, masks=False),
+            **{name: find(name) for name in ("x86-64-v2", "x86-64-v3")}}
+SHAPES = [(16, 20, 5, 3, 1, 1), (7, 33, 6, 3, 1, 2), (9, 16, 3, 1, 0, 1)]  # channels, outputs, side, kernel, pads, stride
+
+
+def quantized(x_type, w_type, shape, zero, w_zero=0, seed=0):
+    """A graph of one convolution whose input has been stored by another kernel, and an input for it: whole ranges of both types."""
+    channels, outputs, side, kernel, pads, stride = shape
+    random = np.random.default_rng(seed)
+    out = (side + 2 * pads - kernel) // stride + 1
+    text = f"""graph g(%x: {x_type}[1,{channels},{side},{side}]) -> (%y) {{
+      @w: {w_type}[{outputs},{channels},{kernel},{kernel}]
+      @one: {x_type}[]
+      @z: {x_type}[]
+      @v: {w_type}[]
+      %a = Add(%x, @one) : {x_type}[1,{channels},{side},{side}]
+      %y = ConvInteger(%a, @w, @z, @v) pads=[{pads},{pads},{pads},{pads}] strides=[{stride},{stride}] : i32[1,{outputs},{out},{out}]
+    }}"""
+    x, w = DTYPES[x_type].numpy, DTYPES[w_type].numpy
+    whole = lambda t, *s: random.integers(np.iinfo(t).min, np.iinfo(t).max, s, endpoint=True).astype(t)
+    arrays = {"w": whole(w, outputs, channels, kernel, kernel), "one": np.array(1, x), "z": np.array(zero, x), "v": np.array(w_zero, w)}
+    return parse_graph(text, arrays), {"x": whole(x, 1, channels, side, side)}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("x_type, w_type, zero, w_zero", [("u8", "i8", 117, 0), ("i8", "i8", 0, 0), ("i8", "u8", 5, 100)])
+def test_integer_convolutions_are_exact(name, shape, x_type, w_type, zero, w_zero):
+    """Zero points and changed signs become sums of weights, exact at every border; there is a dot product wherever a row is."""
+    target = MACHINES[name]
+    graph, arrays = quantized(x_type, w_type, shape, zero, w_zero)
+    expected = interpret(graph, arrays)["y"]
+    program = lower(graph, target)
+    tiled = [tile(kernel, target) for kernel in program.steps]
+    assert nodes(tiled[-1], "dot")
+    np.testing.assert_array_equal(run_machine_code(program, tiled, target, arrays)["y"], expected)
+    if shape[0] < 9:
+        np.testing.assert_array_equal(run_tiled(program, tiled, arrays)["y"], expected)
+
+
+@pytest.mark.parametrize("name", ["aarch64", "cortex-a76", "cortex-a7", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("x_type, zero", [("u8", 7), ("i8", -3)])
+def test_integer_convolutions_under_emulation(name, x_type, zero):
+    target = find(name)
+    if missing_tools(target):
+        pytest.skip(f"{name}: {', '.join(missing_tools(target))} not installed")
+    for shape in SHAPES[1:2]:
+        graph, arrays = quantized(x_type, "i8", shape, zero)
+        program = lower(graph, target)
+        if "dotprod" in target.features:
+            assert nodes(tile(program.steps[-1], target), "dot")
+        found = emit(program, target, "net", "2", workers=0).run(arrays)["y"]
+        np.testing.assert_array_equal(found, interpret(graph, arrays)["y"])
+
+
+@pytest.mark.parametrize("b_zero", [0, 3])
+@pytest.mark.parametrize("a_zero", [0, 120])
+def test_integer_matmul_is_exact(a_zero, b_zero):
+    random = np.random.default_rng(1)
+    text = """graph g(%x: u8[2,5,27]) -> (%y) {
+      @b: i8[2,27,40]
+      @one: u8[]
+      @za: u8[]
+      @zb: i8[]
+      %a = Add(%x, @one) : u8[2,5,27]
+      %y = MatMulInteger(%a, @b, @za, @zb) : i32[2,5,40]
+    }"""
+    weights = random.integers(-120, 120, (2, 27, 40)).astype(np.int8)
+    graph = parse_graph(text, {"b": weights, "one": np.array(1, np.uint8), "za": np.array(a_zero, np.uint8), "zb": np.array(b_zero, np.int8)})
+    agree(graph, NATIVE, {"x": random.integers(0, 256, (2, 5, 27)).astype(np.uint8)})
+    program = lower(graph, NATIVE)
+    assert nodes(tile(program.steps[-1], NATIVE), "dot")
