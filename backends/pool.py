@@ -1,7 +1,7 @@
 """Threads for models that run in this process: an executor whose inner functions are LLVM IR, so that no C compiler is needed.
 
 Python only starts the threads; each enters the function @worker and stays there without holding Python's lock. A worker looks for work for
-a moment, yielding, and then sleeps until it is woken. `edgec_pthreads.c` is the same pool in C.
+a moment and then sleeps until it is woken. `edgec_pthreads.c` is the same pool in C.
 
 A job is `count` calls. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower one, and
 takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An index is
@@ -24,7 +24,8 @@ from edgec.backends.machine import initialise
 from edgec.errors import Unsupported
 
 LINE = 64               # bytes between words that different threads write
-LOOKS, YIELDS = 64, 400     # a worker looks so often between yielding its processor, and yields so often before it sleeps
+LOOKS = 100_000         # a worker looks for work so often before it sleeps, about a tenth of a millisecond
+PATIENCE = 20_000       # the caller looks so often for the end of others' work before it yields its processor
 NEEDED = ("sched_yield", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait",
           "pthread_cond_broadcast")
 
@@ -53,8 +54,8 @@ define internal i64 @share(i64 %slot, i64 %count, i64 %slots) alwaysinline {{
   ret i64 %start
 }}
 
-; Take indices of one job until there are none left.
-define internal void @work(ptr %pool, i64 %generation, i64 %slot) {{
+; Take indices of one job until there are none left; gives their number.
+define internal i64 @work(ptr %pool, i64 %generation, i64 %slot) {{
 entry:
   %body_at = call ptr @at(ptr %pool, i64 {BODY})
   %body = load atomic ptr, ptr %body_at acquire, align 8
@@ -64,12 +65,12 @@ entry:
   %count = load atomic i64, ptr %count_at acquire, align 8
   %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
   %slots = load i64, ptr %slots_at
-  %done_at = call ptr @at(ptr %pool, i64 {DONE})
   %upper = shl i64 %generation, 32
   %slot32 = trunc i64 %slot to i32
   br label %shares
 shares:
   %k = phi i64 [ 0, %entry ], [ %k.next, %share.end ]
+  %taken.before = phi i64 [ 0, %entry ], [ %taken, %share.end ]
   %sum = add i64 %slot, %k
   %owner = urem i64 %sum, %slots
   %behind = add i64 %owner, 1
@@ -79,6 +80,7 @@ shares:
   %counter = call ptr @at(ptr %pool, i64 %from)
   br label %take
 take:
+  %taken = phi i64 [ %taken.before, %shares ], [ %taken, %try ], [ %taken.next, %run ]
   %seen = load atomic i64, ptr %counter acquire, align 8
   %rest = sub i64 %seen, %upper
   %old = icmp ugt i64 %rest, 4294967295
@@ -94,14 +96,14 @@ try:
 run:
   %index = trunc i64 %rest to i32
   call void %body(ptr %argument, i32 %index, i32 %slot32)
-  %before = atomicrmw add ptr %done_at, i64 1 release
+  %taken.next = add i64 %taken, 1
   br label %take
 share.end:
   %k.next = add i64 %k, 1
   %more = icmp ult i64 %k.next, %slots
   br i1 %more, label %shares, label %over
 over:
-  ret void
+  ret i64 %taken
 }}
 
 ; Set every counter: to the beginning of its slot's share, or (closed) past every end.
@@ -175,16 +177,17 @@ rouse:
   call void @wake(ptr %pool)
   br label %join
 join:
-  call void @work(ptr %pool, i64 %generation, i64 0)
+  %mine = call i64 @work(ptr %pool, i64 %generation, i64 0)
+  %theirs = sub i64 %count, %mine
   br label %look
 look:
   %looks = phi i64 [ 0, %join ], [ %looks.next, %again ], [ 0, %yield ]
   %done = load atomic i64, ptr %done_at acquire, align 8
-  %finished = icmp eq i64 %done, %count
+  %finished = icmp eq i64 %done, %theirs
   br i1 %finished, label %release, label %again
 again:
   %looks.next = add i64 %looks, 1
-  %patient = icmp ult i64 %looks.next, 1024
+  %patient = icmp ult i64 %looks.next, {PATIENCE}
   br i1 %patient, label %look, label %yield
 yield:
   %yielded = call i32 @sched_yield()
@@ -199,13 +202,14 @@ end:
 define void @worker(ptr %pool, i64 %slot) {{
 entry:
   %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
+  %done_at = call ptr @at(ptr %pool, i64 {DONE})
   %stop_at = call ptr @at(ptr %pool, i64 {STOP})
   %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
   %mutex = call ptr @at(ptr %pool, i64 {MUTEX})
   %condition = call ptr @at(ptr %pool, i64 {CONDITION})
   br label %idle
 idle:
-  %last = phi i64 [ 0, %entry ], [ %generation, %found ], [ %last, %awake ]
+  %last = phi i64 [ 0, %entry ], [ %generation, %found ], [ %generation, %report ], [ %last, %awake ]
   br label %look
 look:
   %looks = phi i64 [ 0, %idle ], [ %looks.next, %continue ]
@@ -213,22 +217,19 @@ look:
   %new = icmp ne i64 %generation, %last
   br i1 %new, label %found, label %nothing
 found:
-  call void @work(ptr %pool, i64 %generation, i64 %slot)
+  %taken = call i64 @work(ptr %pool, i64 %generation, i64 %slot)
+  %some = icmp ne i64 %taken, 0
+  br i1 %some, label %report, label %idle
+report:
+  %before = atomicrmw add ptr %done_at, i64 %taken release
   br label %idle
 nothing:
   %stop = load atomic i64, ptr %stop_at monotonic, align 8
   %stopped = icmp ne i64 %stop, 0
-  br i1 %stopped, label %end, label %count
-count:
-  %looks.next = add i64 %looks, 1
-  %turn = urem i64 %looks.next, {LOOKS}
-  %tired = icmp eq i64 %turn, 0
-  br i1 %tired, label %yield, label %continue
-yield:
-  %yielded = call i32 @sched_yield()
-  br label %continue
+  br i1 %stopped, label %end, label %continue
 continue:
-  %patient = icmp ult i64 %looks.next, {PATIENCE}
+  %looks.next = add i64 %looks, 1
+  %patient = icmp ult i64 %looks.next, {LOOKS}
   br i1 %patient, label %look, label %sleep
 sleep:
   %locked = call i32 @pthread_mutex_lock(ptr %mutex)
@@ -312,7 +313,7 @@ def _engine() -> llvm.ExecutionEngine:
         raise Unsupported(f"this system has no POSIX threads ({', '.join(missing)})", hint="run with one thread")
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=2)
     facts = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
-    module = llvm.parse_assembly(PROGRAM.format(PATIENCE=LOOKS * YIELDS, **facts))
+    module = llvm.parse_assembly(PROGRAM.format(**facts))
     module.verify()
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()

@@ -72,7 +72,7 @@ class Target:
     relocation: str = "pic"
     code_model: str = "small"
     max_flash_growth: float = 4.0
-    hand_over: int = 4000               # cycles until another core has begun work it is given; 0: there are no threads to give it to
+    hand_over: int = 6000               # cycles until another core has begun work it is given; 0: there are no threads to give it to
     object_format: str = "elf"
     instructions: tuple[Instruction, ...] = ()
     levels: tuple[Level, ...] = ()      # what one object may hold code for, narrowest first

@@ -3,7 +3,7 @@
    A job is `count` calls of a body. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower
    one, and takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An
    index is taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and nobody waits
-   for it. Between jobs a thread looks for the next one for a moment, yielding its processor now and then, and then sleeps. */
+   for it. Between jobs a thread looks for the next one for a moment, and then sleeps. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
 #endif
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 
 #define LINE 64                 /* bytes between words that different threads write */
-#define LOOKS 64u               /* so many looks for work between yielding ... */
-#define YIELDS 400u             /* ... and so many times yielding before sleeping: some 100 microseconds */
+#define LOOKS 100000u           /* a thread looks for work so often before it sleeps, about a tenth of a millisecond */
+#define PATIENCE 20000u         /* the caller looks so often for the end of others' work before it yields its processor */
 #define CLOSED 0xffffffffu      /* past the end of every share */
 
 typedef void body_function(void *argument, uint32_t index, uint32_t slot);
@@ -25,10 +25,11 @@ typedef struct { edgec_pthreads *pool; uint32_t slot; pthread_t thread; } worker
 struct edgec_pthreads {
     edgec_executor executor;
     uint32_t slots, started;
-    word generation;            /* of the last job; what follows it is written before it */
-    word done;                  /* calls of this job that have returned */
+    word generation;            /* of the last job; its members are written before it */
+    word stop;
+    word done;                  /* calls of this job that have returned in other threads than the one that has the pool */
     word busy;                  /* 1 while a thread has the pool */
-    word sleepers, stop;
+    word sleepers;
     body_function *body;
     void *argument;
     uint64_t count;
@@ -40,26 +41,28 @@ struct edgec_pthreads {
 
 static uint64_t share(uint64_t slot, uint64_t count, uint64_t slots) { return slot * count / slots; }
 
-/* Take indices of one job until there are none left. */
-static void work(edgec_pthreads *pool, uint64_t generation, uint32_t slot) {
+/* Take indices of one job until there are none left; gives their number. */
+static uint64_t work(edgec_pthreads *pool, uint64_t generation, uint32_t slot) {
     body_function *const body = __atomic_load_n(&pool->body, __ATOMIC_ACQUIRE);
     void *const argument = __atomic_load_n(&pool->argument, __ATOMIC_ACQUIRE);
     const uint64_t count = __atomic_load_n(&pool->count, __ATOMIC_ACQUIRE);
+    uint64_t taken = 0;
     for (uint32_t k = 0; k < pool->slots; k++) {
         const uint32_t owner = (slot + k) % pool->slots;
         const uint64_t end = share(owner + 1u, count, pool->slots);
         uint64_t *const counter = &pool->counters[owner].value;
         uint64_t seen = __atomic_load_n(counter, __ATOMIC_ACQUIRE);
         for (;;) {
-            if (seen >> 32 != (generation & 0xffffffffu)) return;
+            if (seen >> 32 != (generation & 0xffffffffu)) return taken;
             const uint32_t index = (uint32_t)seen;
             if (index >= end) break;
             if (!__atomic_compare_exchange_n(counter, &seen, seen + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
             body(argument, index, slot);
-            __atomic_fetch_add(&pool->done.value, 1, __ATOMIC_RELEASE);
+            taken++;
             seen = __atomic_load_n(counter, __ATOMIC_ACQUIRE);
         }
     }
+    return taken;
 }
 
 static void set_counters(edgec_pthreads *pool, uint64_t generation, uint64_t count, int closed) {
@@ -96,18 +99,17 @@ static void parallel_for(void *context, body_function *body, void *argument, uin
     }
     const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_RELAXED) + 1;
     publish(pool, generation, body, argument, count);
-    work(pool, generation, 0);
-    for (uint32_t looks = 1; __atomic_load_n(&pool->done.value, __ATOMIC_ACQUIRE) != count; looks++)
-        if (looks % 1024 == 0) sched_yield();
+    const uint64_t theirs = count - work(pool, generation, 0);
+    for (uint32_t looks = 1; __atomic_load_n(&pool->done.value, __ATOMIC_ACQUIRE) != theirs; looks++)
+        if (looks % PATIENCE == 0) sched_yield();
     __atomic_store_n(&pool->busy.value, 0, __ATOMIC_RELEASE);
 }
 
 /* Look for a job after `last` for a moment; its number, or `last` when none came. */
 static uint64_t look(edgec_pthreads *pool, uint64_t last) {
-    for (uint32_t looks = 1; looks < LOOKS * YIELDS; looks++) {
+    for (uint32_t looks = 0; looks < LOOKS; looks++) {
         const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_ACQUIRE);
         if (generation != last || __atomic_load_n(&pool->stop.value, __ATOMIC_RELAXED)) return generation;
-        if (looks % LOOKS == 0) sched_yield();
     }
     return last;
 }
@@ -128,8 +130,13 @@ static void *worker_main(void *argument) {
     uint64_t last = 0;
     while (!__atomic_load_n(&pool->stop.value, __ATOMIC_ACQUIRE)) {
         const uint64_t generation = look(pool, last);
-        if (generation != last) work(pool, last = generation, self->slot);
-        else sleep_after(pool, last);
+        if (generation == last) {
+            sleep_after(pool, last);
+            continue;
+        }
+        const uint64_t taken = work(pool, generation, self->slot);
+        if (taken) __atomic_fetch_add(&pool->done.value, taken, __ATOMIC_RELEASE);
+        last = generation;
     }
     return NULL;
 }
