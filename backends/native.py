@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import llvmlite.binding as llvm
 import numpy as np
+from numpy import ndarray
 
 from edgec.backends.binding import Bound, bind
 from edgec.backends.huge_pages import use_huge_pages
@@ -65,7 +66,7 @@ class Loaded:
         pool = pool or self._own_pool
         self._arena = aligned_buffer(interface.arena_for(pool.slots if pool else 1), interface.arena_align)
         self._pointer, self._dims = struct.Struct("P").pack_into, None
-        self._inputs: list[np.ndarray] = []
+        self._ready: list[tuple[str, int, np.ndarray, tuple[int, ...], np.dtype, bool]] = []
         self._dtypes = [DTYPES[port.dtype].numpy for port in interface.inputs]
         struct.pack_into("I", self._context, 0, self._layout.size)
         self._pointer(self._context, self._layout.arena, self._arena.ctypes.data)
@@ -88,9 +89,9 @@ class Loaded:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, as arrays of their own, for inputs by name. `TypeMismatch` for inputs that do not fit the interface."""
-        self.set_inputs(inputs)
-        status = self._function(self._context_address)
-        if status:
+        if not self._refill(inputs):
+            self._rebind(bind(self.interface, inputs))
+        if status := self._function(self._context_address):
             raise Internal(f"{self.interface.run_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
         return {name: view.copy() for name, view in self._outputs}
 
@@ -104,30 +105,28 @@ class Loaded:
 
     def set_inputs(self, inputs: Mapping[str, np.ndarray]):
         """Everything before the call itself: check the inputs and put their addresses, or copies, where the model finds them."""
-        if self._dims is None or not self._refill(inputs):
+        if not self._refill(inputs):
             self._rebind(bind(self.interface, inputs))
 
     def _refill(self, inputs: Mapping[str, np.ndarray]) -> bool:
-        """The quick way, for inputs just like the last ones; False when anything differs."""
-        if len(inputs) != len(self._inputs):
+        """The quick way, for inputs just like the last ones; False when anything differs, or nothing has been bound yet."""
+        if len(inputs) != len(self._ready):
             return False
-        for index, port in enumerate(self.interface.inputs):
-            new, old = inputs.get(port.name), self._inputs[index]
-            if new is old:
-                continue
-            if type(new) is not np.ndarray or new.dtype is not old.dtype and new.dtype != old.dtype or new.shape != old.shape:
+        for name, index, old, shape, dtype, copied in self._ready:
+            new = inputs.get(name)
+            if type(new) is not ndarray or new.shape != shape or new.dtype is not dtype and new.dtype != dtype:
                 return False
-            if old.nbytes <= COPIED_BYTES:
+            if copied:
                 old[...] = new
-            elif new.flags.c_contiguous and new.flags.aligned:
+            elif new is not old:
+                if not (new.flags.c_contiguous and new.flags.aligned):
+                    return False
                 self._point(index, new)
-            else:
-                return False
-        return True
+        return self._dims is not None
 
     def _rebind(self, bound: Bound):
         """The thorough way: fresh buffers, all pointers, all dimensions."""
-        self._inputs = [None] * len(bound.inputs)
+        self._ready = [None] * len(bound.inputs)
         for index, array in enumerate(bound.inputs):
             if array.nbytes <= COPIED_BYTES:
                 copy = _aligned_array(array.shape, array.dtype)
@@ -144,7 +143,8 @@ class Loaded:
             self._dims = bound.dims
 
     def _point(self, index: int, array: np.ndarray):
-        self._inputs[index] = array
+        name, copied = self.interface.inputs[index].name, array.nbytes <= COPIED_BYTES
+        self._ready[index] = (name, index, array, array.shape, array.dtype, copied)
         self._pointer(self._context, self._layout.inputs[index], array.ctypes.data)
 
     def close(self):
