@@ -1,7 +1,7 @@
 """compile(model, target) -> Artifact: the whole data flow, top to bottom.
 
     graph    = load -> graph passes             what the model says
-    program  = fuse -> chain -> layout -> views -> stages -> winograd -> pack_operands -> liveness   what each element is, and where
+    program  = fuse -> chain -> layout -> ... -> liveness     what each element is, and where it lies (PROGRAM_PASSES)
     loops    = tile(kernel) for every kernel    what the machine does
     artifact = LLVM -> object, joined with the weights
 """
@@ -36,6 +36,7 @@ from edgec.graph import Graph
 from edgec.graph_text import print_graph
 from edgec.kernel import Axis, Buffer, Program
 from edgec.onnx_reader import load
+from edgec.passes.bands import bands
 from edgec.passes.chain import chain
 from edgec.passes.cut import ranged
 from edgec.passes.fuse import fuse
@@ -65,10 +66,11 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
+    (bands, "what is still one stage may share bands of rows with what it reads"),
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"chain", "views", "stages", "winograd", "pack_operands", "sequences"})
+OPTIONAL = frozenset({"bands", "chain", "views", "stages", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 

@@ -29,7 +29,7 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passes", action="append", default=[], metavar="FILE", help="a Python file with passes of your own")
     parser.add_argument(
         "--without", default="", metavar="PASS,...",
-        help="program passes to leave out: chain, views, stages, winograd, pack_operands, sequences"
+        help="program passes to leave out: bands, chain, views, stages, winograd, pack_operands, sequences"
     )
     parser.add_argument(
         "-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)"

@@ -1,0 +1,238 @@
+"""Lets a large intermediate live in the cache only: producer and consumer run band by band, as stages of one kernel.
+
+    t[c,y,x] = conv1x1(a);  z[c,y,x] = sum_over(p, q; t[c, 2y+p-1, 2x+q-1] * w[c,p,q])
+    ->  for every band of 4 rows of z:  s[c,r,x] = t at the 9 rows the band reads;  z = sum_over(p, q; s[c, 2r+p, 2x+q] * w[c,p,q])
+
+A kernel joins the one that stores what it reads when nothing else reads that, the tensor is larger than the cache, and the traffic saved
+is worth the rows that neighbouring bands compute twice. A third kernel that reads the same rows (a projection) joins without any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from edgec.accesses import buffer_reads
+from edgec.expr import Expr, ReduceParts, binary, fresh, read, substitute, transform, walk
+from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.linear import coefficient
+
+BYTES_PER_CYCLE = 8.0  # beyond the second-level cache, one way
+SHARE = 0.5            # of the second-level cache, for what lives in one band
+FEW = 0.13             # the share of rows computed twice up to which a band pays
+LEAST_BANDS = 4        # so that threads can share them
+MOST_WEIGHTS = 0.25    # the share of the second-level cache that constants read in every band may have
+
+
+def bands(program: Program, target: Any = None) -> Program:
+    """The program with producers and consumers of large temporaries in bands. Targets without a second-level cache stay as they are."""
+    if target is None or not target.l2_bytes:
+        return program
+    steps: list[Kernel] = []
+    cut: dict[Kernel, Cut] = {}
+    for number, kernel in enumerate(program.steps):
+        joined = _joined(kernel, steps, program.steps[number + 1:], cut, target)
+        if joined is None:
+            steps.append(kernel)
+            continue
+        producer, merged, how = joined
+        steps[steps.index(producer)] = merged
+        cut[merged] = how
+        # The merged kernel runs where the consumer stood: what it reads may have been stored in between.
+        steps.append(steps.pop(steps.index(merged)))
+    return program.with_steps(steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """How a kernel of bands is cut: rows of its result per band, the axis over bands, the dimension of its result that is cut."""
+
+    rows: int
+    band: Axis
+    dimension: int
+    held: int  # bytes of one band's scratch
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What a consumer reads along one dimension: rows step * axis + low ... step * axis + high."""
+
+    dimension: int
+    axis: Axis
+    step: int
+    low: int
+    high: int
+
+
+def _joined(kernel: Kernel, before: list[Kernel], after: Any, cut: dict[Kernel, Cut], target: Any) -> tuple[Kernel, Kernel, Cut] | None:
+    if not _is_plain(kernel) or _weights(kernel) > MOST_WEIGHTS * target.l2_bytes:
+        return None
+    for buffer in dict.fromkeys(n.data for n in buffer_reads(kernel)):
+        producer = _only_producer(buffer, kernel, before, after)
+        window = _window(kernel, buffer) if producer is not None else None
+        least = target.l2_bytes * (SHARE if producer in cut else 1)  # a tensor that stays in the cache gains nothing
+        if window is None or buffer.bytes <= least or not _undisturbed(producer, before):
+            continue
+        if producer in cut:
+            how = cut[producer]
+            fits = window.dimension == how.dimension and (window.step, window.low, window.high) == (1, 0, 0)
+            if fits and window.axis.extent == how.rows * how.band.extent and how.held + _band_bytes(buffer, how) <= SHARE * target.l2_bytes:
+                return producer, *_append(producer, kernel, buffer, window, how)
+        elif _is_plain(producer) and _stored_along(producer, window.dimension) and _weights(producer) <= MOST_WEIGHTS * target.l2_bytes:
+            rows = _rows(producer, buffer, window, target)
+            if rows:
+                return producer, *_merge(producer, kernel, buffer, window, rows)
+    return None
+
+
+def _is_plain(kernel: Kernel) -> bool:
+    """One stage that stores every element where its axes say, with no intermediate of its own."""
+    stage = kernel.stages[0]
+    return len(kernel.stages) == 1 and not (stage.combine or stage.guards or kernel.repeat or stage.axes)
+
+
+def _only_producer(buffer: Buffer, reader: Kernel, before: list[Kernel], after: Any) -> Kernel | None:
+    """The kernel that stores a temporary which nothing but `reader` reads."""
+    if buffer.kind != "temporary" or buffer.parent is not None:
+        return None
+    stores = [k for k in before if any(t.root is buffer for t in k.targets)]
+    others = [k for k in (*before, *after) if any(n.data.root is buffer for n in buffer_reads(k))]
+    return stores[0] if len(stores) == 1 and not others and stores[0].stages[-1].target is buffer else None
+
+
+def _undisturbed(producer: Kernel, before: list[Kernel]) -> bool:
+    """Whether what the producer reads is still the same after the kernels that follow it."""
+    read_buffers = {n.data.root for n in buffer_reads(producer)}
+    return not any(t.root in read_buffers for k in before[before.index(producer) + 1:] for t in k.targets)
+
+
+def _stored_along(producer: Kernel, dimension: int) -> bool:
+    """Whether an axis of the producer runs along this dimension of its result, and occurs in no other."""
+    stage = producer.stages[0]
+    i = stage.indices[dimension]
+    return any(a.var is i for a in producer.axes) and not any(i in other.free for d, other in enumerate(stage.indices) if d != dimension)
+
+
+def _window(kernel: Kernel, buffer: Buffer) -> Window | None:
+    """The outermost dimension of the buffer that the kernel walks row by row."""
+    reads = [n for n in buffer_reads(kernel) if n.data is buffer]
+    dimension = next((d for d in buffer.order or range(buffer.rank) if buffer.max_shape[d] > 1), None)
+    if dimension is None or not isinstance(buffer.shape[dimension], int):
+        return None
+    found = {_row_window(kernel, n, dimension) for n in reads}
+    if len(found) != 1 or None in found:
+        return None
+    axis, step, low, high = found.pop()
+    if any(axis.var in i.free for n in reads for d, i in enumerate(n.args) if d != dimension):
+        return None
+    return Window(dimension, axis, step, low, high)
+
+
+def _row_window(kernel: Kernel, node: Expr, dimension: int) -> tuple[Axis, int, int, int] | None:
+    i = node.args[dimension]
+    axes = [a for a in kernel.axes if a.var in i.free]
+    if len(axes) != 1 or not isinstance(axes[0].extent, int):
+        return None
+    step = coefficient(i, axes[0].var)
+    rest = i - axes[0].var * step if step else None
+    if not step or step < 0 or rest.free & {a.var for a in kernel.axes} or rest.lo <= -1 << 20 or rest.hi >= 1 << 20:
+        return None
+    return axes[0], step, rest.lo, rest.hi
+
+
+# --------------------------------------------------------------------------------------------------------------------- cost
+
+def _rows(producer: Kernel, buffer: Buffer, window: Window, target: Any) -> int:
+    """Rows of the consumer per band, 0 where bands do not pay: the least divisor of its extent that computes few rows twice."""
+    row, extent = buffer.bytes // buffer.max_shape[window.dimension], window.axis.extent
+    fitting = [r for r in range(1, extent // LEAST_BANDS + 1) if extent % r == 0 and _halo(window, r) * row <= SHARE * target.l2_bytes]
+    twice = {r: _halo(window, r) * (extent // r) / buffer.max_shape[window.dimension] - 1 for r in fitting}
+    good = [r for r in fitting if r > 1 and twice[r] <= FEW]
+    best = (good[0] if window.high > window.low else good[-1]) if good else 0  # without a halo, large bands cost nothing
+    if not best or _halo(window, best) >= buffer.max_shape[window.dimension]:
+        return 0
+    speed = target.lanes(32) * (1 if target.vector_bits >= 512 else target.fma_per_cycle)
+    return best if max(0.0, twice[best]) * _work(producer) / speed < 2 * buffer.bytes / BYTES_PER_CYCLE else 0
+
+
+def _halo(window: Window, rows: int) -> int:
+    """Rows of the producer that one band reads."""
+    return window.step * (rows - 1) + window.high - window.low + 1
+
+
+def _work(kernel: Kernel) -> float:
+    """Multiply-adds of a kernel, or its points where it has none."""
+    points = prod(a.max_extent for a in kernel.axes)
+    inner = [prod(e.data if e.op == "const" else e.hi for e in ReduceParts(n).extents)
+             for n in walk(kernel.stages[0].value) if n.op == "reduce"]
+    return float(points * max(1, sum(inner)))
+
+
+def _weights(kernel: Kernel) -> int:
+    return sum(b.bytes for b in dict.fromkeys(n.data.root for n in buffer_reads(kernel)) if b.kind == "constant")
+
+
+def _band_bytes(buffer: Buffer, how: Cut) -> int:
+    return buffer.bytes // buffer.max_shape[how.dimension] * how.rows
+
+
+# -------------------------------------------------------------------------------------------------------------------- merge
+
+def _merge(producer: Kernel, consumer: Kernel, buffer: Buffer, window: Window, rows: int) -> tuple[Kernel, Cut]:
+    """Two plain kernels as the two stages of a band."""
+    count, halo = window.axis.extent // rows, _halo(window, rows)
+    band = Axis(fresh("w", 0, count - 1), count)
+    first = band.var * (window.step * rows) + window.low
+    scratch = _scratch(buffer, window.dimension, halo)
+    made = _filled(producer, scratch, window.dimension, first, halo, buffer.shape[window.dimension])
+    used, dimension = _using(consumer, buffer, scratch, window, first, band, rows)
+    kernel = replace(consumer, axes=(band,), stages=(made, used))
+    return kernel, Cut(rows, band, dimension, scratch.bytes)
+
+
+def _append(producer: Kernel, consumer: Kernel, buffer: Buffer, window: Window, how: Cut) -> tuple[Kernel, Cut]:
+    """A kernel of bands and a consumer of the same rows; what was its result becomes scratch."""
+    last = producer.stages[-1]
+    scratch = _scratch(buffer, window.dimension, how.rows)
+    first = how.band.var * how.rows
+    indices = tuple(i - first if d == window.dimension else i for d, i in enumerate(last.indices))
+    used, dimension = _using(consumer, buffer, scratch, window, first, how.band, how.rows)
+    stages = (*producer.stages[:-1], replace(last, name=scratch.name, target=scratch, indices=indices), used)
+    return replace(consumer, axes=producer.axes, stages=stages), Cut(how.rows, how.band, dimension, how.held + scratch.bytes)
+
+
+def _scratch(buffer: Buffer, dimension: int, rows: int) -> Buffer:
+    """The buffer's rows of one band, laid out as it was."""
+    shape = tuple(rows if d == dimension else n for d, n in enumerate(buffer.shape))
+    return replace(buffer, name=f"{buffer.name}.band", kind="scratch", shape=shape)
+
+
+def _filled(producer: Kernel, scratch: Buffer, dimension: int, first: Expr, halo: int, extent: int) -> Stage:
+    """The producer's rows from `first` on. Rows beyond the tensor repeat its border: nobody reads them."""
+    stage = producer.stages[0]
+    row = Axis(fresh("r", 0, halo - 1), halo)
+    at = first + row.var
+    at = binary("max", at, 0) if at.lo < 0 else at
+    at = binary("min", at, extent - 1) if at.hi >= extent else at
+    old = stage.indices[dimension]
+    axes = (row, *(a for a in producer.axes if a.var is not old))
+    indices = tuple(row.var if d == dimension else i for d, i in enumerate(stage.indices))
+    return Stage(scratch.name, axes, substitute(stage.value, {old: at}), scratch, indices)
+
+
+def _using(consumer: Kernel, buffer: Buffer, scratch: Buffer, window: Window, first: Expr, band: Axis, rows: int) -> tuple[Stage, int]:
+    """The consumer's stage over the rows of a band, and the dimension of its result that is cut (-1: none, so nothing can be appended)."""
+    stage = consumer.stages[0]
+    row = Axis(fresh("r", 0, rows - 1), rows)
+    moved = {window.axis.var: band.var * rows + row.var}
+
+    def local(node: Expr) -> Expr | None:
+        if node.op != "read" or node.data is not buffer:
+            return None
+        return read(scratch, tuple(i - first if d == window.dimension else i for d, i in enumerate(node.args)))
+
+    value, *indices = transform([substitute(e, moved) for e in (stage.value, *stage.indices)], local)
+    axes = (row, *(a for a in consumer.axes if a is not window.axis))
+    dimension = next((d for d, i in enumerate(stage.indices) if i is window.axis.var), -1)
+    return replace(stage, axes=axes, value=value, indices=tuple(indices)), dimension
