@@ -1,4 +1,4 @@
-"""64-bit Arm with NEON: the common denominator, and four cores by name.
+"""64-bit Arm with NEON: the common denominator, and cores by name.
 
 The multiply-add takes one lane of a vector register as its scalar (FMLA by element), so four scalars cost one register.
 Latency is the accumulator-forwarding path, from Arm's software optimisation guides of the cores.
@@ -8,6 +8,7 @@ from edgec.backends.target import Emulator, Target, available, row
 PACKAGES = ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
 V8 = ("neon", "fp-armv8")
 V8_2 = V8 + ("crc", "lse", "fullfp16", "dotprod")
+V8_6 = V8_2 + ("bf16", "i8mm")
 
 
 INSTRUCTIONS = (
@@ -30,6 +31,7 @@ INSTRUCTIONS = (
     row("fsqrt", "neon", "llvm.sqrt", "r:f64[*] = sqrt(a:f64[*])"),
     row("fcvtl", "neon", "fpext", "r:f32[*] = cast(a:f16[*])"),
     row("fcvtn", "neon", "fptrunc", "r:f16[*] = cast(a:f32[*])"),
+    row("bfcvtn", "bf16", "fptrunc", "r:bf16[*] = cast(a:f32[*])"),
 )
 
 
@@ -48,4 +50,6 @@ TARGETS = (
     core("cortex-a72", "cortex-a72", V8 + ("crc",), "cortex-a72", fma_latency=3, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=1 << 20),
     core("cortex-a76", "cortex-a76", V8_2, "cortex-a76", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=256 << 10,
          l3_bytes=2 << 20),
+    core("cortex-a710", "cortex-a710", V8_6, "max", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=512 << 10,
+         l3_bytes=8 << 20),
 )
