@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -77,23 +78,26 @@ CACHED_BYTES = 64 << 20  # larger objects are put together again from their cach
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
             prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
-            multiversion: bool = False, schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32",
+            winograd: bool = True, max_flash_growth: float | None = None, multiversion: bool = False,
+            schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32",
             workers: int | None = None, cache: Path | None = None,
             progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
-    s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out; `multiversion`
-    puts code for every level of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their
-    file; `keep` holds "llvm" and "asm" to keep those texts; `precision` (f32, bf16) is that of the operands of contractions, see
-    docs/precision.md; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
+    s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out, as `winograd=False` does
+    that one; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
+    of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their file; `keep` holds "llvm" and
+    "asm" to keep those texts; `precision` (f32, bf16) is that of the operands of contractions, see docs/precision.md; `workers`, `cache`
+    and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
-    machine = target if isinstance(target, Target) else find(target)
+    machine = machine_for(target, optimize, max_flash_growth)
+    without = tuple(without) if winograd else (*without, "winograd")
     if prefix and c_prefix(prefix) != prefix:
         raise ModelError(f"the prefix '{prefix}' is no C name", hint=f"use {c_prefix(prefix)}")
     name = prefix or _prefix(model, graph)
-    machines = _levels(machine) if multiversion else (machine,)
+    machines = _levels(machine, optimize, max_flash_growth) if multiversion else (machine,)
     measured = known_schedules(schedules)
     choices = (optimize, passes, without, keep, multiversion, precision, measured.text())
     key = _artifact_key(graph, machine, name, *choices) if cache is not None else ""
@@ -113,12 +117,22 @@ def known_schedules(given: Path | Schedules | None) -> Schedules:
     return given if isinstance(given, Schedules) else read_schedules(given) if given is not None else Schedules()
 
 
-def _levels(target: Target) -> tuple[Target, ...]:
+def machine_for(target: str | Target, optimize: str = "3", max_flash_growth: float | None = None) -> Target:
+    """The target, its bound on the growth of weights replaced by the one asked for: by default its own, 1 when optimising for size."""
+    machine = target if isinstance(target, Target) else find(target)
+    if max_flash_growth is None:
+        return replace(machine, max_flash_growth=1.0) if optimize == "s" else machine
+    if not 1.0 <= max_flash_growth < math.inf:
+        raise ModelError(f"weights cannot grow to {max_flash_growth:g} times their size", hint="give 1 (no growth) or more")
+    return replace(machine, max_flash_growth=float(max_flash_growth))
+
+
+def _levels(target: Target, optimize: str, max_flash_growth: float | None) -> tuple[Target, ...]:
     """The targets that one object for `target` holds code for."""
     if not target.levels:
         families = [t.name for t in all_targets() if t.levels]
         raise Unsupported(f"{target.name} is one machine, not several levels of one", hint=f"compile for {' or '.join(families)}")
-    return tuple(find(level.target) for level in target.levels)
+    return tuple(machine_for(level.target, optimize, max_flash_growth) for level in target.levels)
 
 
 def _artifact_key(graph: Graph, target: Target, *options: Any) -> str:

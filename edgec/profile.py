@@ -23,10 +23,10 @@ import numpy as np
 from edgec.accesses import buffer_reads
 from edgec.backends.artifact import Artifact
 from edgec.backends.native import Loaded, runs_here
-from edgec.backends.target import Target, find
+from edgec.backends.target import Target
 from edgec.backends.trace import MONOTONIC, PROCESSOR, Log
 from edgec.cli.text_table import text_table
-from edgec.compiler import emit, known_schedules, lower, optimise_graph
+from edgec.compiler import emit, known_schedules, lower, machine_for, optimise_graph
 from edgec.drawn_inputs import drawn_inputs
 from edgec.graph import Graph
 from edgec.kernel import Kernel, Program
@@ -186,14 +186,14 @@ def _size(count: int) -> str:
 def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str, np.ndarray] | None = None,
             shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None, seconds: float = SECONDS,
             passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", schedules: Path | Schedules | None = None,
-            precision: str = "f32", workers: int | None = None, cache: Path | None = None,
+            precision: str = "f32", max_flash_growth: float | None = None, workers: int | None = None, cache: Path | None = None,
             progress: Callable[[int, int], None] | None = None, name: str = "") -> Profile:
     """Compile a model, run it for `seconds` and account for every kernel; only counts and schedules where it cannot run here.
 
     `inputs` are arrays by name (default: drawn), `name` is what to call the model; the rest is as in `compile`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
-    machine = target if isinstance(target, Target) else find(target)
+    machine = machine_for(target, optimize, max_flash_growth)
     program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
     arrays, measured = dict(inputs) if inputs is not None else drawn_inputs(graph), known_schedules(schedules)
     with TemporaryDirectory(prefix="edgec-") as folder:  # both builds are of the same kernels: the second finds them in the cache

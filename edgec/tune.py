@@ -20,9 +20,9 @@ from edgec.backends.artifact import write_files
 from edgec.backends.llvm import module_text
 from edgec.backends.native import runs_here
 from edgec.backends.repeated import Candidate, Parameter
-from edgec.backends.target import Target, find
+from edgec.backends.target import Target
 from edgec.candidate_timing import LocalTimer, RemoteTimer, Timer
-from edgec.compiler import lower, optimise_graph
+from edgec.compiler import lower, machine_for, optimise_graph
 from edgec.errors import Unsupported
 from edgec.graph import Graph
 from edgec.kernel import Kernel, Program
@@ -73,7 +73,7 @@ def tune(model: Any, file: Path, target: str | Target = "native", *, seconds: fl
     told every entry and how often its kernel occurs. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
-    machine = target if isinstance(target, Target) else find(target)
+    machine = machine_for(target, optimize)
     program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
     known = read_schedules(file) if file.exists() else Schedules(file=str(file))
     end = clock() + seconds

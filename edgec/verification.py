@@ -15,9 +15,9 @@ import numpy as np
 
 from edgec.accesses import program_buffers
 from edgec.backends.artifact import Artifact
-from edgec.backends.target import Target, find
+from edgec.backends.target import Target
 from edgec.buffer_memory import Memory
-from edgec.compiler import emit, lower, optimise_graph
+from edgec.compiler import emit, lower, machine_for, optimise_graph
 from edgec.graph import Graph
 from edgec.interpreter import interpret
 from edgec.kernel import Buffer, Kernel, Program
@@ -56,12 +56,12 @@ class Verdict:
 
 def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Target = "native", tolerance: float | None = None,
            passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", precision: str = "f32",
-           **options: Any) -> Verdict:
+           max_flash_growth: float | None = None, **options: Any) -> Verdict:
     """Compile and run a graph on inputs by name, and compare with the interpreter. CompileError as `compile` and `interpret` raise it.
 
     With a lower `precision` the differences are those from f32, and by default PRECISIONS says how large they may be.
     """
-    machine = target if isinstance(target, Target) else find(target)
+    machine = machine_for(target, optimize, max_flash_growth)
     expected = interpret(graph, inputs)
     program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
     tolerance = PRECISIONS.get(precision) if tolerance is None else tolerance

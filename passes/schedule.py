@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
@@ -290,7 +290,8 @@ def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, 
     budget = max(target.l2_bytes, target.l1_bytes, 1 << 15) // 2
     middle: list[Axis] = []
     footprint = bytes_touched(moving, (row,) if row else (), nest)
-    for axis in reversed(rest):
+    batch = _batch(nest, rest)
+    for axis in (a for a in reversed(rest) if a not in batch):
         grown = footprint * axis.max_extent
         if grown > budget and middle == [] and isinstance(axis.extent, int):
             block = max(1, int(budget // max(1, footprint)))
@@ -305,6 +306,12 @@ def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, 
 def moving_loads(nest: Nest, vector: Axis) -> list[Expr]:
     """The loads that every vector tile repeats."""
     return [n for n in nest.loads if vector.var not in n.free and not n.data[0].constant]
+
+
+def _batch(nest: Nest, axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """Axes along which every operand of the reductions changes: their points share nothing, so they stand outside."""
+    loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load"]
+    return tuple(a for a in axes if all(a.var in n.free for n in loads))
 
 
 def _outermost_without(nest: Nest, rest: tuple[Axis, ...], vector: Axis) -> tuple[Axis, ...]:

@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from edgec.backends.target import find
-    from edgec.compiler import lower, optimise_graph
+    from edgec.compiler import lower, machine_for, optimise_graph
     from edgec.errors import Unsupported, raise_all
     from edgec.graph import Constant, Input
 
-    target = find(arguments.target)
+    options = compile_options(arguments)
+    target = machine_for(options["target"], options["optimize"], options["max_flash_growth"])
     graph = optimise_graph(load_model(arguments), target, passes=arguments.passes, precision=arguments.precision)
     raise_all(
         [
@@ -32,6 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
             if not isinstance(op, (Input, Constant)) and not any(hasattr(op, way) for way in ("lower", "update", "recurrence", "loops"))
         ]
     )
-    program = lower(graph, target, without=compile_options(arguments)["without"])
+    program = lower(graph, target, without=options["without"])
     print(f"{arguments.model}: {len(program.steps)} kernels, {program.arena_bytes:,} bytes of arena")
     return 0

@@ -31,6 +31,13 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
         "--without", default="", metavar="PASS,...",
         help="program passes to leave out: bands, chain, views, stages, winograd, pack_operands, sequences"
     )
+    parser.add_argument("--no-winograd", action="store_true", help="the same as --without winograd: convolutions as sums of products")
+    parser.add_argument(
+        "--max-flash-growth",
+        type=float,
+        metavar="X",
+        help="how many times the model's bytes its weights may take; Winograd wants 2 to 7 (default: the target's, 1 with -Os)",
+    )
     parser.add_argument(
         "-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="speed 0 to 3, or s for size (default: 3)"
     )
@@ -64,7 +71,8 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "target": arguments.target,
         "passes": tuple(arguments.passes),
-        "without": tuple(filter(None, arguments.without.split(","))),
+        "without": tuple(filter(None, arguments.without.split(","))) + (("winograd",) if arguments.no_winograd else ()),
+        "max_flash_growth": arguments.max_flash_growth,
         "optimize": arguments.optimize,
         "precision": arguments.precision,
         "schedules": arguments.schedules,

@@ -117,3 +117,13 @@ def test_drawn_constants_serve_graph_texts_without_data(edgec, digits, tmp_path)
     from edgec.graph_parser import parse_graph
     graph = parse_graph(result.out, drawn_constant)
     assert [v.name for v in graph.inputs] == ["image"] and graph.output_names == ("probabilities",)
+
+
+def test_growth_of_weights_is_an_option(edgec, digits, cache, tmp_path):
+    for arguments in (["--max-flash-growth", "1"], ["--no-winograd"], ["--max-flash-growth", "8.5", "-Os"]):
+        done = edgec("compile", digits, *cache, *arguments, "-o", tmp_path)
+        assert done.status == 0
+    refused = edgec("compile", digits, *cache, "--max-flash-growth", "0.5", "-o", tmp_path)
+    assert refused.status == 1 and "weights cannot grow to 0.5 times their size" in refused.err and "give 1" in refused.err
+    assert edgec("verify", digits, *cache, "--max-flash-growth", "2").status == 0
+    assert edgec("check", digits, "--no-winograd").status == 0

@@ -1,0 +1,84 @@
+"""What the forms of a convolution cost: the direct one and F(m, r) for each size of tile, in estimated cycles and bytes of weights.
+
+    forms(convolution, target, (2, 4, 6))      # (Form(m=0, ...), Form(m=2, band=4, ...), ...)
+
+The constants were fitted to measured times of 20 shapes on AVX-512; what counts is that they order the forms rightly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Sequence
+
+from edgec.passes.winograd_convolution import Convolution
+
+STREAM = 6.0  # bytes per cycle that memory beyond the caches delivers
+SPILL = 4.0  # bytes per cycle at which scratch that does not stay in L2 comes and goes
+SHARE = 0.7  # of L2 is the scratch's, the rest the weights'
+COPY = 6.0  # cycles to move a vector of outputs from the scratch of overhanging tiles to its place
+START = 3000.0  # cycles by which three loop nests and their ragged ends cost more than one
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to compute a convolution: F(m, r) with `band` rows of tiles a block; estimated cycles, and bytes of weights.
+
+    The direct form has m = 0.
+    """
+
+    m: int
+    band: int
+    cycles: float
+    bytes: int
+
+
+def forms(c: Convolution, target: Any, sizes: Sequence[int], resident: int = 0) -> list[Form]:
+    """The direct form and the best band of each size; `resident` is the bytes of weights that pass between two uses of these."""
+    return [direct(c, target, resident), *(_best_band(c, m, target, resident) for m in sizes)]
+
+
+def direct(c: Convolution, target: Any, resident: int = 0) -> Form:
+    """The convolution as it stands."""
+    size = c.size ** 2 * c.channel[1] * c.out.extent * 4
+    products = c.images * prod(a.extent for a in c.rows) * size / 4 / _speed(target)
+    return Form(0, 0, products + size / _rate(max(size, resident), target), size)
+
+
+def _best_band(c: Convolution, m: int, target: Any, resident: int) -> Form:
+    """The cheapest number of rows of tiles: few keep the scratch in L2, many read the weights fewer times and leave fewer rows over."""
+    rows = -(-c.rows[0].extent // m)
+    size = (m + c.size - 1) ** 2 * c.channel[1] * c.out.extent * 4
+    costs = {band: _cycles(c, m, band, target, resident) for band in range(1, rows + 1)}
+    best = min(costs, key=costs.__getitem__)
+    return Form(m, best, costs[best], size)
+
+
+def _cycles(c: Convolution, m: int, band: int, target: Any, resident: int) -> float:
+    """Estimated cycles of F(m, r): products, transforms (about 3 operations per element and vector), the copy of tiles that overhang,
+    weights read once a block, and the way of the scratch through L3 where it is too large for L2."""
+    alpha, lanes, inner, outer = m + c.size - 1, target.lanes(32), c.channel[1], c.out.extent
+    block = band * -(-c.rows[1].extent // m)
+    blocks = -(-c.rows[0].extent // (m * band)) * c.images
+    tiles = blocks * block
+    size, scratch = alpha ** 2 * inner * outer * 4, alpha ** 2 * block * (inner + outer) * 4
+    products = tiles * size / 4 / _speed(target) * (1 + 0.5 / block)
+    vectors = -(-inner // lanes) + -(-outer // lanes)
+    transforms = tiles * vectors * alpha ** 2 * (3 + alpha / 2)
+    overhanging = any(a.extent % m for a in c.rows) or c.rows[0].extent % (m * band)
+    copies = tiles * m ** 2 * -(-outer // lanes) * COPY if overhanging else 0.0
+    weights = size / _rate(max(size, resident), target) + (blocks - 1) * size / _rate(size, target)
+    spilled = blocks * 2 * scratch / SPILL if scratch > SHARE * target.l2_bytes else 0.0
+    return START + products + transforms + copies + weights + spilled
+
+
+def _speed(target: Any) -> float:
+    """Multiply-adds per cycle; 512-bit units are counted once."""
+    return target.lanes(32) * (1 if target.vector_bits >= 512 else target.fma_per_cycle) * 0.95
+
+
+def _rate(size: int, target: Any) -> float:
+    """Bytes per cycle at which a working set of this size arrives, beyond what multiplying hides."""
+    if size <= target.l2_bytes // 2:
+        return 128.0
+    return 64.0 if size <= target.l3_bytes // 3 else 2.5 * STREAM if size <= target.l3_bytes // 3 * 2 else STREAM

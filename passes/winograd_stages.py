@@ -1,0 +1,144 @@
+"""A convolution's kernel in Winograd form: three groups of stages over a block of output tiles.
+
+    V[f,b,c] = B^T d B      d: the (m+r-1)^2 input patch of tile b, unrolled to the nonzero coefficients
+    M[f,b,o] = sum_over(c; V[f,b,c] * U[f,c,o])      one matrix product per frequency f; U = G w G^T, computed at compile time in f64
+    y        = A^T M A      then whatever followed the convolution
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from edgec.evaluate import evaluate
+from edgec.expr import Expr, argument, as_expr, const, fresh, inside, mul_add, read, reduce_over, substitute, transform
+from edgec.kernel import Axis, Buffer, Kernel, Stage
+from edgec.passes.winograd_convolution import Convolution
+from edgec.passes.winograd_matrices import matrices
+from edgec.types import f32, index
+
+
+def rewrite(c: Convolution, m: int, band: int) -> Kernel:
+    """The convolution's kernel in the form F(m, r), `band` rows of tiles a block."""
+    return _Rewrite(c, m, band).kernel()
+
+
+class _Rewrite:
+    """The three-stage kernel of one convolution with output tiles of m x m."""
+
+    def __init__(self, c: Convolution, m: int, band: int):
+        self.c, self.m, self.alpha, self.band = c, m, m + c.size - 1, band
+        self.at, self.g, self.bt = matrices(m, c.size)
+        self.tiles = tuple(-(-a.extent // m) for a in c.rows)
+        self.block = self.band * self.tiles[1]
+        blocks = -(-self.tiles[0] // self.band)
+        self.outer = Axis(fresh("w", 0, blocks - 1), blocks)
+        name = c.kernel.name
+        frequencies = self.alpha ** 2
+        self.v = Buffer(f"{name}.v", f32, (frequencies, self.block, c.channel[1]), "scratch")
+        self.u = Buffer(f"{name}.u", f32, (frequencies, c.channel[1], c.out.extent), "constant", data=self._weights())
+        self.products = Buffer(f"{name}.m", f32, (frequencies, self.block, c.out.extent), "scratch")
+
+    def kernel(self) -> Kernel:
+        stages = (*self._input_stages(), self._product_stage(), *self._output_stages())
+        axes = tuple(a for a in self.c.kernel.axes if a not in self.c.rows and a is not self.c.out)
+        return replace(self.c.kernel, axes=(*axes, self.outer), stages=stages)
+
+    def _weights(self) -> np.ndarray:
+        """U[f, c, o] = G w G^T, f = alpha * row + column."""
+        c = self.c
+        p, q, k, o = np.ogrid[:c.size, :c.size, :c.channel[1], :c.out.extent]
+        positions = evaluate(c.weight.data.flat(c.weight.args), {c.taps[0]: p, c.taps[1]: q, c.channel[0]: k, c.out.var: o}, None)
+        w = c.weight.data.root.data.ravel()[np.broadcast_to(positions, (c.size, c.size, c.channel[1], c.out.extent))].astype(np.float64)
+        g = np.array(self.g, dtype=np.float64)
+        u = np.einsum("ip,jq,pqko->ijko", g, g, w)
+        return np.ascontiguousarray(u.reshape(self.alpha ** 2, c.channel[1], c.out.extent).astype(np.float32))
+
+    def _place(self) -> tuple[Axis, Axis, Expr, Expr, Expr]:
+        """Axes over the tiles of a block, the first output row and column of the tile, its number in the block."""
+        r, t = Axis(fresh("r", 0, self.band - 1), self.band), Axis(fresh("t", 0, self.tiles[1] - 1), self.tiles[1])
+        return r, t, (self.outer.var * self.band + r.var) * self.m, t.var * self.m, r.var * self.tiles[1] + t.var
+
+    def _input_stages(self) -> list[Stage]:
+        c = self.c
+        r, t, y, x, number = self._place()
+        k = Axis(fresh("c", 0, c.channel[1] - 1), c.channel[1])
+        zero = const(0, index)
+        patch = [[_patch(c, {c.rows[0].var: y + i, c.rows[1].var: x + j, c.taps[0]: zero, c.taps[1]: zero, c.channel[0]: k.var})
+                  for j in range(self.alpha)] for i in range(self.alpha)]
+        values = _two_sided(self.bt, patch)
+        axes = (r, t, k)
+        return [Stage(self.v.name, axes, values[i][j], self.v, (as_expr(i * self.alpha + j, index), number, k.var))
+                for i in range(self.alpha) for j in range(self.alpha)]
+
+    def _product_stage(self) -> Stage:
+        f = Axis(fresh("f", 0, self.alpha ** 2 - 1), self.alpha ** 2)
+        b = Axis(fresh("b", 0, self.block - 1), self.block)
+        o = Axis(fresh("o", 0, self.c.out.extent - 1), self.c.out.extent)
+        value = reduce_over([self.c.channel[1]], "add", lambda k: read(self.v, (f.var, b.var, k)) * read(self.u, (f.var, k, o.var)))
+        return Stage(self.products.name, (f, b, o), value, self.products, (f.var, b.var, o.var))
+
+    def _output_stages(self) -> list[Stage]:
+        """A^T M A and the rest of the kernel; through scratch where tiles overhang the output, so that only plain stores are guarded."""
+        c = self.c
+        r, t, y, x, number = self._place()
+        o = Axis(fresh("o", 0, c.out.extent - 1), c.out.extent)
+        found = [[read(self.products, (as_expr(i * self.alpha + j, index), number, o.var)) for j in range(self.alpha)]
+                 for i in range(self.alpha)]
+        sums = _two_sided(self.at, found)
+        places = [(i, j) for i in range(self.m) for j in range(self.m)]
+        if all(a.extent % self.m == 0 for a in c.rows) and self.tiles[0] % self.band == 0:
+            return [self._final((r, t, o), y + i, x + j, o.var, sums[i][j]) for i, j in places]
+        height, width = self.band * self.m, self.tiles[1] * self.m
+        tile = Buffer(f"{c.kernel.name}.y", f32, (height, width, c.out.extent), "scratch")
+        stages = [Stage(tile.name, (r, t, o), sums[i][j], tile, (r.var * self.m + i, t.var * self.m + j, o.var)) for i, j in places]
+        return [*stages, self._overhanging(tile)]
+
+    def _overhanging(self, tile: Buffer) -> Stage:
+        """What the block's output rows are made of; columns beyond the output are not walked at all."""
+        c = self.c
+        i, x, o = (Axis(fresh(n, 0, e - 1), e) for n, e in zip("ixo", (tile.shape[0], c.rows[1].extent, c.out.extent)))
+        return self._final((i, x, o), self.outer.var * tile.shape[0] + i.var, x.var, o.var, read(tile, (i.var, x.var, o.var)))
+
+    def _final(self, axes: tuple[Axis, ...], y: Expr, x: Expr, o: Expr, value: Expr) -> Stage:
+        """What the kernel stores at output row y and column x, the convolution's sum replaced by `value`."""
+        c, stage = self.c, self.c.kernel.stages[0]
+        moved = {c.rows[0].var: y, c.rows[1].var: x, c.out.var: o}
+        own = substitute(transform((stage.value,), lambda n: _MARK if n is c.node else None)[0], moved)
+        own = transform((own,), lambda n: value if n is _MARK else None)[0]
+        guards = tuple((at, as_expr(axis.extent, index)) for at, axis in zip((y, x), c.rows))
+        return Stage(stage.name, axes, own, stage.target, tuple(substitute(n, moved) for n in stage.indices), guards=guards)
+
+
+_MARK = argument("sum", f32)  # stands for the convolution while the rest of its kernel is moved
+
+
+def _patch(c: Convolution, at: dict[Expr, Expr]) -> Expr:
+    """The input at one place of a patch, zero outside the tensor (a patch may reach further than the convolution's own guards tell)."""
+    pairs = [*c.guards]
+    for axis in c.rows:
+        dimension = next(n for n, i in enumerate(c.data.args) if axis.var in i.free)
+        pairs.append((c.data.args[dimension], as_expr(c.data.data.shape[dimension], index)))
+    return inside([(substitute(i, at), e) for i, e in dict.fromkeys(pairs)], substitute(c.data, at), 0.0)
+
+
+def _two_sided(matrix: list[list[Fraction]], values: list[list[Expr]]) -> list[list[Expr]]:
+    """matrix * values * matrix^T on expressions, columns first; zero coefficients vanish, partial sums are shared."""
+    columns = [[_combination(row, [values[i][j] for i in range(len(values))]) for j in range(len(values))] for row in matrix]
+    return [[_combination(row, line) for row in matrix] for line in columns]
+
+
+def _combination(coefficients: list[Fraction], values: list[Expr]) -> Expr:
+    total: Expr | None = None
+    for c, value in sorted(zip(coefficients, values), key=lambda item: item[0] < 0):
+        if c == 0:
+            continue
+        if total is None:
+            total = value if c == 1 else value * float(c)
+        elif abs(c) == 1:
+            total = total + value if c == 1 else total - value
+        else:
+            total = mul_add(value, const(float(c), f32), total)
+    return total
