@@ -57,7 +57,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
 
     @cache
     def planned(number: int) -> tuple[Nest, Schedule]:
-        nest = dots(flatten(groups[number], groups[number][0].axes, tables.params), target)
+        nest = dots(flatten(groups[number], groups[number][0].axes, tables.params), target, tables)
         return nest, choose(nest, target)
 
     def step(backward: bool) -> list[Stmt]:
