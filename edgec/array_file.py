@@ -3,7 +3,8 @@
     read_arrays("in.npz")                       # {"image": array}
     Path("out.npz").write_bytes(arrays_bytes({"scores": scores}))
 
-numpy has no name for bf16, so such arrays travel as their bits, in uint16.
+numpy has no name for bf16, so such arrays travel as their bits, in uint16; elements of 8 bits and less that it has no name for either as
+theirs, one to a uint8.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Mapping
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.types import DType, bf16
+from edgec.types import SMALL, DType, bf16
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip file can say
 
@@ -41,12 +42,19 @@ def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     with zipfile.ZipFile(stream, "w") as file:
         for name, array in arrays.items():
             with file.open(zipfile.ZipInfo(name + ".npy", EPOCH), "w", force_zip64=True) as member:
-                np.lib.format.write_array(
-                    member, array.view(np.uint16) if array.dtype == bf16.numpy else np.asarray(array), allow_pickle=False
-                )
+                np.lib.format.write_array(member, _nameable(array), allow_pickle=False)
     return stream.getvalue()
+
+
+def _nameable(array: np.ndarray) -> np.ndarray:
+    """The array, as bits where numpy has no name for its type."""
+    if array.dtype == bf16.numpy:
+        return array.view(np.uint16)
+    return array.view(np.uint8) if any(array.dtype == t.numpy for t in SMALL) else np.asarray(array)
 
 
 def as_type(array: np.ndarray, dtype: DType) -> np.ndarray:
     """An array read from a file as the element type that is wanted, where it is the bits of one; else unchanged."""
+    if dtype in SMALL and array.dtype == np.uint8:
+        return array.view(dtype.numpy)
     return array.view(bf16.numpy) if dtype is bf16 and array.dtype == np.uint16 else array

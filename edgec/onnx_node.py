@@ -108,6 +108,8 @@ def read_attribute(proto: AttributeProto, folder: Path | None, loc: Loc) -> Any:
             return read_sparse_tensor(proto.sparse_tensor, folder, loc)
         if name == "GRAPH":
             return proto.g
+        if name == "TYPE_PROTO":
+            return proto.tp
         if name in ("FLOAT", "INT", "STRING", "FLOATS", "INTS", "STRINGS"):
             field_name = name.lower() if name.endswith("S") else name[0].lower()  # floats, ints, strings; f, i, s
             value = getattr(proto, field_name)

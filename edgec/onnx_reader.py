@@ -25,6 +25,7 @@ from edgec.onnx_functions import MAX_DEPTH, Body, Key, domain_of, local_body, lo
 from edgec.onnx_node import (NEWEST, OLDEST, Node, build, check_attributes, check_presence, named, read_attribute, shown,
                               signature)
 from edgec.onnx_order import live_order
+from edgec.onnx_sequences import Items, build_sequences, flat_results, is_about_sequences, opened, require_values
 from edgec.onnx_shapes import Size, input_types
 from edgec.onnx_support import operator_problem, unsupported_operators
 from edgec.onnx_tensor import dtype_of_code, read_sparse_tensor, read_tensor
@@ -130,16 +131,21 @@ class Reader:
         place = Loc(self.file)
         scope = Scope(opsets)
         self.declare_tensors(graph, scope, place)
-        infos = [i for i in graph.input if i.name not in scope.tensors]
+        infos = whole = [i for i in graph.input if i.name not in scope.tensors]
         _unique([i.name for i in graph.input], "graph input", place)
         _unique([o.name for o in graph.output], "graph output", place)
-        types = input_types(infos, shapes, bind, self.file)
+        forms = [opened(i, shapes) for i in infos]
+        infos = [each for parts, _ in forms for each in parts]
+        types = input_types(infos, {n: s for n, s in shapes.items() if not n.endswith("#len")}, bind, self.file)
         inputs = [named(graph_input(i.name, t, known=known.get(i.name)), i.name, Loc(self.file, i.name, "input"))
                   for i, t in zip(infos, types)]
-        scope.values.update((i.name, v) for i, v in zip(infos, inputs))
+        tensors = {i.name: v for i, v in zip(infos, inputs)}
+        scope.values.update((i.name, make(tensors)) for i, (_, make) in zip(whole, forms))
         outputs = self.body(graph.node, scope, [o.name for o in graph.output], place)
         self._check_outputs(graph, outputs)
-        return Graph(tuple(inputs), tuple(outputs), tuple(o.name for o in graph.output), graph.name or "graph")
+        pairs = [pair for o, v in zip(graph.output, outputs) for pair in flat_results(o.name, v)]
+        names, values = [n for n, _ in pairs], [v for _, v in pairs]
+        return Graph(tuple(inputs), tuple(values), tuple(names), graph.name or "graph")
 
     def declare_tensors(self, graph: GraphProto, scope: Scope, place: Loc) -> None:
         named = [(t.name, t) for t in graph.initializer] + [(t.values.name, t) for t in graph.sparse_initializer]
@@ -148,7 +154,9 @@ class Reader:
 
     def _check_outputs(self, graph: GraphProto, outputs: Sequence[Value]) -> None:
         for info, value in zip(graph.output, outputs):
-            code = info.type.tensor_type.elem_type
+            if value is None and info.type.WhichOneof("value") != "optional_type":
+                raise ModelError(f"the output '{info.name}' is an operand that is not given", loc=Loc(self.file))
+            code = info.type.tensor_type.elem_type if isinstance(value, Value) else 0
             if code and dtype_of_code(code, f"output '{info.name}'", Loc(self.file)) is not value.dtype:
                 declared = dtype_of_code(code, "", None)
                 raise ModelError(f"output '{info.name}' is declared {declared}, its node computes {value.type}", loc=value.loc)
@@ -161,11 +169,7 @@ class Reader:
         for n in live_order(nodes, defined, wanted, scope.parent.has if scope.parent else lambda name: False, where, place):
             results = self.node(nodes[n], scope, where(n))
             scope.values.update((name, value) for name, value in zip(nodes[n].output, results) if name)
-        found = [self.value(name, scope, place) for name in wanted]
-        for name, value in zip(wanted, found):
-            if value is None:
-                raise ModelError(f"the output '{name}' is an operand that is not given", loc=place)
-        return found
+        return [self.value(name, scope, place) for name in wanted]
 
     def _loc(self, node: NodeProto, index: int, scope: Scope) -> Loc:
         name = node.name or next(filter(None, node.output), "")
@@ -188,6 +192,8 @@ class Reader:
 
     def _capture(self, outer: Value | None, scope: Scope) -> Value | None:
         """An outer value inside a subgraph: a constant as it is, anything else as one more input."""
+        if isinstance(outer, Items):
+            return Items(tuple(self._capture(v, scope) for v in outer.items))
         known = None if outer is None else onnx_subgraphs.known_array(outer)
         if outer is None or known is not None:
             return outer if outer is None or outer.is_constant else constant(known, outer.name, outer.loc)
@@ -214,13 +220,16 @@ class Reader:
         known = signature(domain, proto.op_type, opset)
         if known is not None:
             check_attributes(proto.op_type, attributes, known, loc)
-            check_presence(node, known)
+            if not is_about_sequences(node):
+                check_presence(node, known)
         node = replace(node, attributes={a.name: read_attribute(a, self.folder, loc) for a in attributes})
         return self.guarded(node, scope)
 
     def guarded(self, node: Node, scope: Scope) -> Sequence[Value]:
         """The results of a node; what an operator did not foresee in a malformed node is a ModelError as well."""
         try:
+            if is_about_sequences(node):
+                return build_sequences(self, node, scope)
             if any(isinstance(v, GraphProto) for v in node.attributes.values()):
                 return onnx_subgraphs.build_with_subgraphs(self, node, scope)
             return self.build(node, scope)
@@ -232,6 +241,7 @@ class Reader:
 
     def build(self, node: Node, scope: Scope) -> Sequence[Value]:
         """A node by its operator class, after upgrades, or by the function body of its schema."""
+        require_values(node)
         if not node.domain and node.op == "Constant":
             return (named(constant(_constant_array(node)), node.outputs[0], node.loc),)
 

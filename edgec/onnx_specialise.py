@@ -20,9 +20,10 @@ LARGEST = 1 << 16  # elements of an input whose values may decide a shape
 NOT_KNOWN = "not known"
 
 
-def load_for(model: Any, arrays: Mapping[str, np.ndarray], bind: Mapping[str, Any] | None = None) -> Graph:
-    """The graph of `model` for inputs of the shapes, and where needed the values, of `arrays`. Raises as `load` does."""
-    shapes = {name: tuple(np.shape(a)) for name, a in arrays.items() if not name.endswith("#len")}
+def load_for(model: Any, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None = None,
+             bind: Mapping[str, Any] | None = None) -> Graph:
+    """The graph of `model` for inputs of the shapes, and where needed the values, of `arrays`; the rest as `load`."""
+    shapes = {**{name: tuple(np.shape(a)) for name, a in arrays.items()}, **(shapes or {})}
     try:
         return load(model, shapes, bind)
     except Unsupported as error:

@@ -17,7 +17,7 @@ from onnx import GraphProto
 
 from edgec.errors import Loc, ModelError, Unsupported
 from edgec.expr import Expr
-from edgec.graph import Graph, Value, run_reference
+from edgec.graph import Graph, Input, Value, run_reference
 from edgec.onnx_node import Node, build
 from edgec.ops import OPERATORS
 from edgec.types import TensorType, bool_, i64
@@ -32,6 +32,11 @@ def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]
         condition = known_array(node.inputs[0]) if node.input(0) is not None else None
         if condition is not None and condition.size == 1:
             return _taken_branch(reader, node, scope, "then_branch" if condition.item() else "else_branch")
+    if node.op == "Loop":
+        from edgec.onnx_unroll import unrolled
+        found = unrolled(reader, node, scope)
+        if found is not None:
+            return found
     if (node.domain, node.op) not in OPERATORS:
         raise Unsupported(f"operator {node.op} is not supported here", loc=node.loc)
     captures: dict[Value, Value] = {}
@@ -61,11 +66,15 @@ def _read_body(reader: Any, graph: GraphProto, scope: Any, types: Sequence[Tenso
     formal = [reader.subgraph_input(i.name, t, node.loc) for i, t in zip(graph.input, types)]
     inner.values.update((i.name, v) for i, v in zip(graph.input, formal))
     outputs = reader.body(graph.node, inner, [o.name for o in graph.output], node.loc)
+    if any(not isinstance(v, Value) for v in outputs):
+        raise Unsupported(f"{node.op} with sequences or optionals: its condition is not known at compile time", loc=node.loc)
     return formal, outputs, tuple(o.name for o in graph.output)
 
 
 def _body_types(node: Node) -> list[TensorType]:
     """The types of a subgraph's formal inputs, from the operands: Loop gives counter, condition and state; Scan state and slices."""
+    if any(v is not None and not isinstance(v, Value) for v in node.inputs):
+        raise Unsupported(f"{node.op} with sequences: the number of its iterations is not known at compile time", loc=node.loc)
     given = [v.type for v in node.inputs if v is not None]
     if node.op == "Loop":
         return [TensorType(i64, ()), TensorType(bool_, ()), *(v.type for v in node.inputs[2:] if v is not None)]
@@ -91,6 +100,8 @@ def known_array(value: Value, depth: int = KNOWN_DEPTH) -> np.ndarray | None:
     """The elements of a small value that depends on nothing but constants and known shapes."""
     if value.is_constant:
         return value.array
+    if isinstance(value.op, Input):
+        return value.op.known
     if depth == 0 or not value.type.is_static or value.type.max_size > KNOWN_SIZE:
         return None
     elements = value.elements if value.dtype.is_integer else None

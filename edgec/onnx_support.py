@@ -13,6 +13,7 @@ from edgec.errors import CompileError, Loc, ModelError, Unsupported
 from edgec.onnx_functions import Key, domain_of, opsets_of
 from edgec.onnx_node import NEWEST, schema_of
 from edgec.onnx_order import live_nodes, subgraphs
+from edgec.onnx_sequences import HANDLERS
 from edgec.onnx_upgrade import can_upgrade
 from edgec.ops import OPERATORS
 
@@ -48,7 +49,7 @@ def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc) -> 
     """Why an operator cannot be read, None where it can (as far as can be told without its operands)."""
     if domain not in opsets:
         return ModelError(f"operator {op} is of domain '{domain or 'ai.onnx'}', which the model does not import", loc=loc)
-    read_elsewhere = domain == "" and (op in ("Constant", "If") or can_upgrade(op, opsets[""]))
+    read_elsewhere = domain == "" and (op in ("Constant", "If", *HANDLERS) or can_upgrade(op, opsets[""]))
     if (domain, op) in OPERATORS or read_elsewhere:
         return None
     schema = schema_of(domain, op, opsets[domain])

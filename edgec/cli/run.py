@@ -13,7 +13,9 @@ from typing import Any, Mapping
 import numpy as np
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model, positive
+from edgec.cli.model_arguments import (add_compile_arguments, add_model_arguments, compile_options, load_model, model_options,
+                                       positive)
+from edgec.errors import CompileError
 
 name, help = "run", "run a model on arrays from a file"
 
@@ -30,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from edgec.array_file import arrays_bytes
     from edgec.backends.artifact import write_files
-    graph = load_model(arguments)
-    inputs = input_arrays(graph, arguments.inputs)
+    arrays = _arrays(arguments.inputs)
+    graph = _graph(arguments, arrays)
+    inputs = typed_arrays(graph, arrays)
     outputs = _interpreted(graph, inputs) if arguments.interpret else _compiled(arguments, graph, inputs)
     if arguments.outputs:
         write_files({arguments.outputs: arrays_bytes(outputs)})
@@ -42,11 +45,32 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _arrays(path: Path | None) -> dict[str, np.ndarray]:
+    from edgec.array_file import read_arrays
+    return read_arrays(path) if path else {}
+
+
+def _graph(arguments: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The graph of the model as it is, else, where that leaves sizes open, of the model for these very arrays."""
+    from edgec.onnx_specialise import load_for
+    try:
+        return load_model(arguments)
+    except CompileError:
+        if not arrays:
+            raise
+        return load_for(arguments.model, arrays, **model_options(arguments))
+
+
 def input_arrays(graph: Any, path: Path | None) -> dict[str, np.ndarray]:
-    """The arrays of a file that the graph's inputs are called by, as their element types; others are refused by whoever runs the graph."""
-    from edgec.array_file import as_type, read_arrays
+    """The arrays of a file for the inputs of a graph."""
+    return typed_arrays(graph, _arrays(path))
+
+
+def typed_arrays(graph: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays as the element types of the inputs they are for; the length of a sequence is no input, others are refused later."""
+    from edgec.array_file import as_type
     dtypes = {v.name: v.dtype for v in graph.inputs}
-    return {n: as_type(a, dtypes[n]) if n in dtypes else a for n, a in (read_arrays(path) if path else {}).items()}
+    return {n: as_type(a, dtypes[n]) if n in dtypes else a for n, a in arrays.items() if n in dtypes or not n.endswith("#len")}
 
 
 def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -57,7 +81,8 @@ def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     from edgec.compiler import compile
+    from edgec.named_arrays import as_bytes
     with delayed_progress(f"compiling {arguments.model}") as report:
         artifact = compile(graph, progress=report, **compile_options(arguments))
     with delayed_progress("running"):
-        return artifact.run(inputs, threads=arguments.threads)
+        return artifact.run(as_bytes(inputs), threads=arguments.threads)

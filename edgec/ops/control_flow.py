@@ -14,7 +14,7 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.expr import Expr, dim, fresh, maximum
-from edgec.graph import Graph, Op, Value
+from edgec.graph import Graph, Op, Value, constant
 from edgec.lowering import Recurrence, Slices, State
 from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
 from edgec.types import TensorType, bool_, i64
@@ -75,6 +75,27 @@ class If(Op):
 
     def reference(self, cond, captured):
         return tuple(run_body(self.then_branch if truth(cond) else self.else_branch, captured))
+
+    def decompose(self) -> tuple[Value, ...]:
+        """Both branches computed, and a choice between their results: they must have one shape."""
+        from edgec.ops.comparison import Where
+        from edgec.ops.reshape import Reshape
+        then, other = (inlined(g, self.captured) for g in (self.then_branch, self.else_branch))
+        for a, b in zip(then, other):
+            if not same_shape(a.shape, b.shape):
+                raise Unsupported(f"If: a result is {a.type} in one branch, {b.type} in the other, and its condition depends on data",
+                                  loc=self.loc)
+        condition = Reshape(self.cond, constant(np.zeros(0, np.int64))).output
+        return tuple(Where(condition, a, b).output for a, b in zip(then, other))
+
+
+def inlined(graph: Graph, values: Sequence[Value]) -> tuple[Value, ...]:
+    """The results of a subgraph in place, on outer values."""
+    done = dict(zip(graph.inputs, values))
+    for op in graph.ops:
+        if op.results[0] not in done:
+            done.update(zip(op.results, op.with_operands([done[v] for v in op.operands]).results if op.operands else op.results))
+    return tuple(done[v] for v in graph.outputs)
 
 
 def between(a: Any, b: Any) -> Expr:

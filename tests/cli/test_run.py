@@ -81,3 +81,26 @@ def test_array_files_are_the_same_bytes_and_keep_any_name(tmp_path):
     assert as_type(found["a/b:0"], u16) is found["a/b:0"]
     with pytest.raises(ModelError, match="cannot read"):
         read_arrays(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("how", ["compiled", "interpreted"])
+def test_what_leaves_sizes_open_is_run_for_the_arrays_at_hand(edgec, cache, tmp_path, how):
+    """A shape that is an input, a sequence, and 8-bit floats that travel as their bits."""
+    import onnx
+    from onnx import TensorProto, helper
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["r"]), helper.make_node("Cast", ["r"], ["y"], to=TensorProto.FLOAT8E4M3FN),
+             helper.make_node("SequenceInsert", ["s", "x"], ["t"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"]), helper.make_tensor_value_info("shape", TensorProto.INT64, [2]),
+              helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT8E4M3FN, None), helper.make_tensor_sequence_value_info("t", TensorProto.FLOAT, None)]
+    model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    onnx.save(model, tmp_path / "model.onnx")
+    x = np.float32([0, 1, -2, 0.5, 448, 9000])
+    np.savez(tmp_path / "in.npz", x=x, shape=np.array([2, 3]), **{"s#0": x[:2], "s#len": np.array(1)})
+    extra = cache if how == "compiled" else ("--interpret",)
+    result = edgec("run", tmp_path / "model.onnx", "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz", *extra)
+    assert (result.status, result.err) == (0, "")
+    found = dict(np.load(tmp_path / "out.npz"))
+    assert set(found) == {"y", "t#len", "t#0", "t#1"} and found["t#len"] == 2
+    assert found["y"].tolist() == [[0x00, 0x38, 0xC0], [0x30, 0x7E, 0x7E]]
+    np.testing.assert_array_equal(found["t#1"], x)

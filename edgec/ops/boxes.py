@@ -1,0 +1,212 @@
+"""Boxes that overlap too much with a better one are left out: NonMaxSuppression.
+
+Boxes are put in order by counting (edgec.ops.selection); a Scan then walks them from the best score down and keeps each that no kept one
+overlaps. How many are kept in the end must be known when the model is read: it is the size of the result.
+
+    NonMaxSuppression(boxes, scores, most, iou, score).output
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgec.errors import Unsupported
+from edgec.expr import Expr, cast, compare, const, maximum, minimum, select
+from edgec.graph import Graph, Op, Value, constant, graph_input
+from edgec.lowering import Reader
+from edgec.ops.gather import looked_up
+from edgec.ops.known_values import known_value
+from edgec.ops.selection import PlaceOf, Rank, Unravel, places_of_true
+from edgec.types import TensorType, f32, i64
+
+
+class NonMaxSuppression(Op):
+    """ONNX NonMaxSuppression: (batch, class, box) of the boxes kept, class by class from the best score down (NonMaxSuppression-11)."""
+
+    boxes: Value
+    scores: Value
+    max_output_boxes_per_class: Value | None = None
+    iou_threshold: Value | None = None
+    score_threshold: Value | None = None
+    center_point_box: int = 0
+
+    def infer(self) -> TensorType:
+        boxes, scores = self.boxes.type, self.scores.type
+        fits = boxes.rank == scores.rank == 3 and boxes.shape[2] == 4 and boxes.shape[:2] == (scores.shape[0], scores.shape[2])
+        self.require(fits, f"boxes {boxes} and scores {scores} do not fit")
+        arrays = [None if v is None else known_value(v) for v in self._fields]
+        if any(a is None and v is not None for a, v in zip(arrays, self._fields)):
+            raise Unsupported("NonMaxSuppression: how many boxes are kept is not known at compile time", loc=self._pending_loc)
+        return TensorType(i64, (len(self.reference(*arrays)), 3))
+
+    @property
+    def _fields(self) -> tuple[Value | None, ...]:
+        return self.boxes, self.scores, self.max_output_boxes_per_class, self.iou_threshold, self.score_threshold
+
+    def elements(self) -> None:
+        return None
+
+    def reference(self, boxes, scores, most, iou, score):
+        limit = 0 if most is None else int(most.reshape(()))
+        overlap, least = (0.0 if a is None else float(a.reshape(())) for a in (iou, score))
+        found = []
+        for batch, row in enumerate(scores):
+            corners = _corners(boxes[batch].astype(np.float64), self.center_point_box)
+            for number, values in enumerate(row):
+                kept: list[int] = []
+                for box in np.argsort(-values, kind="stable"):
+                    counts = score is None or values[box] > least
+                    if counts and len(kept) < limit and not any(_overlap(corners[box], corners[k]) > overlap for k in kept):
+                        kept.append(int(box))
+                found += [(batch, number, box) for box in kept]
+        return np.array(found, np.int64).reshape(-1, 3)
+
+    def decompose(self) -> Value:
+        """Ranks, the matrix of overlaps in that order, a Scan over the boxes, and the places of those kept."""
+        from edgec.ops.control_flow import Scan
+        from edgec.ops.gather import GatherElements
+        from edgec.ops.reshape import Reshape, Transpose
+        batch, classes, count = self.scores.shape
+        order = PlaceOf(Rank(self.scores, axis=2, descending=1).output, axis=2, count=count).output
+        clash = Clash(self.boxes, order, self.iou_threshold, center_point_box=self.center_point_box).output
+        wanted = AboveThreshold(GatherElements(self.scores, order, axis=2).output, self.score_threshold).output
+        limit = constant(np.array(0)) if self.max_output_boxes_per_class is None else self.max_output_boxes_per_class
+        limit = Reshape(limit, constant(np.zeros(0, np.int64))).output
+        kept = Scan((constant(np.zeros((batch, classes, count), np.int64)), clash, wanted, constant(np.eye(count, dtype=np.int64))),
+                    captured=(limit,), body=_keep_one(batch, classes, count), num_scan_inputs=3, scan_input_axes=(3, 2, 0)).results[0]
+        from edgec.ops.cast import Cast
+        flat = Reshape(Cast(kept, to=9).output, constant(np.array([-1]))).output
+        places = Unravel(places_of_true(flat, self.output.shape[0]), sizes=(batch, classes, count)).output
+        return NamedBoxes(Transpose(places, perm=(1, 0)).output, order).output
+
+
+def _keep_one(batch: int, classes: int, count: int) -> Graph:
+    """One box of every class: kept when it is wanted, clashes with none kept so far, and there is room."""
+    shape, one = (batch, classes, count), (batch, classes)
+    kept = graph_input("kept", TensorType(i64, shape), tag=1)
+    clash, wanted = graph_input("clash", TensorType(i64, shape), tag=2), graph_input("wanted", TensorType(i64, one), tag=3)
+    place, limit = graph_input("place", TensorType(i64, (count,)), tag=4), graph_input("limit", TensorType(i64, ()), tag=5)
+    return Graph((kept, clash, wanted, place, limit), (KeepOne(kept, clash, wanted, place, limit).output,), ("kept",), "keep")
+
+
+class KeepOne(Op):
+    """edgec KeepOne: `kept` with the one at `place` (a row of the identity) added where it may stay."""
+
+    domain = "edgec"
+    kept: Value
+    clash: Value
+    wanted: Value
+    place: Value
+    limit: Value
+
+    def infer(self) -> TensorType:
+        return self.kept.type
+
+    def reference(self, kept, clash, wanted, place, limit):
+        free = ((kept * clash).sum(-1) == 0) & (kept.sum(-1) < limit) & (wanted != 0)
+        return kept + free[..., None].astype(np.int64) * place
+
+    def lower(self, at, kept, clash, wanted, place, limit):
+        from edgec.ops.accumulation import fold
+        b, c, n = at
+        clashes = fold((kept.shape[2],), "add", lambda k: kept(b, c, k) * clash(b, c, k))
+        number = fold((kept.shape[2],), "add", lambda k: kept(b, c, k))
+        free = compare("eq", clashes, const(0, i64)) & compare("lt", number, limit()) & compare("ne", wanted(b, c), const(0, i64))
+        return kept(*at) + select(free, place(n), const(0, i64))
+
+
+class AboveThreshold(Op):
+    """edgec AboveThreshold: 1 where a score is above the threshold (or there is none), else 0."""
+
+    domain = "edgec"
+    x: Value
+    threshold: Value | None = None
+
+    def infer(self) -> TensorType:
+        return self.x.type.with_dtype(i64)
+
+    def reference(self, x, threshold):
+        return np.ones(x.shape, np.int64) if threshold is None else (x > threshold.reshape(())).astype(np.int64)
+
+    def lower(self, at, x, threshold):
+        if threshold is None:
+            return const(1, i64)
+        return select(compare("lt", threshold(*[0] * threshold.rank), x(*at)), const(1, i64), const(0, i64))
+
+
+class Clash(Op):
+    """edgec Clash: 1 where two boxes of a class, both named by their place in `order`, overlap by more than the threshold."""
+
+    domain = "edgec"
+    boxes: Value
+    order: Value
+    threshold: Value | None = None
+    center_point_box: int = 0
+
+    def infer(self) -> TensorType:
+        batch, classes, count = self.order.shape
+        return TensorType(i64, (batch, classes, count, count))
+
+    def reference(self, boxes, order, threshold):
+        limit, result = 0.0 if threshold is None else float(threshold.reshape(())), np.zeros(self.output.shape, np.int64)
+        for b, c, i, j in np.ndindex(*result.shape):
+            corners = _corners(boxes[b].astype(np.float64), self.center_point_box)
+            result[b, c, i, j] = _overlap(corners[order[b, c, i]], corners[order[b, c, j]]) > limit
+        return result
+
+    def lower(self, at, boxes, order, threshold):
+        b, c, i, j = at
+        one, two = (self._sides(boxes, b, looked_up(order(b, c, k), boxes.shape[1])) for k in (i, j))
+        both, areas = None, []
+        for side in (one, two):
+            areas.append((side[1] - side[0]) * (side[3] - side[2]))
+        for k in (0, 2):
+            length = maximum(minimum(one[k + 1], two[k + 1]) - maximum(one[k], two[k]), 0.0)
+            both = length if both is None else both * length
+        limit = const(0.0, f32) if threshold is None else cast(threshold(*[0] * threshold.rank), f32)
+        over = compare("lt", limit * (areas[0] + areas[1] - both), both)
+        return select(over, const(1, i64), const(0, i64))
+
+    def _sides(self, boxes: Reader, b: Expr, box: Expr) -> tuple[Expr, ...]:
+        """(low, high) of one direction, then of the other."""
+        p = [cast(boxes(b, box, n), f32) for n in range(4)]
+        if self.center_point_box:
+            half = [p[2] * 0.5, p[3] * 0.5]
+            return p[0] - half[0], p[0] + half[0], p[1] - half[1], p[1] + half[1]
+        return minimum(p[0], p[2]), maximum(p[0], p[2]), minimum(p[1], p[3]), maximum(p[1], p[3])
+
+
+class NamedBoxes(Op):
+    """edgec NamedBoxes: rows (batch, class, place) with the box in place of its place in `order`."""
+
+    domain = "edgec"
+    rows: Value
+    order: Value
+
+    def infer(self) -> TensorType:
+        return self.rows.type
+
+    def reference(self, rows, order):
+        return np.concatenate([rows[:, :2], order[tuple(rows.T)][:, None]], axis=1)
+
+    def lower(self, at, rows, order):
+        place = [looked_up(rows(at[0], n), size) for n, size in enumerate(order.shape)]
+        return select(compare("eq", at[1], 2), order(*place), rows(*at))
+
+
+def _corners(boxes: np.ndarray, centered: int) -> np.ndarray:
+    """[low, high, low, high] of each box."""
+    if centered:
+        x, y, w, h = boxes.T
+        return np.stack([x - w / 2, x + w / 2, y - h / 2, y + h / 2], 1)
+    a, b, c, d = boxes.T
+    return np.stack([np.minimum(a, c), np.maximum(a, c), np.minimum(b, d), np.maximum(b, d)], 1)
+
+
+def _overlap(a: Any, b: Any) -> float:
+    """Intersection over union."""
+    both = max(0.0, min(a[1], b[1]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[2], b[2]))
+    union = (a[1] - a[0]) * (a[3] - a[2]) + (b[1] - b[0]) * (b[3] - b[2]) - both
+    return both / union if union > 0 else 0.0
