@@ -13,6 +13,7 @@ from typing import Any, Sequence
 
 from edgec.backends.llvm_spelling import mask, suffix, vec
 from edgec.backends.llvm_values import Values
+from edgec.expr import is_const
 from edgec.loops import Block, For, If, Let, Loops, Param, Register, Stmt, Store, statements
 from edgec.types import bool_
 
@@ -93,7 +94,10 @@ class _Function(Values):
         self._touch(loop.body)
         self.scopes.pop()
         following = self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")
-        again = self.emit(f"icmp slt {self.pointer} {following}, {stop}")
+        # A loop that meets its end exactly may be counted down by LLVM, which needs no comparison.
+        whole = surely and is_const(loop.start) and is_const(loop.stop) and (loop.stop.data - loop.start.data) % loop.step == 0
+        whole = whole and not self.target.counts_loops
+        again = self.emit(f"icmp {'ne' if whole else 'slt'} {self.pointer} {following}, {stop}")
         latch = self.label
         self.lines.append(f"  br i1 {again}, label %{head}, label %{after}, !llvm.loop !0")
         header = [f"  {variable} = phi {self.pointer} [ {start}, %{before} ], [ {following}, %{latch} ]"]

@@ -65,6 +65,7 @@ class Target:
     fma_per_cycle: int
     masks: bool = False                 # masked loads and stores cost no more than plain ones
     scalar_operand: str                 # how a scalar reaches a multiply-add: "memory", "lane" or "register"
+    late_terms: bool = False            # terms are added behind sums: only then does LLVM make one instruction of a maximum that follows
     l1_bytes: int
     l2_bytes: int = 0
     l3_bytes: int = 0
@@ -83,6 +84,11 @@ class Target:
     def lanes(self, dtype_bits: int) -> int:
         """Elements of `dtype_bits` bits in one vector register; 1 without vectors."""
         return max(1, self.vector_bits // dtype_bits)
+
+    @property
+    def counts_loops(self) -> bool:
+        """Whether loops are counted by instructions of their own, which LLVM forms from a comparison with the end."""
+        return "lob" in self.features
 
     @property
     def feature_string(self) -> str:

@@ -160,13 +160,12 @@ class Reduction:
                   bounds: tuple[Expr, Expr], unroll: int) -> None:
         start, stop = bounds
         inner: list[Stmt] = []
-        lanes = unroll == self.tiler.target.lanes(32) and self.tiler.target.scalar_operand == "lane" and unroll > 1
         peeled = axis in self.domain.peeled
         high = axis.hi - peeled
         k = fresh("k", axis.lo, max(axis.lo, high - (unroll - 1))) if unroll > 1 else fresh("k", axis.lo, max(axis.lo, high))
         for copy in range(unroll):
-            step = KStep(axis, k, copy, unroll) if lanes else None
-            self._axes(inner, rest, {**env, axis: self._place(axis, k + copy, lanes)}, met, step, copy)
+            step = self._lane_step(axis, k, copy, unroll)
+            self._axes(inner, rest, {**env, axis: self._place(axis, k + copy)}, met, step, copy)
         if unroll == 1 and not peeled:
             body.append(For(k, start, stop, 1, tuple(inner)))
             return
@@ -174,11 +173,20 @@ class Reduction:
         if whole:
             body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
         for last in range(whole, stop.data):
-            self._axes(body, rest, {**env, axis: self._place(axis, const(last, index), lanes)}, met, None, last - whole)
+            step = self._lane_step(axis, const(whole, index), last - whole, stop.data - whole)
+            self._axes(body, rest, {**env, axis: self._place(axis, const(last, index))}, met, step, last - whole)
 
-    def _place(self, axis: Expr, k: Expr, lanes: bool) -> Expr:
+    def _lane_step(self, axis: Expr, base: Expr, copy: int, copies: int) -> KStep | None:
+        """Where multiply-adds take a lane of a vector: which lane this one of `copies` steps from `base` on is, if its vector is whole."""
+        width = self.tiler.target.lanes(32)
+        first = copy // width * width
+        if self.tiler.target.scalar_operand != "lane" or width == 1 or first + width > copies:
+            return None
+        return KStep(axis, base + first, copy - first, width)
+
+    def _place(self, axis: Expr, k: Expr) -> Expr:
         """Where step k of a loop is: k, or as far from the end when tables are walked backward."""
-        extent = self.extents[axis]
+        extent, lanes = self.extents[axis], self.tiler.target.scalar_operand == "lane"
         back = self.tiler.backward and extent.op == "const" and not (lanes or self.domain.guards or axis in self.domain.peeled)
         return extent - 1 - k if back else k
 

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
-from edgec.expr import Expr, const, dim
+from edgec.expr import Expr, const, dim, fresh
 from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.passes.nest import Nest
+from edgec.passes.schedule import UNROLL_LIMIT
 from edgec.types import index
 
 MAX_STATIC = 16  # border tiles written out at most; more of them are looped over with tests
@@ -33,7 +35,7 @@ def row_tiles(nest: Nest, row: Axis, rows: int) -> list[RowTile]:
         whole = dim(row.extent // rows * rows)
         return [RowTile(0, whole, rows, False), *([RowTile(whole, row.extent, 1, False)] if rows > 1 else [])]
     count, rest = divmod(row.extent, rows)
-    low, high = _interior(nest, row)
+    low, high = interior(nest, row)
     first, last = min(count, -(-low // rows)), max(0, min(count, high // rows))
     if last < first:
         first = last = count
@@ -45,11 +47,49 @@ def row_tiles(nest: Nest, row: Axis, rows: int) -> list[RowTile]:
     return [*(_static(t * rows, rows) for t in range(first)), *inner, *(_static(t * rows, rows) for t in range(last, count)), *tail]
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Points of an axis around the register tile: a loop of `step` over a variable of its own, or one point (`var` a number, step 0)."""
+
+    var: Expr
+    start: Expr
+    stop: Expr
+    step: int
+
+
+def border_parts(nest: Nest, axis: Axis) -> list[Part]:
+    """Border points of an axis apart from its interior, where that lets a short reduction be written out; [] to walk it as one."""
+    if not isinstance(axis.extent, int) or not _written_out_inside(nest, axis):
+        return []
+    low, high = interior(nest, axis)
+    if high - low < 2 or (low, high) == (0, axis.extent):
+        return []
+    if (low, high) == (1, axis.extent - 1):  # both ends are one loop of two turns
+        return [_part(0, axis.extent, axis.extent - 1), _part(low, high, 1)]
+    return [_part(start, stop, 1) for start, stop in ((0, low), (low, high), (high, axis.extent)) if stop > start]
+
+
+def _part(start: int, stop: int, step: int) -> Part:
+    first, past = const(start, index), const(stop, index)
+    return Part(first, first, past, 0) if stop - start == 1 else Part(fresh("y", start, stop - 1), first, past, step)
+
+
+def _written_out_inside(nest: Nest, axis: Axis) -> bool:
+    """Whether guards on this axis keep every reduction from being written out, and none shares operands along some axis (a contraction)."""
+    if not nest.domains:
+        return False
+    for d in nest.domains.values():
+        size = prod(e.data if e.op == "const" else UNROLL_LIMIT + 1 for e in d.extents)
+        if size > UNROLL_LIMIT or not any(axis.var in i.free for i, _ in d.guards):
+            return False
+    return True
+
+
 def _static(start: int, rows: int) -> RowTile:
     return RowTile(const(start, index), const(start + rows, index), rows, True)
 
 
-def _interior(nest: Nest, row: Axis) -> tuple[int, int]:
+def interior(nest: Nest, row: Axis) -> tuple[int, int]:
     """[low, high): rows at which every guard that depends on the row holds for all values of everything else."""
     low, high = 0, row.extent
     for domain in nest.domains.values():

@@ -199,10 +199,10 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     """Every register tile of a reduction that fits the registers, with what it is estimated to take."""
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
-    shared, most_rows = _shared_by_row(nest, vector), _rows_apart(nest, target, vector, row)
+    shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
-            registers = _registers(r, v, target, shared)
+            registers = _registers(r, v, target, shared, steps)
             if registers <= target.registers:
                 time = _time(r, v, row_extent, columns, target, shared)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
@@ -212,11 +212,15 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                 yield TileChoice(r, v, time, registers)
 
 
+def _steps(nest: Nest) -> int:
+    """Points of the longest reduction."""
+    return max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=0)
+
+
 def _panel(nest: Nest, width: int) -> int:
     """Bytes of packed constants that one tile of this width walks through; beyond a share of L2 every row of tiles fetches them again."""
-    steps = max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=0)
     constants = any(n.data[0].constant for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load")
-    return steps * width * 4 if constants else 0
+    return _steps(nest) * width * 4 if constants else 0
 
 
 def _rows_apart(nest: Nest, target: Any, vector: Axis | None, row: Axis | None) -> int:
@@ -233,11 +237,14 @@ def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:
     return vector is not None and any(vector.var not in n.free for n in loads)
 
 
-def _registers(r: int, v: int, target: Any, contraction: bool) -> int:
+def _registers(r: int, v: int, target: Any, contraction: bool, steps: int) -> int:
+    if not contraction and 0 < steps <= UNROLL_LIMIT and target.scalar_operand != "memory" and target.registers >= 3 * steps:
+        return 3 * r * v + 2 * v + steps * v  # written out: windows that overlap, and the vectors of all taps, stay in registers
     if not contraction:
         return r * v + v + min(r, 4) * v
-    scalars = r if target.scalar_operand == "lane" else 1
-    return r * v + v + scalars
+    if target.scalar_operand == "lane":  # a vector of k for each row, vectors loaded in pairs, and one to spare, or the allocator spills
+        return r * v + v + v % 2 + r + 1
+    return r * v + v + 1
 
 
 def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool) -> float:
@@ -342,9 +349,10 @@ def _is_window(n: Expr, variable: Expr, nest: Nest) -> bool:
 
 def _partials(nest: Nest, target: Any, points: int) -> int:
     """Independent partial results per point, so that the multiply-add latency is hidden when a tile has few points."""
-    wanted = target.fma_latency * target.fma_per_cycle
-    steps = max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=1)
+    wanted, steps = target.fma_latency * target.fma_per_cycle, _steps(nest)
     if points >= wanted or any(not isinstance(d.combine, str) for d in nest.domains.values()):
+        return 1
+    if steps <= UNROLL_LIMIT:  # written out: what follows fills the gaps
         return 1
     partials = 1
     while partials * points < wanted and partials < 8 and steps >= 8 * partials:
@@ -353,8 +361,8 @@ def _partials(nest: Nest, target: Any, points: int) -> int:
 
 
 def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
-    """Copies of the innermost step: enough work per iteration to hide the loop, whole vectors of k where scalars come by lane."""
+    """Copies of the innermost step: enough work per iteration to hide the loop, two whole vectors of k where scalars come by lane."""
     if target.scalar_operand == "lane" and points > 1:
-        return max(partials, target.lanes(32))
+        return max(partials, 2 * target.lanes(32))
     copies = max(1, 16 // max(1, points))
     return max(partials, min(4, 1 << (copies.bit_length() - 1)))

@@ -20,11 +20,12 @@ from edgec.linear import coefficient
 from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
 from edgec.passes.blocks import runs
 from edgec.passes.dots import dots
+from edgec.passes.first_terms import first_terms
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, instantiate, scalar_point
 from edgec.passes.reductions import Reduction, reduce_order
-from edgec.passes.rows import RowTile, row_tiles
+from edgec.passes.rows import RowTile, border_parts, row_tiles
 from edgec.passes.schedule import Schedule, Segment, schedule
 from edgec.passes.there_and_back import pairs, walks_back
 from edgec.types import bool_, index
@@ -57,7 +58,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
 
     @cache
     def planned(number: int) -> tuple[Nest, Schedule]:
-        nest = dots(flatten(groups[number], groups[number][0].axes, tables.params), target, tables)
+        nest = first_terms(dots(flatten(groups[number], groups[number][0].axes, tables.params), target, tables), target)
         return nest, choose(nest, target)
 
     def step(backward: bool) -> list[Stmt]:
@@ -65,7 +66,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
         return flattened([s for nest, plan in plans for s in _Tiler(nest, plan, target, tables, backward).statements()])
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
-        nest = dots(flatten(group, axes, tables.params), target, tables)
+        nest = first_terms(dots(flatten(group, axes, tables.params), target, tables), target)
         tiler = _Tiler(nest, choose(nest, target), target, tables)
         body = tiler.statements()
         parallel.update(tiler.parallel if len(groups) == 1 else ())
@@ -137,6 +138,7 @@ class _Tiler:
         """`backward` walks vector tiles and reductions from their ends, where that is all the same."""
         self.nest, self.plan, self.target, self.tables, self.backward = nest, plan, target, tables, backward
         self.orders = {node: reduce_order(nest, d, plan) for node, d in nest.domains.items()}
+        self.fixed: dict[Expr, Expr] = {}  # what the variables of axes that are walked in parts stand for
         self.counter = 0
         self.parallel: set[Expr] = set()
 
@@ -160,15 +162,24 @@ class _Tiler:
     block_range: dict[Axis, tuple[Expr, Expr]] = {}
 
     def _loops(self, axes: Sequence[Axis], inner: Inner) -> list[Stmt]:
-        body = inner()
-        for axis in reversed(axes):
-            start, stop = self.block_range.get(axis, (const(0, index), as_expr(axis.extent, index)))
-            body = [self._parallel(For(axis.var, start, stop, 1, tuple(body)))]
+        if not axes:
+            return inner()
+        axis, rest = axes[0], axes[1:]
+        start, stop = self.block_range.get(axis, (const(0, index), as_expr(axis.extent, index)))
+        parts = [] if axis in self.block_range else border_parts(self.nest, axis)
+        if not parts:
+            return [self._parallel(For(axis.var, start, stop, 1, tuple(self._loops(rest, inner))))]
+        body, around = list[Stmt](), self.fixed
+        for part in parts:
+            self.fixed = {**around, axis.var: part.var}
+            walked = self._loops(rest, inner)
+            body += [self._parallel(For(part.var, part.start, part.stop, part.step, tuple(walked)))] if part.step else walked
+        self.fixed = around
         return body
 
     def _vector_tiles(self) -> list[Stmt]:
         if self.plan.vector is None:
-            return self._loops(self.plan.middle, lambda: self._row_tiles(self.nest, [Point({})]))
+            return self._loops(self.plan.middle, lambda: self._row_tiles(self.nest, [Point(self.fixed)]))
         body: list[Stmt] = []
         for segment in reversed(self.plan.segments) if self.backward else self.plan.segments:
             body.extend(self._segment(segment))
@@ -177,8 +188,8 @@ class _Tiler:
     def _segment(self, segment: Segment) -> list[Stmt]:
         nest = pack(self.nest, segment, self.plan.vector, self.orders, self.tables) if self.nest.domains else self.nest
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
-        columns = self._columns(segment, segment.count - 1 - number if self.backward else number)
-        body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, columns))
+        place = segment.count - 1 - number if self.backward else number
+        body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, self._columns(segment, place)))
         return body if segment.count == 1 else [self._parallel(For(number, const(0, index), const(segment.count, index), 1, tuple(body)))]
 
     def _columns(self, segment: Segment, number: Expr) -> list[Point]:
@@ -187,7 +198,7 @@ class _Tiler:
         for k, lanes in enumerate(segment.piece.lanes):
             last = k == len(segment.piece.lanes) - 1
             where = base + at + iota(lanes) if lanes > 1 else base + at
-            columns.append(Point({self.plan.vector.var: where}, lanes, segment.piece.active if last else lanes))
+            columns.append(Point({**self.fixed, self.plan.vector.var: where}, lanes, segment.piece.active if last else lanes))
             at += lanes
         return columns
 

@@ -22,7 +22,7 @@ INSTRUCTIONS = (
 
 TARGETS = (
     Target(name="cortex-a7", triple="armv7-unknown-linux-gnueabihf", cpu="cortex-a7", features=FEATURES, float_abi="hard",
-           vector_bits=128, registers=16, fma=True, fma_latency=4, fma_per_cycle=1, scalar_operand="register",
+           vector_bits=128, registers=16, fma=True, fma_latency=4, fma_per_cycle=1, scalar_operand="register", late_terms=True,
            l1_bytes=32 << 10, l2_bytes=512 << 10, pointer_bits=32, instructions=available(INSTRUCTIONS, FEATURES),
            emulator=Emulator("arm-linux-gnueabihf-gcc", CORTEX_A7_FLAGS, "qemu-arm", ("-cpu", "cortex-a7"), packages=PACKAGES)),
 )

@@ -34,4 +34,5 @@ def test_multiply_adds_are_most_of_the_hot_loop():
     lines = expected(Path(__file__).parent / "neon_convolution.edge").splitlines()
     counts = {name: int(count) for count, name in map(str.split, lines)}
     assert counts["fmla"] >= 0.8 * sum(counts.values())
-    assert not {"str", "stp", "dup", "fmul"} & set(counts)  # accumulators stay in registers, scalars come by lane
+    assert not {"dup", "fmul"} & set(counts)  # scalars come by lane
+    assert sum(counts.get(name, 0) for name in ("str", "stp")) <= 1  # accumulators stay in registers

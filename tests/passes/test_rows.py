@@ -8,7 +8,7 @@ from edgec.expr import as_expr, const, fresh, inside, read, substitute, sum_over
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.loops import Param
 from edgec.passes.nest import flatten
-from edgec.passes.rows import MAX_STATIC, row_tiles
+from edgec.passes.rows import MAX_STATIC, border_parts, row_tiles
 from edgec.types import f32, index
 
 
@@ -91,3 +91,25 @@ def test_a_border_wider_than_the_axis(rows):
     nest, axis = window(8, 15, 7)
     tiles = numbers(row_tiles(nest, axis, rows))
     assert [n for start, stop, width, _ in tiles for n in range(start, stop)] == list(range(8))
+
+
+def parts(*window_of):
+    nest, axis = window(*window_of)
+    return [(p.start.data, p.stop.data, p.step) for p in border_parts(nest, axis)]
+
+
+@pytest.mark.parametrize("extent, kernel, pad, stride, expected", [
+    (56, 3, 1, 1, [(0, 56, 55), (1, 55, 1)]), (56, 5, 2, 1, [(0, 2, 1), (2, 54, 1), (54, 56, 1)]), (28, 4, 1, 2, [(0, 28, 27), (1, 27, 1)]),
+    (28, 3, 0, 1, []), (3, 3, 1, 1, []), (40, 13, 1, 1, []),
+], ids=["both ends in one loop", "wider borders", "strided", "no border", "hardly an interior", "too long to write out"])
+def test_an_axis_around_the_tile_is_walked_in_parts_where_that_writes_its_reduction_out(extent, kernel, pad, stride, expected):
+    assert parts(extent, kernel, pad, stride) == expected
+
+
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(0, 4), st.integers(1, 3))
+def test_parts_cover_every_point_once(extent, kernel, pad, stride):
+    nest, axis = window(extent, kernel, min(pad, kernel - 1), stride)
+    found = border_parts(nest, axis)
+    walked = [i for p in found for i in range(p.start.data, p.stop.data, p.step or 1)]
+    assert not found or sorted(walked) == list(range(extent))
+    assert all(not p.var.free or (p.var.lo, p.var.hi) == (p.start.data, p.stop.data - 1) for p in found)
