@@ -35,7 +35,8 @@ from edgec.machine_peak import peak_flops
 from edgec.memory_speed import Level, memory_speed, speed_at
 from edgec.onnx_reader import load
 from edgec.passes.explain import Explanation, explain
-from edgec.passes.tile import tile
+from edgec.passes.parallel import parallel
+from edgec.passes.tile import Tiled, tile
 from edgec.schedules import Schedules
 
 SECONDS = 1.0   # how long the model is run
@@ -69,6 +70,7 @@ class Row:
     least: float = 0.0
     compute_seconds: float = 0.0  # the operations at the processor's peak
     memory_seconds: float = 0.0   # the bytes at the memory's speed
+    parts: int = 0                # that threads can share it as; 0: it stays in the calling thread
 
     @property
     def roofline(self) -> float:
@@ -97,6 +99,7 @@ class Profile:
     whole_least: float = 0.0
     whole_processor: float = 0.0  # of which this process had the processor
     runs: int = 0
+    threads: int = 1            # of the whole calls; each kernel by itself is timed in one
     peak: float = 0.0           # operations per second of one core
     levels: tuple[Level, ...] = field(default_factory=tuple)
     macs: int = 0
@@ -122,6 +125,7 @@ class Profile:
         blocks = []
         for number, row in self._ordered(order)[:top]:
             lines = [f"#{number} {row.name}", *([f"  from {', '.join(row.nodes)}"] if row.nodes else [])]
+            lines += [f"  threads share it in {row.parts} parts"] if row.parts else []
             for walk in row.walks:
                 lines += [f"  {walk.schedule}", *(f"    {reason}" for reason in walk.reasons)]
             blocks.append("\n".join(lines))
@@ -164,7 +168,7 @@ class Profile:
             return lines[0] + "; nothing is timed, since this computer cannot run it"
         whole, least, busy = (f"{1e3 * s:.3f}" for s in (self.whole, self.whole_least, self.whole_processor))
         lines.append(f"median of {self.runs} runs: kernels {1e3 * self.total:.3f} ms together; a whole call of the usual build "
-                     f"{whole} ms (least {least}, on the processor {busy})")
+                     f"{'' if self.threads == 1 else f'with {self.threads} threads '}{whole} ms (least {least}, on the processor {busy})")
         speeds = ", ".join(f"{level.speed / 1e9:.0f} GB/s from {_size(level.size)}" for level in self.levels)
         return "\n".join([*lines, f"measured limits of one core: {self.peak / 1e9:.0f} GFLOP/s; {speeds}"])
 
@@ -186,11 +190,12 @@ def _size(count: int) -> str:
 def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str, np.ndarray] | None = None,
             shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None, seconds: float = SECONDS,
             passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", schedules: Path | Schedules | None = None,
-            precision: str = "f32", max_flash_growth: float | None = None, workers: int | None = None, cache: Path | None = None,
-            progress: Callable[[int, int], None] | None = None, name: str = "") -> Profile:
+            precision: str = "f32", max_flash_growth: float | None = None, threads: int = 1, workers: int | None = None,
+            cache: Path | None = None, progress: Callable[[int, int], None] | None = None, name: str = "") -> Profile:
     """Compile a model, run it for `seconds` and account for every kernel; only counts and schedules where it cannot run here.
 
-    `inputs` are arrays by name (default: drawn), `name` is what to call the model; the rest is as in `compile`. Raises CompileError.
+    `inputs` are arrays by name (default: drawn), `threads` those of the whole calls (kernels are timed one by one, in one thread), `name`
+    is what to call the model; the rest is as in `compile`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = machine_for(target, optimize, max_flash_growth)
@@ -204,11 +209,11 @@ def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str,
 
         usual = build(False)
         bindings = _bindings(graph, arrays)
-        rows = [_row(kernel, machine, bindings, measured) for kernel in program.steps]
+        rows = _rows(program, machine, bindings, measured)
         name = name or (str(model) if isinstance(model, (str, Path)) else graph.name)
         facts = usual.interface
         result = Profile(name, machine.name, tuple(rows), macs=sum(r.facts.macs for r in rows), flash_bytes=facts.flash_bytes,
-                         arena_bytes=facts.arena_bytes)
+                         arena_bytes=facts.arena_bytes, threads=threads)
         return _measured(result, program, usual, build(True), arrays, machine, seconds) if runs_here(machine) else result
 
 
@@ -222,8 +227,15 @@ def _bindings(graph: Graph, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     return found
 
 
-def _row(kernel: Kernel, target: Target, bindings: Mapping[str, int], measured: Schedules) -> Row:
-    """What is known of a kernel without running it."""
+def _rows(program: Program, target: Target, bindings: Mapping[str, int], measured: Schedules) -> list[Row]:
+    """What is known of the kernels without running them."""
+    pairs = [_row(kernel, target, bindings, measured) for kernel in program.steps]
+    regions = parallel(program.steps, [one for _, one in pairs], target)
+    parts = {region.first + n: region.parts for region in regions for n in range(len(region.kernels))}
+    return [replace(row, parts=parts.get(n, 0)) for n, (row, _) in enumerate(pairs)]
+
+
+def _row(kernel: Kernel, target: Target, bindings: Mapping[str, int], measured: Schedules) -> tuple[Row, Tiled]:
     walks: list[Walk] = []
     choose = measured.choose(kernel, target)
 
@@ -232,11 +244,11 @@ def _row(kernel: Kernel, target: Target, bindings: Mapping[str, int], measured: 
         walks.append(_walk(nest, explained))
         return explained.schedule
 
-    tile(kernel, target, choose=note)
+    tiled = tile(kernel, target, choose=note)
     places = [loc for loc in kernel.origins or (kernel.loc,) if loc and loc.node]
     nodes = tuple(f"{loc.node} ({loc.op})" if loc.op else loc.node for loc in places)
     reads, writes = _touched(kernel)
-    return Row(kernel.name, nodes, kernel_facts(kernel, bindings), tuple(walks), reads, writes)
+    return Row(kernel.name, nodes, kernel_facts(kernel, bindings), tuple(walks), reads, writes), tiled
 
 
 def _walk(nest: Any, e: Explanation) -> Walk:
@@ -256,7 +268,7 @@ def _touched(kernel: Kernel) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _measured(result: Profile, program: Program, usual: Artifact, traced: Artifact, arrays: Mapping[str, np.ndarray], target: Target,
               seconds: float) -> Profile:
     log = Log(len(program.steps))
-    with Loaded(usual.object, usual.interface) as plain, Loaded(traced.object, traced.interface) as timed:
+    with Loaded(usual.object, usual.interface, threads=result.threads) as plain, Loaded(traced.object, traced.interface) as timed:
         timed.set_state(log.address)
         plain.run(arrays)
         timed.run(arrays)

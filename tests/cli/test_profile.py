@@ -6,7 +6,9 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgec import profile_page as page_module
 from edgec.compiler import lower, optimise_graph
@@ -49,6 +51,20 @@ def test_why(edgec, cache, digits):
     result = edgec("profile", digits, *QUICK, *cache, "--why", "--top", "2")
     blocks = result.out.split("\n#")[2:]  # after the head of the table
     assert len(blocks) == 2 and all("from " in b and "vectors along i" in b for b in blocks)
+
+
+def test_threads(edgec, cache, tmp_path):
+    """One large product is cut into parts, the small one is not."""
+    model = helper.make_model(helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Softmax", ["a"], ["y"], axis=0)], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [512, 400])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [512, 512])],
+        [numpy_helper.from_array(np.ones((400, 512), np.float32), "w")]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    result = edgec("profile", tmp_path / "m.onnx", *QUICK, *cache, "--threads", "2", "--why", "--order", "run", "--json", tmp_path / "p.json")
+    assert result.status == 0 and "with 2 threads" in result.out
+    facts = json.loads((tmp_path / "p.json").read_text())
+    assert facts["threads"] == 2 and facts["rows"][0]["parts"] > 1
+    assert f"threads share it in {facts['rows'][0]['parts']} parts" in result.out
 
 
 def test_orders(edgec, cache, digits, tmp_path):
