@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from edgec.accesses import buffer_reads
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, ReduceParts, evaluate_dim, walk
@@ -51,7 +51,7 @@ def kernel_facts(kernel: Kernel, bindings: Mapping[str, int] | None = None) -> K
     for node in walk(*(s.value for s in kernel.stages)):
         if node.op == "reduce":
             extents.update((v, max(0, number(e))) for v, e in zip(ReduceParts(node).axes, ReduceParts(node).extents))
-    macs = sum(_macs(s, extents) for s in kernel.stages)
+    macs = sum(_macs(s, kernel.axes, extents) for s in kernel.stages)
     operations = sum(_operations(s, kernel.axes, extents) for s in kernel.stages)
     reads = _read_elements(kernel, extents)
     moved = {kind: sum(n * b.dtype.bytes for b, n in reads.items() if (b.kind == "constant") == kind) for kind in (False, True)}
@@ -61,30 +61,36 @@ def kernel_facts(kernel: Kernel, bindings: Mapping[str, int] | None = None) -> K
                        max(1, repeated))
 
 
-def _points(node: Expr, extents: Mapping[Expr, int]) -> int:
-    """How often a node is evaluated once equal evaluations are shared."""
-    return prod(extents[v] for v in node.free if v in extents)
+def _points(free: Iterable[Expr], extents: Mapping[Expr, int]) -> int:
+    return prod(extents[v] for v in free if v in extents)
 
 
-def _reduced(node: Expr, extents: Mapping[Expr, int]) -> int:
-    """How often the body of a reduction is added."""
-    own = ReduceParts(node).axes
-    return prod(extents[v] for v in (*own, *(v for v in node.free if v in extents)))
+def _varies(stage: Stage, axes: tuple[Axis, ...]) -> dict[Expr, frozenset]:
+    """For each node of a stage's value what it depends on: its variables, and the outer axes where it reads scratch they change."""
+    outer = frozenset(a.var for a in axes)
+    found: dict[Expr, frozenset] = {}
+    for node in walk(stage.value):
+        own = outer if node.op == "read" and node.data.root.kind == "scratch" else frozenset()
+        inner = frozenset().union(own, *(found[a] for a in node.args if a in found))
+        found[node] = (inner & outer) | node.free
+    return found
 
 
-def _macs(stage: Stage, extents: Mapping[Expr, int]) -> int:
-    return sum(_reduced(n, extents) for n in walk(stage.value) if n.op == "reduce" and sums_products(n))
+def _macs(stage: Stage, axes: tuple[Axis, ...], extents: Mapping[Expr, int]) -> int:
+    """How often the bodies of sums of products are added, equal evaluations once."""
+    varies = _varies(stage, axes)
+    return sum(_points({*ReduceParts(n).axes, *varies[n]}, extents) for n in varies if n.op == "reduce" and sums_products(n))
 
 
 def _operations(stage: Stage, axes: tuple[Axis, ...], extents: Mapping[Expr, int]) -> int:
     """Arithmetic on elements: index arithmetic, selects and conversions are not counted."""
     total = 0
-    for node in walk(stage.value):
+    for node, free in _varies(stage, axes).items():
         if node.op == "reduce":
-            total += _reduced(node, extents)
+            total += _points({*ReduceParts(node).axes, *free}, extents)
         elif node.dtype is not index and (node.op in BINARY or node.op in UNARY or node.op in COMPARE or node.op == "mul_add"):
             weight = POLYNOMIAL if node.op in TRANSCENDENTAL else 0 if node.op in FREE else 2 if node.op == "mul_add" else 1
-            total += weight * _points(node, extents)
+            total += weight * _points(free, extents)
     return total
 
 
@@ -95,6 +101,6 @@ def _read_elements(kernel: Kernel, extents: Mapping[Expr, int]) -> dict[Buffer, 
         root = node.data.root
         if root.kind != "scratch":
             flat = node.data.flat(node.args)
-            own = min(flat.hi - flat.lo + 1, _points(flat, extents))
+            own = min(flat.hi - flat.lo + 1, _points(flat.free, extents))
             found[root] = min(root.memory_size, found.get(root, 0) + own)
     return found

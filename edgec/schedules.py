@@ -26,7 +26,7 @@ from edgec.passes.schedule_text import parse_schedule
 from edgec.program_text import kernel_key
 
 HEAD = "# Schedules measured by `edgec tune`, for `edgec compile --schedules FILE`: kernels by a digest of their text and target.\n"
-LINE = re.compile(r"kernel ([0-9a-f]{24}) (\S+) ([\d.]+) -> ([\d.]+) us, (\d+) tried, (.*)")
+LINE = re.compile(r"kernel ([0-9a-f]{24}) (\S+) ([\d.]+) -> ([\d.]+) us, (\d+) tried(, unfinished)?, (.*)")
 ESTIMATED = "as estimated"
 
 
@@ -41,9 +41,11 @@ class Entry:
     tried: int
     name: str
     plans: tuple[str, ...]
+    finished: bool = True  # all candidates were tried
 
     def text(self) -> str:
-        head = f"kernel {self.key} {self.target} {1e6 * self.before:.1f} -> {1e6 * self.after:.1f} us, {self.tried} tried, {self.name}"
+        tried = f"{self.tried} tried" + ("" if self.finished else ", unfinished")
+        head = f"kernel {self.key} {self.target} {1e6 * self.before:.1f} -> {1e6 * self.after:.1f} us, {tried}, {self.name}"
         return "\n".join([head, *(f"  {plan}" for plan in self.plans)]) + "\n"
 
 
@@ -98,9 +100,9 @@ def parse_schedules(text: str, file: str = "") -> Schedules:
     for number, line in enumerate(text.splitlines(), 1):
         match = LINE.fullmatch(line)
         if match:
-            key, target, before, after, tried, name = match.groups()
+            key, target, before, after, tried, unfinished, name = match.groups()
             plans = []
-            found[key] = Entry(key, target, float(before) / 1e6, float(after) / 1e6, int(tried), name, ())
+            found[key] = Entry(key, target, float(before) / 1e6, float(after) / 1e6, int(tried), name, (), not unfinished)
         elif line.startswith("  ") and line.strip() and found:
             plans.append(line.strip())
             last = next(reversed(found))

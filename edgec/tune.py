@@ -38,7 +38,7 @@ from edgec.schedules import ESTIMATED, Entry, Schedules, kernel_digest, read_sch
 BATCH = 5        # candidates that race against the best so far
 WON = 0.98       # of the other's time: closer is chance
 LEAST = 0.25     # seconds a kernel needs to be worth beginning with
-ROUNDS = 2       # how often the neighbours of a new best are tried
+MOST = 0.25      # of all the time: what one kernel may take beyond its share, so that the longest are finished
 
 Clock = Callable[[], float]
 
@@ -67,7 +67,8 @@ def tune(model: Any, file: Path, target: str | Target = "native", *, seconds: fl
          report: Callable[[Entry, int], None] | None = None, timer: Timer | None = None, clock: Clock = time.monotonic) -> Tuned:
     """Measure for about `seconds` and write the schedules found to `file`, kernel by kernel; what it holds already is kept.
 
-    However short the time, one race of one kernel is run, so that running it again and again comes to an end.
+    However short the time, one race of one kernel is run, so that running it again and again comes to an end. An unfinished search goes
+    on where it stood.
 
     `runner` is the command template of a `RemoteTimer`; without it candidates run here. `again` measures known kernels anew; `report` is
     told every entry and how often its kernel occurs. Raises CompileError.
@@ -79,16 +80,17 @@ def tune(model: Any, file: Path, target: str | Target = "native", *, seconds: fl
     end = clock() + seconds
     with timer or _timer(machine, runner, optimize, _working_set(program)) as racing:
         kernels = _distinct(program, machine)
-        wanted = {key: pair for key, pair in kernels.items() if again or key not in known.entries}
+        begun = {} if again else known.entries
+        wanted = {key: pair for key, pair in kernels.items() if key not in begun or not begun[key].finished}
         session = _Session(machine, racing, clock)
         order = session.by_share(wanted, end)
         found, done = known, []
         for n, (key, (kernel, count), share) in enumerate(order):
             now = clock()
-            budget = (end - now) * share / sum(s for _, _, s in order[n:])
-            if done and budget < LEAST and now + LEAST > end:
+            if done and now + LEAST > end:
                 break
-            entry = session.tuned(key, kernel, now + max(budget, LEAST))
+            budget = max((end - now) * share / sum(s for _, _, s in order[n:]), MOST * seconds)
+            entry = session.tuned(key, kernel, min(now + budget, end), begun.get(key))
             found = found.with_entry(entry)
             done.append((entry, count))
             write_files({file: found.text().encode()})
@@ -139,48 +141,53 @@ class _Session:
             found += [(key, kernels[key], t * kernels[key][1]) for key, t in zip(some, times) if math.isfinite(t) and t > 0]
         return sorted(found, key=lambda item: -item[2])
 
-    def tuned(self, key: str, kernel: Kernel, end: float) -> Entry:
-        """The best schedules found until `end`."""
-        return _Search(self, kernel, end).entry(key)
+    def tuned(self, key: str, kernel: Kernel, end: float, begun: Entry | None = None) -> Entry:
+        """The best schedules found until `end`; an unfinished search goes on where it stood."""
+        return _Search(self, kernel, end, begun).entry(key)
 
 
 class _Search:
-    """The search for the best schedules of one kernel: nest by nest, the longest first."""
+    """The search for the best schedules of one kernel: nest by nest, the longest first, then around what has won."""
 
-    def __init__(self, session: _Session, kernel: Kernel, end: float):
+    def __init__(self, session: _Session, kernel: Kernel, end: float, begun: Entry | None = None):
         self.session, self.kernel, self.end = session, kernel, end
         self.nests: list[Nest] = []
         tile(kernel, session.target, choose=lambda nest, machine: self.nests.append(nest) or schedule(nest, machine))
-        self.plans = [ESTIMATED] * len(self.nests)
-        self.tried = 0
+        fits = begun is not None and len(begun.plans) == len(self.nests)
+        self.plans = list(begun.plans) if fits else [ESTIMATED] * len(self.nests)
+        self.tried = self.skipped = begun.tried if fits else 0
+        self.raced, self.finished = False, True
 
     def entry(self, key: str) -> Entry:
-        for place in sorted(range(len(self.nests)), key=lambda n: -_work(self.nests[n])):
-            self._nest(place)
+        """All of it, as far as time allows."""
+        order = sorted(range(len(self.nests)), key=lambda n: -_work(self.nests[n]))
+        seen = [{print_schedule(nest, schedule(nest, self.session.target))} for nest in self.nests]
+        for place in order:
+            self._nest(place, None, seen[place])
+        for place in order:
+            if self.plans[place] != ESTIMATED:
+                around = parse_schedule(self.plans[place], self.nests[place], self.session.target)
+                self._nest(place, around, seen[place])
         before, after = self._final()
-        return Entry(key, self.session.target.name, before, after, self.tried, self.kernel.name, tuple(self.plans))
+        return Entry(key, self.session.target.name, before, after, self.tried, self.kernel.name, tuple(self.plans), self.finished)
 
-    def _nest(self, place: int) -> None:
-        """Race the candidates of one nest, the others as they are; then the neighbours of what won."""
-        nest, target = self.nests[place], self.session.target
-        seen = {print_schedule(nest, schedule(nest, target))}
-        for _ in range(ROUNDS):
-            around = None if self.plans[place] == ESTIMATED else parse_schedule(self.plans[place], nest, target)
-            pool = [print_schedule(nest, plan) for plan in candidates(nest, target, around)]
-            fresh = [text for text in pool if text not in seen]
-            seen.update(pool)
-            before = self.plans[place]
-            for start in range(0, len(fresh), BATCH):
-                if self.tried and self.session.clock() > self.end:
-                    return
-                self._race(place, fresh[start:start + BATCH])
-            if self.plans[place] == before:
+    def _nest(self, place: int, around: Schedule | None, seen: set[str]) -> None:
+        """Race the candidates of one nest, the others as they are; as many as an earlier search tried are left out."""
+        nest = self.nests[place]
+        pool = [print_schedule(nest, plan) for plan in candidates(nest, self.session.target, around)]
+        fresh = [text for text in pool if text not in seen]
+        seen.update(pool)
+        left, self.skipped = fresh[self.skipped:], max(0, self.skipped - len(fresh))
+        for start in range(0, len(left), BATCH):
+            if self.raced and self.session.clock() > self.end:
+                self.finished = False
                 return
+            self._race(place, left[start:start + BATCH])
 
     def _race(self, place: int, some: Sequence[str]) -> None:
         sets = [self.plans, *([*self.plans[:place], plan, *self.plans[place + 1:]] for plan in some)]
         times = self.session.timer.time([candidate(self.kernel, self.session.target, plans) for plans in sets])
-        self.tried += len(some)
+        self.tried, self.raced = self.tried + len(some), True
         best = min(range(len(sets)), key=times.__getitem__)
         if best and times[best] < WON * times[0]:
             self.plans = sets[best]

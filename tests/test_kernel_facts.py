@@ -2,10 +2,11 @@
 
 import pytest
 
-from edgec.backends.target import find
+from edgec.backends.target import all_targets, find
 from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
 from edgec.kernel_facts import POLYNOMIAL, kernel_facts
+from edgec.layer_facts import layer_facts
 
 TARGET = find("x86-64-v3")
 
@@ -49,6 +50,21 @@ def test_an_exponential_counts_as_a_polynomial():
 def test_scratch_is_no_traffic():
     found, = facts("graph g(%x: f32[4,16]) -> (%y) {\n  %y = Softmax(%x) : f32[4,16]\n}")
     assert found.read_bytes == found.written_bytes == 4 * 64 and found.macs == 0
+
+
+def test_sums_of_scratch_count_at_every_outer_point():
+    """Scratch holds something else at each outer point, whatever axes its elements have."""
+    found = facts("graph g(%x: f32[4,16]) -> (%y) {\n  %y = Softmax(%x) : f32[4,16]\n}")
+    assert sum(f.operations for f in found) >= 4 * 16 * (POLYNOMIAL + 4)
+    model = read_graph("""graph g(%x: f32[1,8,5,5]) -> (%y) {
+      @d: f32[8,1,3,3]
+      @w: f32[16,8,1,1]
+      %a = Conv(%x, @d) group=8 pads=[1,1,1,1] : f32[1,8,5,5]
+      %y = Conv(%a, @w) : f32[1,16,5,5]
+    }""", "test")
+    for target in all_targets():
+        program = lower(optimise_graph(model, target), target, without=("winograd",))
+        assert sum(kernel_facts(k).macs for k in program.steps) == sum(layer.macs for layer in layer_facts(model)) == 25 * 8 * (9 + 16)
 
 
 @pytest.mark.parametrize("n", [2, 9])

@@ -14,7 +14,8 @@ def test_tuning_and_using_what_was_found(edgec, cache, digits, tmp_path):
     for command in (["compile", digits, "-o", tmp_path], ["verify", digits], ["profile", digits, "--seconds", "0.01"]):
         assert edgec(*command, *cache, "--schedules", file).status == 0
     again = edgec("tune", digits, "--seconds", "0", "-O0", "-o", file)
-    assert f"{len(entries)} kernels were known" in again.out and len(read_schedules(file).entries) == len(entries) + 1
+    done = sum(e.finished for e in entries.values())
+    assert again.status == 0 and f"{done} kernels were known" in again.out
 
 
 def test_the_file_has_the_name_of_the_model(edgec, digits, tmp_path, monkeypatch):
