@@ -63,7 +63,7 @@ class Tuned:
 
 def tune(model: Any, file: Path, target: str | Target = "native", *, seconds: float = 60.0, runner: str = "", again: bool = False,
          shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None, passes: Sequence[str] = (),
-         without: Sequence[str] = (), optimize: str = "3", precision: str = "f32",
+         without: Sequence[str] = (), optimize: str = "3", precision: str = "f32", max_flash_growth: float | None = None,
          report: Callable[[Entry, int], None] | None = None, timer: Timer | None = None, clock: Clock = time.monotonic) -> Tuned:
     """Measure for about `seconds` and write the schedules found to `file`, kernel by kernel; what it holds already is kept.
 

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="measure kernels that the file has once more")
     parser.add_argument("--passes", action="append", default=[], metavar="FILE", help="a Python file with passes of your own")
     parser.add_argument("--without", default="", metavar="PASS,...", help="program passes to leave out, as when compiling")
+    parser.add_argument("--max-flash-growth", type=float, metavar="X", help="as it will be compiled (default: the target's)")
     parser.add_argument("-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="as it will be compiled (default: 3)")
     parser.add_argument("--precision", default="f32", choices=["f32", "bf16"], help="as it will be compiled (default: f32)")
 
@@ -46,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     with delayed_progress(f"tuning {arguments.model}"):
         found = tune(graph, file, arguments.target, seconds=arguments.seconds, runner=arguments.runner, again=arguments.again,
                      passes=tuple(arguments.passes), without=tuple(filter(None, arguments.without.split(","))),
-                     optimize=arguments.optimize, precision=arguments.precision, report=told)
+                     optimize=arguments.optimize, precision=arguments.precision,
+                     max_flash_growth=arguments.max_flash_growth, report=told)
     if found.entries:
         print(f"{len(found.entries)} kernels: {1e3 * found.before:.3f} -> {1e3 * found.after:.3f} ms, each timed by itself")
     print(f"{file}: {found.known} kernels were known, {found.left} are left" + ("; run again to go on" if found.left else ""))
