@@ -1,0 +1,227 @@
+"""Operators of ai.onnx.ml on numbers, and n-grams: ArrayFeatureExtractor Binarizer TreeEnsemble TfIdfVectorizer.
+
+What text would be looked up in is refused by name: compiled code has no strings.
+
+    Binarizer(x, threshold=1.0).output
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgec.errors import Unsupported
+from edgec.expr import Expr, compare, const, select
+from edgec.graph import Op, Value, constant
+from edgec.lowering import Reader
+from edgec.ops.accumulation import fold
+from edgec.types import TensorType, dtype_of, f32, f64, i32, i64
+
+
+class ArrayFeatureExtractor(Op):
+    """ONNX ArrayFeatureExtractor: the elements of the last axis that the indices name."""
+
+    domain = "ai.onnx.ml"
+    x: Value
+    y: Value
+
+    def infer(self) -> TensorType:
+        self.require(self.x.type.rank >= 1 and self.y.dtype is i64, f"needs a tensor and i64 indices: {self.x.type}, {self.y.type}")
+        shape = self.x.shape[:-1] if self.x.type.rank > 1 else (1,)
+        return self.x.type.with_shape((*shape, self.y.type.max_size))
+
+    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.take(x, y.ravel(), -1).reshape(self.output.shape)
+
+    def decompose(self) -> Value:
+        from edgec.ops.gather import Gather
+        from edgec.ops.reshape import Reshape
+        flat = Reshape(self.y, constant(np.array([-1]))).output
+        return Reshape(Gather(self.x, flat, axis=-1).output, constant(np.array(self.output.shape))).output
+
+
+class Binarizer(Op):
+    """ONNX Binarizer: 1 above the threshold, else 0."""
+
+    domain = "ai.onnx.ml"
+    x: Value
+    threshold: float = 0.0
+
+    def infer(self) -> TensorType:
+        return self.x.type
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return (x > self.threshold).astype(x.dtype)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        return select(compare("lt", const(self.threshold, x.dtype), x(*at)), const(1, x.dtype), const(0, x.dtype))
+
+
+MODES = ("le", "lt", "ge", "gt", "eq", "ne", "member")  # of a node, by their numbers in TreeEnsemble
+
+
+class TreeEnsemble(Op):
+    """ONNX TreeEnsemble: the leaves that each row reaches in some trees, their weights added (or their mean) by target."""
+
+    domain = "ai.onnx.ml"
+    x: Value
+    aggregate_function: int = 1
+    leaf_targetids: tuple
+    leaf_weights: Any
+    membership_values: Any = None
+    n_targets: int = 1
+    nodes_falseleafs: tuple
+    nodes_falsenodeids: tuple
+    nodes_featureids: tuple
+    nodes_hitrates: Any = None
+    nodes_missing_value_tracks_true: tuple = ()
+    nodes_modes: Any
+    nodes_splits: Any
+    nodes_trueleafs: tuple
+    nodes_truenodeids: tuple
+    post_transform: int = 0
+    tree_roots: tuple
+
+    def infer(self) -> TensorType:
+        self.require(self.x.type.rank == 2 and self.x.dtype in (f32, f64), f"needs [batch, features], the operand is {self.x.type}")
+        self.require(dtype_of(self.leaf_weights.dtype) is self.x.dtype, f"weights of {self.leaf_weights.dtype} for {self.x.dtype}")
+        if self.post_transform or self.aggregate_function not in (0, 1):
+            raise Unsupported(f"TreeEnsemble with post_transform={self.post_transform}, aggregate_function={self.aggregate_function}",
+                              loc=self._pending_loc, hint="only sums and means without a transform are compiled")
+        return TensorType(self.x.dtype, (self.x.shape[0], self.n_targets))
+
+    def _members(self) -> list[np.ndarray]:
+        """The set of each node that tests membership, in order of the nodes: NaN ends a set."""
+        values = np.zeros(0) if self.membership_values is None else np.asarray(self.membership_values)
+        return [part[~np.isnan(part)] for part in np.split(values, np.flatnonzero(np.isnan(values)) + 1)]
+
+    def _holds(self, node: int, value: float) -> bool:
+        if np.isnan(value) and self.nodes_missing_value_tracks_true and self.nodes_missing_value_tracks_true[node]:
+            return True
+        mode, split = int(self.nodes_modes[node]), self.nodes_splits[node]
+        if mode == 6:
+            number = sum(int(m) == 6 for m in self.nodes_modes[:node])
+            return bool(value in self._members()[number])
+        return bool((value <= split, value < split, value >= split, value > split, value == split, value != split)[mode])
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        result = np.zeros((len(x), self.n_targets))
+        for row, features in enumerate(x):
+            for root in self.tree_roots:
+                node, leaf = root, False
+                while not leaf:
+                    holds = self._holds(node, features[self.nodes_featureids[node]])
+                    leaf = bool((self.nodes_trueleafs if holds else self.nodes_falseleafs)[node])
+                    node = (self.nodes_truenodeids if holds else self.nodes_falsenodeids)[node]
+                result[row, self.leaf_targetids[node]] += self.leaf_weights[node]
+        return (result / (len(self.tree_roots) if self.aggregate_function == 0 else 1)).astype(x.dtype)
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        row, target = at
+        total = const(0, x.dtype)
+        for root in self.tree_roots:
+            total = total + self._reached(root, False, row, target, x, len(self.nodes_modes))
+        return total * (1.0 / len(self.tree_roots)) if self.aggregate_function == 0 else total
+
+    def _reached(self, node: int, leaf: bool, row: Expr, target: Expr, x: Reader, depth: int) -> Expr:
+        """What the subtree below a node adds to a target: the weight of the leaf that the tests lead to."""
+        if leaf:
+            weight = const(float(self.leaf_weights[node]), x.dtype)
+            return select(compare("eq", target, self.leaf_targetids[node]), weight, const(0, x.dtype))
+        if depth < 0:
+            raise Unsupported("TreeEnsemble: its nodes form a cycle", loc=self.loc)
+        value = x(row, self.nodes_featureids[node])
+        yes = self._reached(self.nodes_truenodeids[node], bool(self.nodes_trueleafs[node]), row, target, x, depth - 1)
+        no = self._reached(self.nodes_falsenodeids[node], bool(self.nodes_falseleafs[node]), row, target, x, depth - 1)
+        return select(self._test(node, value), yes, no)
+
+    def _test(self, node: int, value: Expr) -> Expr:
+        mode, split = MODES[int(self.nodes_modes[node])], const(float(self.nodes_splits[node]), value.dtype)
+        if mode == "member":
+            number = sum(int(m) == 6 for m in self.nodes_modes[:node])
+            found = compare("ne", value, value)
+            found = found & compare("eq", value, value)
+            for member in self._members()[number]:
+                found = found | compare("eq", value, const(float(member), value.dtype))
+        else:
+            mirrored = {"ge": "le", "gt": "lt"}
+            found = compare(mirrored[mode], split, value) if mode in mirrored else compare(mode, value, split)
+        if self.nodes_missing_value_tracks_true and self.nodes_missing_value_tracks_true[node]:
+            found = found | compare("ne", value, value)
+        return found
+
+
+class TfIdfVectorizer(Op):
+    """ONNX TfIdfVectorizer: how often each n-gram of a pool occurs in a row, elements of one standing up to `max_skip_count` + 1 apart."""
+
+    x: Value
+    max_gram_length: int
+    max_skip_count: int
+    min_gram_length: int
+    mode: str
+    ngram_counts: tuple
+    ngram_indexes: tuple
+    pool_int64s: tuple = ()
+    pool_strings: tuple = ()
+    weights: tuple = ()
+
+    def infer(self) -> TensorType:
+        if self.pool_strings:
+            raise Unsupported("TfIdfVectorizer of strings", loc=self._pending_loc, hint="look the words up before the model")
+        self.require(self.x.dtype in (i32, i64) and self.x.type.rank in (1, 2), f"needs one or two axes of integers, it is {self.x.type}")
+        self.require(self.mode in ("TF", "IDF", "TFIDF"), f"mode is {self.mode!r}")
+        return TensorType(f32, (*self.x.shape[:-1], max(self.ngram_indexes) + 1))
+
+    def _grams(self) -> list[tuple[int, tuple[int, ...]]]:
+        """(place in the result, elements) of every n-gram of an allowed length."""
+        ends, found, number = [*self.ngram_counts[1:], len(self.pool_int64s)], [], 0
+        for length, (start, end) in enumerate(zip(self.ngram_counts, ends), 1):
+            for first in range(start, end, length):
+                if self.min_gram_length <= length <= self.max_gram_length:
+                    found.append((number, tuple(self.pool_int64s[first:first + length])))
+                number += 1
+        return found
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        rows = np.atleast_2d(x)
+        result = np.zeros((len(rows), self.output.shape[-1]), np.float32)
+        for row, values in enumerate(rows.tolist()):
+            for number, gram in self._grams():
+                steps = range(1, self.max_skip_count + 2) if len(gram) > 1 else (1,)
+                count = sum(tuple(values[p:p + (len(gram) - 1) * s + 1:s]) == gram for s in steps for p in range(len(values)))
+                result[row, self.ngram_indexes[number]] += self._weighted(count, number)
+        return result.reshape(self.output.shape)
+
+    def _weighted(self, count: int, number: int) -> float:
+        weight = self.weights[number] if self.weights else 1.0
+        return {"TF": count, "IDF": weight * (count > 0), "TFIDF": weight * count}[self.mode]
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        grams, size = self._grams(), x.shape[-1]
+        total = const(0.0, f32)
+        for number, gram in grams:
+            steps = range(1, self.max_skip_count + 2) if len(gram) > 1 else (1,)
+            count = None
+            for step in steps:
+                places = size - (len(gram) - 1) * step
+                if places > 0:
+                    one = fold((places,), "add", lambda p, s=step, g=gram: self._occurs(x, at[:-1], p, s, g))
+                    count = one if count is None else count + one
+            if count is not None:
+                value = self._weight_expr(count, number)
+                total = total + select(compare("eq", at[-1], self.ngram_indexes[number]), value, const(0.0, f32))
+        return total
+
+    def _occurs(self, x: Reader, row: tuple[Expr, ...], place: Expr, step: int, gram: tuple[int, ...]) -> Expr:
+        holds = None
+        for k, wanted in enumerate(gram):
+            same = compare("eq", x(*row, place + k * step), const(wanted, x.dtype))
+            holds = same if holds is None else holds & same
+        return select(holds, const(1.0, f32), const(0.0, f32))
+
+    def _weight_expr(self, count: Expr, number: int) -> Expr:
+        weight = float(self.weights[number]) if self.weights else 1.0
+        if self.mode == "IDF":
+            return select(compare("lt", const(0.0, f32), count), const(weight, f32), const(0.0, f32))
+        return count if self.mode == "TF" else count * weight
