@@ -18,6 +18,7 @@ from onnx import GraphProto
 from edgec.errors import Loc, ModelError, Unsupported
 from edgec.expr import Expr
 from edgec.graph import Graph, Input, Value, run_reference
+from edgec.onnx_functions import schema_body
 from edgec.onnx_node import Node, build
 from edgec.ops import OPERATORS
 from edgec.types import TensorType, bool_, i64
@@ -38,6 +39,9 @@ def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]
         if found is not None:
             return found
     if (node.domain, node.op) not in OPERATORS:
+        body = schema_body(node)
+        if body is not None:  # the graphs stand in the body ONNX gives for this very call
+            return reader.call(body, node, scope)
         raise Unsupported(f"operator {node.op} is not supported here", loc=node.loc)
     captures: dict[Value, Value] = {}
     types = _body_types(node)

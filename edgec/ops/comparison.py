@@ -14,7 +14,7 @@ from edgec.errors import Unsupported
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.elementwise import INTEGER, NUMERIC, Binary, Unary, require_kind, symbolic_elements
-from edgec.ops.shape_arithmetic import Dim, broadcast_shapes
+from edgec.ops.shape_arithmetic import Dim, broadcast_shapes, known
 from edgec.types import DType, TensorType, bool_, index
 
 
@@ -213,15 +213,15 @@ class Identity(Op):
 
 
 class Dropout(Op):
-    """ONNX Dropout at inference: x itself, and a mask that keeps everything. Training mode is refused."""
+    """ONNX Dropout at inference, or of nothing (ratio 0): x itself, and a mask that keeps everything. Other training is refused."""
     x: Value
     ratio: Value | None = None
     training_mode: Value | None = None
     seed: int | None = None
 
     def infer(self) -> tuple[TensorType, TensorType]:
-        mode = self.training_mode
-        if mode is not None and not (mode.is_constant and not mode.array.any()):
+        trains = self.training_mode is not None and any(known(self, self.training_mode, "training_mode"))
+        if trains and (self.ratio is None or any(known(self, self.ratio, "the ratio"))):
             raise Unsupported("Dropout: training mode is not inference", loc=self._pending_loc,
                               hint="export the model for inference, with training_mode false")
         return self.x.type, self.x.type.with_dtype(bool_)

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.expr import var
-from edgec.graph import constant, graph_input
+from edgec.graph import constant, graph_input, run_reference
 from edgec.ops.comparison import (And, BitShift, BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, Dropout, Equal, Greater, GreaterOrEqual,
                                   Identity, Less, LessOrEqual, Not, Or, Where, Xor)
 from edgec.ops.reshape import Shape
@@ -119,3 +119,12 @@ def test_errors():
         BitwiseNot(value("a", 2))
     with pytest.raises(Unsupported, match="training mode is not inference"):
         Dropout(value("a", 2), None, constant(np.array(True)))
+
+
+def test_dropout_of_nothing_may_train():
+    x, yes = graph_input("x", TensorType(f32, (2,))), constant(np.array(True))
+    assert run_reference(Dropout(x, constant(np.float32(0)), yes), [np.float32([1, 2]), np.float32(0), np.array(True)])[0].tolist() == [1, 2]
+    with pytest.raises(Unsupported, match="training mode"):
+        Dropout(x, constant(np.float32(0.5)), yes)
+    with pytest.raises(Unsupported, match="not known at compile time"):
+        Dropout(x, None, graph_input("t", TensorType(bool_, ())))
