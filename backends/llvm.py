@@ -44,6 +44,8 @@ class _Function(Values):
         head = f"define void @{self.symbol}({', '.join(arguments)}) #0 {{\nentry:\n"
         # noredzone: an x86-64 leaf may otherwise use 128 bytes below its frame, which LLVM leaves out of the frame's size
         attributes = 'nounwind noredzone "no-builtins" "no-trapping-math"="true" "denormal-fp-math"="ieee,ieee" "warn-stack-size"="0"'
+        if self.target.compact:
+            attributes += " optsize"
         if self.target.vector_bits > 256:
             attributes += f' "prefer-vector-width"="{self.target.vector_bits}" "min-legal-vector-width"="{self.target.vector_bits}"'
         return (head + "\n".join(self.lines) + "\n  ret void\n}\n\n" + "\n".join(self.declared.values()) +

@@ -73,6 +73,7 @@ class Target:
     relocation: str = "pic"
     code_model: str = "small"
     max_flash_growth: float = 4.0
+    compact: bool = False               # small code goes before speed
     hand_over: int = 6000               # cycles until another core has begun work it is given; 0: there are no threads to give it to
     object_format: str = "elf"
     instructions: tuple[Instruction, ...] = ()

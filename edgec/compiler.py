@@ -118,10 +118,15 @@ def known_schedules(given: Path | Schedules | None) -> Schedules:
 
 
 def machine_for(target: str | Target, optimize: str = "3", max_flash_growth: float | None = None) -> Target:
-    """The target, its bound on the growth of weights replaced by the one asked for: by default its own, 1 when optimising for size."""
+    """The target, its bound on the growth of weights replaced by the one asked for: by default its own, 1 when optimising for size.
+
+    For size the schedules are others as well, see docs/schedules.md.
+    """
     machine = target if isinstance(target, Target) else find(target)
+    if optimize == "s":
+        machine = replace(machine, compact=True, max_flash_growth=1.0)
     if max_flash_growth is None:
-        return replace(machine, max_flash_growth=1.0) if optimize == "s" else machine
+        return machine
     if not 1.0 <= max_flash_growth < math.inf:
         raise ModelError(f"weights cannot grow to {max_flash_growth:g} times their size", hint="give 1 (no growth) or more")
     return replace(machine, max_flash_growth=float(max_flash_growth))

@@ -22,6 +22,7 @@ PANEL = 0.3           # the share of L2 beyond which the packed constants of one
 STREAM = 32.0         # bytes a cycle at which they then arrive
 WAYS = 8              # of a first-level cache
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out
+SMALL_TILE = 24       # points of a register tile where code is to be small
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,9 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
-            registers = _registers(r, v, target, shared, steps)
+            if target.compact and not _is_one_body(r, v, row_extent, columns):
+                continue
+            registers = _registers(r, _pieces(vector, v, lanes, target), target, shared, steps)
             if registers <= target.registers:
                 time = _time(r, v, row_extent, columns, target, shared)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
@@ -210,6 +213,20 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                 if r > most_rows:
                     time *= 1.25
                 yield TileChoice(r, v, time, registers)
+
+
+def _pieces(vector: Axis | None, v: int, lanes: int, target: Any) -> int:
+    """Vectors of the widest tile when each whole one has v: a ragged one may be cut into more, smaller ones."""
+    if vector is None or lanes == 1:
+        return v
+    whole, rest = divmod(vector.extent, v * lanes)
+    return max(v if whole else 0, len(_ragged(rest, lanes, target.masks).lanes) if rest else 0)
+
+
+def _is_one_body(r: int, v: int, row_extent: int, columns: int) -> bool:
+    """Whether a tile is small and divides the plane: a ragged tile is a second body of code. Rows without a fair divisor may be ragged."""
+    even = row_extent % r == 0 or not any(row_extent % rows == 0 for rows in range(4, MAX_POINTS))
+    return r * v <= SMALL_TILE and even and columns % v == 0
 
 
 def _steps(nest: Nest) -> int:
@@ -362,6 +379,8 @@ def _partials(nest: Nest, target: Any, points: int) -> int:
 
 def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
     """Copies of the innermost step: enough work per iteration to hide the loop, two whole vectors of k where scalars come by lane."""
+    if target.compact:
+        return max(partials, target.lanes(32) if target.scalar_operand == "lane" and points > 1 else 1)
     if target.scalar_operand == "lane" and points > 1:
         return max(partials, 2 * target.lanes(32))
     copies = max(1, 16 // max(1, points))

@@ -166,7 +166,7 @@ class _Tiler:
             return inner()
         axis, rest = axes[0], axes[1:]
         start, stop = self.block_range.get(axis, (const(0, index), as_expr(axis.extent, index)))
-        parts = [] if axis in self.block_range else border_parts(self.nest, axis)
+        parts = [] if axis in self.block_range or self.target.compact else border_parts(self.nest, axis)
         if not parts:
             return [self._parallel(For(axis.var, start, stop, 1, tuple(self._loops(rest, inner))))]
         body, around = list[Stmt](), self.fixed

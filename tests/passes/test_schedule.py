@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from edgec.backends.inspect_object import section_sizes
+from edgec.backends.native import Loaded
 from edgec.backends.target import all_targets, find
-from edgec.compiler import lower
+from edgec.compiler import compile, lower, machine_for
 from edgec.edge_file import read_graph
-from edgec.passes.schedule import Piece, schedule
+from edgec.interpreter import interpret
+from edgec.passes.schedule import SMALL_TILE, Piece, schedule
 from edgec.passes.tile import tile
 
 KERNELS = {
@@ -187,3 +191,44 @@ def test_deep_products_keep_a_tile_of_many_multiply_adds_a_load(m, k, n):
     plan = product(m, k, n, replace(find("x86-64-v4"), l1_bytes=32 << 10, l2_bytes=1 << 20))
     rows, vectors = plan.rows, len(plan.segments[0].piece.lanes)
     assert rows >= 5 and vectors >= 3 and rows * vectors >= 20
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("machine", ["x86-64-v4", "aarch64", "cortex-m4"])
+def test_small_code_has_no_ragged_rows(name, machine):
+    target = machine_for(machine, "s")
+    assert target.compact and target.max_flash_growth == 1.0 and not find(machine).compact
+    for nest, plan in plans(KERNELS[name], target):
+        extent = plan.row.extent if plan.row else 1
+        even = not isinstance(extent, int) or extent % plan.rows == 0 or all(extent % rows for rows in range(4, 30))
+        assert even or not nest.domains
+        assert not nest.domains or plan.rows * max((len(s.piece.lanes) for s in plan.segments), default=1) <= SMALL_TILE
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v4", "aarch64", "cortex-m4"])
+def test_optimising_for_size_gives_less_code(target):
+    graph = read_graph("""graph g(%x: f32[1,24,28,28]) -> (%y) {
+      @w: f32[96,24,1,1]
+      @d: f32[96,1,3,3]
+      @p: f32[40,96,1,1]
+      %a = Conv(%x, @w) : f32[1,96,28,28]
+      %b = Conv(%a, @d) group=96 pads=[1,1,1,1] : f32[1,96,28,28]
+      %y = Conv(%b, @p) : f32[1,40,28,28]
+    }""", "test")
+    fast, small = (compile(graph, target, prefix="g", optimize=o).object for o in ("3", "s"))
+    assert _code(small) < 0.8 * _code(fast)
+
+
+def _code(data: bytes) -> int:
+    return sum(size for name, size in section_sizes(data).items() if ".text" in name)
+
+
+@pytest.mark.parametrize("name", ["convolution", "depthwise", "first layer", "product"])
+def test_small_code_computes_the_same(name):
+    graph = read_graph(KERNELS[name], "test")
+    artifact = compile(graph, "native", prefix="g", optimize="s")
+    random = np.random.default_rng(3)
+    inputs = {v.name: random.standard_normal(v.type.shape).astype(np.float32) for v in graph.inputs}
+    with Loaded(artifact.object, artifact.interface) as model:
+        found = model.run(inputs)["y"]
+    assert np.allclose(found, interpret(graph, inputs)["y"], rtol=1e-4, atol=1e-4)
