@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from edgec.compiler import compile
 from edgec.errors import CompileError
 
 PLAIN = ("onnxruntime", "openvino", "openvino-bf16")  # read the ONNX file itself
+FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+")  # of absolute paths
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _bf16(path: Path, cache: Path, threads: int) -> list[Job]:
 
 
 def plain(result: BenchResult) -> dict[str, Any]:
-    """A result for the JSON file, times with four digits; its path is left out."""
+    """A result for the JSON file, times with four digits; paths are left out, also of what runtimes say."""
     facts = result.facts() | {"model": Path(result.model).stem}
     return _short(facts)
 
@@ -79,6 +81,8 @@ def plain(result: BenchResult) -> dict[str, Any]:
 def _short(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.4g}")
+    if isinstance(value, str):
+        return FOLDERS.sub("", value)
     if isinstance(value, Mapping):
         return {key: _short(each) for key, each in value.items()}
     return [_short(each) for each in value] if isinstance(value, (list, tuple)) else value

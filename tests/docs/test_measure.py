@@ -104,3 +104,9 @@ def test_measuring_goes_on_where_it_was_left(monkeypatch, capsys, tmp_path):
     measure(monkeypatch, capsys, "--page-only", "--store", tmp_path / "n.json", "--page", tmp_path / "n.md")
     assert "| one | 0.1 |" in (tmp_path / "n.md").read_text()
     assert "one, 1 threads:" in measure(monkeypatch, capsys, *common, "--redo", "one")
+
+
+def test_stored_numbers_hold_no_folder_of_the_machine(tmp_path):
+    short = runpy.run_path(str(DOCS / "measure_speed.py"))["_short"]
+    assert short({"reason": f"cannot load {tmp_path}/a.param: no"}) == {"reason": "cannot load a.param: no"}
+    assert short(["ratio 1/2", 0.123456]) == ["ratio 1/2", 0.1235]
