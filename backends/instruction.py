@@ -2,8 +2,10 @@
 
     meaning  := result ("=" | "+=") operation "(" operand ("," operand)* ["," "group=" number] ")"
     result, operand := name ":" dtype "[" (lanes | "*") "]"           * is any number of lanes; one lane is a scalar
-    llvm     := name | name "(" argument ("," argument)* ")"          without arguments: the accumulator, if any, then the operands
-    argument := operand's name [":" LLVM type to bitcast it to] | number (an i32 constant)
+    llvm     := (step ";")* name [arguments]                           without arguments: the accumulator, if any, then the operands
+    step     := name ":" LLVM type "=" name arguments                  what several instructions compute together
+    arguments := "(" argument ("," argument)* ")"
+    argument := operand's or step's name [":" LLVM type to bitcast it to] | number (an i32 constant)
 
     >>> meaning(row).group           # acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)
     4
@@ -67,7 +69,10 @@ def _operand(text: str) -> Operand:
 
 @dataclass(frozen=True)
 class Dot:
-    """A dot-product row: `acc[lane] += sum over the group of a * b`, element types by name; `adds` says that it adds by itself."""
+    """A dot-product row: `acc[lane] += sum over the group of a * b`, element types by name; `adds` says that it adds by itself.
+
+    `calls` is how many instructions take both operands: more than one where these are taken apart before.
+    """
     row: Instruction
     acc: str
     a: str
@@ -75,6 +80,7 @@ class Dot:
     group: int
     lanes: int
     adds: bool
+    calls: int = 1
 
 
 @cache
@@ -85,8 +91,14 @@ def dots(rows: tuple[Instruction, ...]) -> tuple[Dot, ...]:
         what = meaning(row)
         if what.operation == "dot" and what.operands[0].lanes == what.result.lanes * what.group and _word_bits(what) == 32:
             a, b = what.operands
-            found.append(Dot(row, what.result.dtype, a.dtype, b.dtype, what.group, what.result.lanes, what.accumulates))
+            found.append(Dot(row, what.result.dtype, a.dtype, b.dtype, what.group, what.result.lanes, what.accumulates, _calls(row)))
     return tuple(found)
+
+
+def _calls(row: Instruction) -> int:
+    """How often the row's last instruction occurs in it."""
+    last = row.llvm.rpartition("; ")[2].partition("(")[0]
+    return sum(step.rpartition(" = ")[2].partition("(")[0] == last for step in row.llvm.split("; "))
 
 
 def _word_bits(what: Meaning) -> int:
@@ -94,31 +106,46 @@ def _word_bits(what: Meaning) -> int:
 
 
 def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str = "%r") -> tuple[str, list[str]]:
-    """The declaration ("" for a plain LLVM instruction) and the lines that compute `result` from the values of the operands by name.
+    """The declarations ("" for a plain LLVM instruction) and the lines that compute `result` from the values of the operands by name.
 
     An open row's intrinsic gets its type suffix: llvm.fma with four lanes is llvm.fma.v4f32.
     """
     what = meaning(row, lanes)
     operands = {operand.name: operand for operand in ((what.result,) if what.accumulates else ()) + what.operands}
-    name, _, listed = row.llvm.partition("(")
-    arguments = [text.strip() for text in listed.rstrip(")").split(",")] if listed else list(operands)
-    if not name.startswith("llvm."):
+    *steps, last = row.llvm.split("; ")
+    if not last.startswith("llvm."):
         source, = what.operands
-        return "", [f"{result} = {name} {source.llvm} {values[source.name]} to {what.result.llvm}"]
-    lines, types, passed = [], [], []
-    for argument in arguments:
+        return "", [f"{result} = {last} {source.llvm} {values[source.name]} to {what.result.llvm}"]
+    known = {name: (operand.llvm, values[name]) for name, operand in operands.items()}
+    lines, declared = list[str](), list[str]()
+    for text in steps:
+        head, _, invoked = text.partition(" = ")
+        name, _, kind = head.partition(":")
+        known[name] = kind, f"{result}.{name}"
+        _invoke(invoked, list(operands), known, kind, known[name][1], lines, declared)
+    suffix = _suffix(what.result) if what.operation in OVERLOADED else ""
+    _invoke(last, list(operands), known, what.result.llvm, result, lines, declared, suffix)
+    return "\n".join(dict.fromkeys(declared)), lines
+
+
+def _invoke(text: str, operands: list[str], known: dict[str, tuple[str, str]], kind: str, result: str, lines: list[str],
+            declared: list[str], suffix: str = "") -> None:
+    """One call of an intrinsic: its declaration, the casts of its arguments and the call; `known` has the types and texts of names."""
+    name, _, listed = text.partition("(")
+    arguments = [each.strip() for each in listed.rstrip(")").split(",")] if listed else operands
+    types, passed = list[str](), list[str]()
+    for place, argument in enumerate(arguments):
         if argument.isdigit():
             types, passed = types + ["i32"], passed + [f"i32 {argument}"]
             continue
-        operand, _, cast = argument.partition(":")
-        kind, value = operands[operand].llvm, values[operand]
-        if cast and cast != kind:
-            lines.append(f"{result}.{operand} = bitcast {kind} {value} to {cast}")
-            kind, value = cast, f"{result}.{operand}"
-        types, passed = types + [kind], passed + [f"{kind} {value}"]
-    full = name + _suffix(what.result) if what.operation in OVERLOADED else name
-    lines.append(f"{result} = call {what.result.llvm} @{full}({', '.join(passed)})")
-    return f"declare {what.result.llvm} @{full}({', '.join(types)})", lines
+        source, _, cast = argument.partition(":")
+        given, value = known[source]
+        if cast and cast != given:
+            lines.append(f"{result}.{place}.{source} = bitcast {given} {value} to {cast}")
+            given, value = cast, f"{result}.{place}.{source}"
+        types, passed = types + [given], passed + [f"{given} {value}"]
+    lines.append(f"{result} = call {kind} @{name}{suffix}({', '.join(passed)})")
+    declared.append(f"declare {kind} @{name}{suffix}({', '.join(types)})")
 
 
 def _suffix(result: Operand) -> str:

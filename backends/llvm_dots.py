@@ -46,8 +46,9 @@ class DotProducts:
         acc, a, b = (self._in_low_lanes(self.operand(x, e.lanes, local), x.dtype, e.lanes, found.lanes) for x in e.args)
         a, b = (self._as_elements(text, name, found) for text, name in ((a, found.a), (b, found.b)))
         result = self._name()
-        declaration, lines = call(found.row, {"acc": acc, "a": a, "b": b}, result=result)
-        self.declared.setdefault(declaration.partition("@")[2].partition("(")[0], declaration)
+        declarations, lines = call(found.row, {"acc": acc, "a": a, "b": b}, result=result)
+        for line in declarations.splitlines():
+            self.declared.setdefault(line.partition("@")[2].partition("(")[0], line)
         self.lines += ["  " + line for line in lines]
         if not found.adds:
             result = self.emit(f"add {self.type(e.dtype, found.lanes)} {acc}, {result}")

@@ -60,6 +60,7 @@ class Target:
     abi_name: str = ""                  # LLVM's -target-abi, for example "lp64d"
     vector_bits: int                    # 0: no vectors
     registers: int                      # vector registers, or scalar float registers where vector_bits is 0
+    general_registers: int = 14         # 32-bit integer registers that scalar integer sums may use
     fma: bool
     fma_latency: int                    # cycles from one multiply-add into the accumulator of the next
     fma_per_cycle: int

@@ -16,6 +16,7 @@ from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.loops import group_of
 from edgec.passes.nest import Nest, strides_of
+from edgec.passes.scalar_dots import calls_of, instructions, registers as scalar_registers
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
 PANEL = 0.3           # the share of L2 beyond which the packed constants of one tile are fetched again by every row of tiles
@@ -201,13 +202,15 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
+    calls = calls_of(nest, target)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
                 continue
-            registers = _registers(r, _pieces(vector, v, lanes, target), target, shared, steps)
-            if registers <= target.registers:
-                time = _time(r, v, row_extent, columns, target, shared)
+            wide = _pieces(vector, v, lanes, target)
+            registers = scalar_registers(r, wide, calls) if calls else _registers(r, wide, target, shared, steps)
+            if registers <= (target.general_registers if calls else target.registers):
+                time = _time(r, v, row_extent, columns, target, shared, calls)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:
@@ -264,13 +267,13 @@ def _registers(r: int, v: int, target: Any, contraction: bool, steps: int) -> in
     return r * v + v + 1
 
 
-def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool) -> float:
+def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int = 0) -> float:
     """Cycles of one reduction step over the whole row x column plane, ragged tiles included."""
     total = 0.0
     for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1)):
         for vv, column_tiles in ((v, columns // v), (columns % v, 1)):
             if rr and vv:
-                total += row_tiles * column_tiles * _step(rr, vv, target, contraction)
+                total += row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else _step(rr, vv, target, contraction))
     return total
 
 

@@ -3,17 +3,29 @@
 Flash is what such a chip has least of, so packing and padding may not grow the weights (`max_flash_growth`).
 Each runs on one of Arm's own evaluation boards in qemu, without an operating system.
 """
-from edgec.backends.target import Emulator, Target, available, row
+from edgec.backends.target import Emulator, Instruction, Target, available, row
 
 PACKAGES = ("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm")
 
 
 # vmlava sums all its products into one scalar; its three leading constants say signed, not subtracting, not exchanging pairs.
-# smlad takes its pairs of i16 as one 32-bit register each.
+# smlad takes its pairs of i16 as one 32-bit register each. Bytes are widened to such pairs, those at even places and those at odd ones:
+# sxtb16 and uxtb16 turn their operand first.
+def bytes_row(a: str, b: str) -> Instruction:
+    """Four products of bytes (types `i8` or `u8`) as two smlad."""
+    pairs = [f"{x}1:i32 = llvm.fshr.i32({x}:i32, {x}:i32, 8); {x}2:i32 = llvm.arm.{t[0].replace('i', 's')}xtb16({x}:i32); "
+             f"{x}3:i32 = llvm.arm.{t[0].replace('i', 's')}xtb16({x}1)" for x, t in (("a", a), ("b", b))]
+    calls = "e:i32 = llvm.arm.smlad(a2, b2, acc); llvm.arm.smlad(a3, b3, e)"
+    return row("smlad", "dsp", "; ".join([*pairs, calls]), f"acc:i32[1] += dot(a:{a}[4], b:{b}[4], group=4)")
+
+
 INSTRUCTIONS = (
     row("vmlava.s8", "mve", "llvm.arm.mve.vmldava.v16i8(0, 0, 0, acc, a, b)", "acc:i32[1] += dot(a:i8[16], b:i8[16], group=16)"),
     row("vmlava.s16", "mve", "llvm.arm.mve.vmldava.v8i16(0, 0, 0, acc, a, b)", "acc:i32[1] += dot(a:i16[8], b:i16[8], group=8)"),
     row("smlad", "dsp", "llvm.arm.smlad(a:i32, b:i32, acc)", "acc:i32[1] += dot(a:i16[2], b:i16[2], group=2)"),
+    bytes_row("i8", "i8"),
+    bytes_row("u8", "i8"),
+    bytes_row("u8", "u8"),
     row("vfma.f32", "mve.fp", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
     row("vfma.f32", "vfp4d16sp", "llvm.fma", "r:f32[1] = fma(a:f32[1], b:f32[1], c:f32[1])"),
     row("vrintn.f32", "mve.fp", "llvm.roundeven", "r:f32[*] = round_half_even(a:f32[*])"),
