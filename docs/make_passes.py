@@ -14,10 +14,11 @@ import textwrap
 from pathlib import Path
 
 from edgec import compiler, passes
-from edgec.passes import rules_affine, rules_algebra, rules_joins, rules_pad, rules_views
+from edgec.passes import rules_affine, rules_algebra, rules_joins, rules_pad, rules_products, rules_scales, rules_views
 from edgec.pipeline import Pass, parse_pipeline, registered
 
 RULES = (rules_algebra, rules_views, rules_pad, rules_affine, rules_joins)
+INTEGER_RULES = (rules_scales, rules_products)
 
 PAGE = """\
 # Passes
@@ -56,6 +57,10 @@ From graph to kernels, then from program to program; the order is `PROGRAM_PASSE
 A rule looks at one operator and says what stands in its place; the driver (`edgec.rewrite`) applies all of them until none matches.
 
 {rules}
+
+## The rules of integers
+
+{integer_rules}
 """
 
 
@@ -68,7 +73,7 @@ def page() -> str:
         graph_passes=compiler.GRAPH_PASSES.replace(",", " -> "), program_passes=" -> ".join(program),
         graph="\n\n".join(graph_section(registered()[name]) for name in graph), program="\n\n".join(map(module_section, program)),
         parts="\n".join(part(name) for name in sorted(others, key=lambda name: (name != "tile", name))),
-        rules="\n\n".join(map(rules_of, RULES)))
+        rules="\n\n".join(map(rules_of, RULES)), integer_rules="\n\n".join(map(rules_of, INTEGER_RULES)))
 
 
 def program_passes() -> list[str]:
@@ -130,7 +135,7 @@ def imports(name: str) -> set[str]:
 
 def rules_of(module) -> str:
     """The rules of one file, as their docstrings say them."""
-    title = (inspect.getdoc(module) or "").split("\n")[0].removeprefix("Rules of simplify: ").removesuffix(".")
+    title = (inspect.getdoc(module) or "").split("\n")[0].partition(": ")[2].removesuffix(".")
     found = [r for r in vars(module).values() if type(r).__name__ == "Rule" and r.function.__module__ == module.__name__]
     lines = [line for each in found for line in each.meaning.split("\n")]
     return "\n".join([filled(f"{title[0].upper()}{title[1:]}:"), "", "```text", *map(filled, lines), "```"])

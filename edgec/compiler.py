@@ -54,9 +54,10 @@ from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registere
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
 
-# Graph passes in order: constants first, so that rules see numbers; bytes for what is smaller than one while operators still know it;
-# the first two again after decompose, which leaves new constants and identities.
-GRAPH_PASSES = "fold-constants,simplify,storage,decompose,fold-constants,simplify"
+# Graph passes in order: constants first, so that rules see numbers, but not those that are integers with a scale before the pass integers
+# has seen them; bytes for what is smaller than one while operators still know it; folding and simplifying again after decompose, which
+# leaves new constants and identities.
+GRAPH_PASSES = "fold-constants{keep_dequantize=true},integers,fold-constants,simplify,storage,decompose,fold-constants,simplify"
 
 # Program passes in order, each with the reason it stands where it does.
 PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (

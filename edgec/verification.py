@@ -21,6 +21,7 @@ from edgec.compiler import emit, lower, machine_for, optimise_graph
 from edgec.graph import Graph
 from edgec.interpreter import interpret
 from edgec.kernel import Buffer, Kernel, Program
+from edgec.passes.integers import integer_form
 from edgec.passes.layout import replace_buffers
 from edgec.passes.liveness import liveness
 from edgec.program_interpreter import run_buffers, run_program
@@ -62,7 +63,7 @@ def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Targ
     With a lower `precision` the differences are those from f32, and by default PRECISIONS says how large they may be.
     """
     machine = machine_for(target, optimize, max_flash_growth)
-    expected = interpret(graph, inputs)
+    expected = interpret(integer_form(graph), inputs)
     program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
     tolerance = PRECISIONS.get(precision) if tolerance is None else tolerance
 

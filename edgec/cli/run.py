@@ -75,8 +75,9 @@ def typed_arrays(graph: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     from edgec.interpreter import interpret
+    from edgec.passes.integers import integer_form
     with delayed_progress("interpreting"):
-        return interpret(graph, inputs)
+        return interpret(integer_form(graph), inputs)
 
 
 def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

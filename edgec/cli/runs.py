@@ -19,8 +19,9 @@ from edgec.onnx_specialise import load_for
 def interpreted(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Results by the interpreter."""
     from edgec.interpreter import interpret
+    from edgec.passes.integers import integer_form
     graph = load_for(model, arrays)
-    return interpret(graph, read_by(graph, arrays))
+    return interpret(integer_form(graph), read_by(graph, arrays))
 
 
 def compiled(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -78,11 +78,11 @@ def convolution_type(op: Op, x: Value, w: Value, bias: Value | None, dtype: DTyp
     return TensorType(dtype, (x.shape[0], w.shape[0], *counts))
 
 
-def require_channels(op: Op, w: Value, *values: Value | None) -> None:
-    """Scales and zero points of weights: single numbers, or one an output channel."""
+def require_channels_of(op: Op, count, what: str, *values: Value | None) -> None:
+    """Scales and zero points of weights: single numbers, or one for each of `count` places."""
     for v in values:
-        fits = v is None or is_single(v) or v.shape == (w.shape[0],)
-        op.require(fits, f"%{v.name if v else ''} must be a single number or one for each of {w.shape[0]} output channels")
+        fits = v is None or is_single(v) or v.shape == (count,)
+        op.require(fits, f"%{v.name if v else ''} must be a single number or one for each of {count} {what}")
 
 
 def integer_convolution(op: Op, x: np.ndarray, w: np.ndarray, x_zero_point, w_zero_point) -> np.ndarray:
@@ -151,7 +151,7 @@ class ConvInteger(Op):
         require_bytes(self, (self.x, self.x_zero_point), (self.w, self.w_zero_point))
         require_single(self, self.x_zero_point)
         made = convolution_type(self, self.x, self.w, None, i32)
-        require_channels(self, self.w, self.w_zero_point)
+        require_channels_of(self, self.w.shape[0], "output channels", self.w_zero_point)
         return made
 
     def reference(self, x, w, x_zero_point, w_zero_point):
@@ -186,7 +186,7 @@ class QLinearConv(Op):
         self.require(self.b is None or self.b.dtype is i32, "the bias must be i32")
         self.require(all(v.dtype is f32 for v in (self.x_scale, self.w_scale, self.y_scale)), "the scales must be f32")
         made = convolution_type(self, self.x, self.w, self.b, self.y_zero_point.dtype)
-        require_channels(self, self.w, self.w_scale, self.w_zero_point)
+        require_channels_of(self, self.w.shape[0], "output channels", self.w_scale, self.w_zero_point)
         return made
 
     def reference(self, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b):

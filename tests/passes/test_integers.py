@@ -1,0 +1,197 @@
+"""The pass integers: scales that move keep every bit, products become integer operators with the bits of the formula."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import edgec
+from edgec.graph import Graph, Value, constant, graph_input
+from edgec.interpreter import interpret
+from edgec.ops.activation import LeakyRelu, Relu
+from edgec.ops.arithmetic import Clip
+from edgec.ops.convolution import Conv
+from edgec.ops.depth_space import DepthToSpace
+from edgec.ops.gather import Gather
+from edgec.ops.joining import Concat, Tile
+from edgec.ops.matmul import Gemm, MatMul
+from edgec.ops.pooling import MaxPool
+from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
+from edgec.ops.reshape import Reshape, Transpose
+from edgec.ops.resize import Resize
+from edgec.ops.slicing import Pad, Slice
+from edgec.passes import rules_scales
+from edgec.passes.integers import integer_form, integers
+from edgec.rewrite import rewrite
+from edgec.types import TensorType, f32, i8, u8
+from edgec.verifier import verify
+
+quick = settings(deadline=None, max_examples=25)
+DTYPES = {"u8": u8, "i8": i8}
+
+
+def number(value, dtype=np.float32) -> Value:
+    return constant(np.asarray(value, dtype))
+
+
+def dequantized(x: Value, scale, zero, axis=1) -> Value:
+    return DequantizeLinear(x, number(scale), number(zero, x.dtype.numpy), axis=axis).output
+
+
+def quantized(x: Value, scale, zero, dtype=u8) -> Value:
+    return QuantizeLinear(x, number(scale), number(zero, dtype.numpy)).output
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [type(op).__name__ for op in graph.ops if type(op).__name__ not in ("Input", "Constant")]
+
+
+def draw(seed: int, dtype, *shape) -> np.ndarray:
+    return np.random.default_rng(seed).integers(dtype.low, dtype.high, shape, endpoint=True).astype(dtype.numpy)
+
+
+def ints(*values) -> Value:
+    return constant(np.array(values, np.int64))
+
+
+MOVES = {
+    "Reshape": lambda x: Reshape(x, ints(4, -1)).output,
+    "Transpose": lambda x: Transpose(x, (0, 2, 3, 1)).output,
+    "Slice": lambda x: Slice(x, ints(1), ints(4), ints(2), ints(2)).output,
+    "Gather": lambda x: Gather(x, ints(3, 0, 0), axis=1).output,
+    "Tile": lambda x: Tile(x, ints(1, 1, 2, 1)).output,
+    "DepthToSpace": lambda x: DepthToSpace(x, blocksize=2).output,
+    "Pad": lambda x: Pad(x, ints(0, 0, 1, 2, 0, 0, 0, 1)).output,
+    "Pad reflect": lambda x: Pad(x, ints(0, 0, 1, 2, 0, 0, 0, 1), mode="reflect").output,
+    "MaxPool": lambda x: MaxPool(x, kernel_shape=(3, 2), strides=(2, 1), pads=(1, 0, 1, 1)).output,
+    "Relu": lambda x: Relu(x).output,
+    "Resize": lambda x: Resize(x, None, constant(np.float32([1, 1, 2, 1.5])), mode="nearest").output,
+    "Concat": lambda x: Concat((x, Relu(x).output), axis=1).output,
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("dtype, zero", [("u8", 0), ("u8", 131), ("i8", -7)])
+def test_scales_move_without_changing_a_bit(move, dtype, zero):
+    """With the same scale behind, bytes are moved and nothing is left; with another one, one requantization."""
+    dtype = DTYPES[dtype]
+    q = graph_input("q", TensorType(dtype, (1, 4, 5, 6)))
+    y = MOVES[move](dequantized(q, 0.037, zero))
+    graph = Graph((q,), (quantized(y, 0.037, zero, dtype), quantized(y, 0.05, 3, u8), y), ("same", "other", "real"))
+    found = rewrite(graph, *rules_scales.RULES)
+    assert verify(found) == []
+    assert not any(isinstance(op, (DequantizeLinear, QuantizeLinear)) for op in found.with_outputs(found.outputs[:1] * 3).ops)
+    arrays = {"q": draw(1, dtype, 1, 4, 5, 6)}
+    expected, results = interpret(graph, arrays), interpret(found, arrays)
+    for name in expected:
+        np.testing.assert_array_equal(results[name], expected[name])
+
+
+def test_concatenated_tensors_of_other_scales_are_requantized_apart():
+    a, b = (graph_input(n, TensorType(u8, (1, 2, 3))) for n in "ab")
+    joined = Concat((dequantized(a, 0.1, 5), dequantized(b, 0.2, 0)), axis=1).output
+    graph = Graph((a, b), (quantized(joined, 0.2, 0),), ("y",))
+    found = integers(graph)
+    assert kinds(found) == ["DequantizeLinear", "QuantizeLinear", "Concat"]
+    arrays = {"a": draw(1, u8, 1, 2, 3), "b": draw(2, u8, 1, 2, 3)}
+    np.testing.assert_array_equal(interpret(found, arrays)["y"], interpret(graph, arrays)["y"])
+
+
+def test_another_scale_or_type_does_not_cancel():
+    q = graph_input("q", TensorType(u8, (3,)))
+    x = dequantized(q, 0.1, 5)
+    for y in (quantized(x, 0.1, 6), quantized(x, 0.11, 5), quantized(x, 0.1, 5, i8)):
+        assert kinds(integers(Graph((q,), (y,), ("y",)))) == ["DequantizeLinear", "QuantizeLinear"]
+
+
+def formula(total, m, zero, dtype, low, high):
+    """clamp(round(f32(total) * m) + zero), the clamp of a real activation by bounds that are quantized themselves."""
+    y = np.clip(np.rint(total.astype(np.float32) * np.float32(m)) + zero, dtype.low, dtype.high)
+    return np.clip(y, low, high).astype(dtype.numpy)
+
+
+@st.composite
+def products(draw_):
+    """A convolution, Gemm or MatMul in QDQ form with its integers: (graph, arrays, i64 sum with bias, m, zero point, type, bounds)."""
+    seed, x_type, y_type = draw_(st.integers(0, 99)), draw_(st.sampled_from((u8, i8))), draw_(st.sampled_from((u8, i8)))
+    kind, per_channel, bias = draw_(st.sampled_from(("Conv", "Gemm", "MatMul"))), draw_(st.booleans()), draw_(st.sampled_from((0, 1, 2)))
+    random = np.random.default_rng(seed)
+    zx, zy, sx, sy = draw(seed, x_type), draw(seed + 1, y_type), np.float32(random.uniform(0.01, 0.1)), np.float32(random.uniform(0.5, 3))
+    channels, inner = draw_(st.integers(1, 5)), draw_(st.integers(1, 9))
+    sw = random.uniform(0.001, 0.02, channels if per_channel else ()).astype(np.float32)
+    shape, w_shape = ((2, inner, 5), (channels, inner, 3)) if kind == "Conv" else ((3, inner), (inner, channels))
+    q, w = graph_input("q", TensorType(x_type, shape)), draw(seed + 2, i8, *w_shape)
+    x, v = dequantized(q, sx, zx), dequantized(number(w, np.int8), sw, np.zeros(sw.shape), axis=0 if kind == "Conv" else 1)
+    b = random.integers(-3000, 3000, channels) if bias and kind != "MatMul" else np.zeros(channels, np.int64)
+    real = None if not bias or kind == "MatMul" else \
+        DequantizeLinear(number(b, np.int32), number(np.broadcast_to(sx * sw, channels)), None, axis=0).output if bias == 1 \
+        else number(b * (sx * sw).astype(np.float64))
+    y = Conv(x, v, real, pads=(1, 1)).output if kind == "Conv" else Gemm(x, v, real).output if kind == "Gemm" else MatMul(x, v).output
+    act, limits = draw_(st.sampled_from((("none", None), ("relu", (0, np.inf)), ("relu6", (0, 6)), ("clip", (-1.3, 2.7)))))
+    y = y if act == "none" else Relu(y).output if act == "relu" else Clip(y, *(number(n) for n in limits)).output
+    graph = Graph((q,), (quantized(y, sy, zy, y_type),), ("y",))
+    a = draw(seed + 3, x_type, *shape).astype(np.int64)
+    if kind == "Conv":
+        padded = np.pad(a - int(zx), ((0, 0), (0, 0), (1, 1)))
+        total = sum(np.einsum("ncy,oc->noy", padded[:, :, k:k + 5], w[:, :, k].astype(np.int64)) for k in range(3)) + b[:, None]
+        m = ((sx * sw) / sy).reshape(-1, 1)
+    else:
+        total, m = (a - int(zx)) @ w.astype(np.int64) + b, (sx * sw) / sy
+    low, high = (y_type.low, y_type.high) if limits is None else \
+        (int(np.clip(np.rint(np.float32(n) / sy) + int(zy), y_type.low, y_type.high)) for n in limits)
+    return graph, {"q": a.astype(x_type.numpy)}, formula(total, m, int(zy), y_type, low, high)
+
+
+@given(products())
+@quick
+def test_products_compute_the_formula(case):
+    graph, arrays, expected = case
+    found = integer_form(graph)
+    assert verify(found) == []
+    assert not any(isinstance(op, (Conv, Gemm, MatMul, QuantizeLinear, DequantizeLinear)) for op in found.ops)
+    np.testing.assert_array_equal(interpret(found, arrays)["y"], expected)
+
+
+@given(products())
+@settings(deadline=None, max_examples=6)
+def test_native_code_equals_the_interpreter(case):
+    graph, arrays, expected = case
+    np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+def test_a_product_that_is_not_quantized_again_is_exact_times_the_scale():
+    q = graph_input("q", TensorType(u8, (2, 70)))
+    w, x = draw(1, i8, 70, 3), draw(2, u8, 2, 70)
+    sw = np.float32([0.1, 0.3, 0.007])
+    y = LeakyRelu(MatMul(dequantized(q, 0.3, 7), dequantized(number(w, np.int8), sw, [0, 0, 0])).output).output
+    found = integer_form(Graph((q,), (y,), ("y",)))
+    assert kinds(found) == ["MatMulInteger", "Cast", "Mul", "LeakyRelu"]
+    total = ((x.astype(np.int64) - 7) @ w).astype(np.float32) * (np.float32(0.3) * sw)
+    np.testing.assert_array_equal(interpret(found, {"q": x})["y"], np.where(total < 0, total * np.float32(0.01), total))
+
+
+def test_a_bias_of_other_scale_is_rounded_to_the_sums_scale():
+    q = graph_input("q", TensorType(u8, (1, 4)))
+    w = dequantized(number(draw(1, i8, 4, 2), np.int8), 0.5, 0)
+    bias = DequantizeLinear(number([100, -7], np.int32), number(0.03)).output
+    gemm = integer_form(Graph((q,), (quantized(Gemm(dequantized(q, 0.25, 0), w, bias).output, 1.0, 0),), ("y",))).outputs[0].op
+    assert gemm.c.array.tolist() == [24, -2]  # 100 * 0.03 / 0.125, -7 * 0.03 / 0.125
+
+
+def test_weights_with_a_scale_for_each_input_stay_real():
+    q = graph_input("q", TensorType(u8, (1, 4)))
+    w = dequantized(number(draw(1, i8, 4, 2), np.int8), [0.5, 0.1, 0.2, 0.3], [0, 0, 0, 0], axis=0)
+    graph = Graph((q,), (quantized(MatMul(dequantized(q, 0.25, 0), w).output, 1.0, 0),), ("y",))
+    assert "MatMul" in kinds(integers(graph))
+
+
+def test_a_product_that_others_read_is_not_requantized_in_their_place():
+    q = graph_input("q", TensorType(u8, (1, 4)))
+    y = MatMul(dequantized(q, 0.25, 0), dequantized(number(draw(1, i8, 4, 2), np.int8), 0.5, 0)).output
+    found = integer_form(Graph((q,), (quantized(y, 1.0, 0), y), ("y", "real")))
+    assert kinds(found) == ["MatMulInteger", "Cast", "Mul", "QuantizeLinear"]
+
+
+def test_graphs_without_scales_are_left_alone():
+    x = graph_input("x", TensorType(f32, (2,)))
+    graph = Graph((x,), (Relu(x).output,), ("y",))
+    assert integer_form(graph) is graph
