@@ -41,6 +41,7 @@ from edgec.passes.bands import bands
 from edgec.passes.chain import chain
 from edgec.passes.cut import ranged
 from edgec.passes.fuse import fuse
+from edgec.passes.images import images
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
 from edgec.passes.pack_operands import pack_operands
@@ -66,13 +67,14 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (layout, "strides must be known before anything looks at unit steps or shares memory"),
     (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
+    (images, "the sizes of what kernels hand on are known, and those of one image count for the passes below"),
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
     (bands, "what is still one stage may share bands of rows with what it reads"),
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "chain", "views", "stages", "winograd", "pack_operands", "sequences"})
+OPTIONAL = frozenset({"bands", "chain", "images", "views", "stages", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 

@@ -72,7 +72,7 @@ def _joined(kernel: Kernel, before: list[Kernel], after: Any, cut: dict[Kernel, 
         producer = _only_producer(buffer, kernel, before, after)
         window = _window(kernel, buffer) if producer is not None else None
         least = target.l2_bytes * (SHARE if producer in cut else 1)  # a tensor that stays in the cache gains nothing
-        if window is None or buffer.bytes <= least or not _undisturbed(producer, before):
+        if window is None or buffer.bytes <= least or not _undisturbed(producer, before) or not _same_loop(producer, kernel, buffer):
             continue
         if producer in cut:
             how = cut[producer]
@@ -89,7 +89,7 @@ def _joined(kernel: Kernel, before: list[Kernel], after: Any, cut: dict[Kernel, 
 def _is_plain(kernel: Kernel) -> bool:
     """One stage that stores every element where its axes say, with no intermediate of its own."""
     stage = kernel.stages[0]
-    return len(kernel.stages) == 1 and not (stage.combine or stage.guards or kernel.repeat or stage.axes)
+    return len(kernel.stages) == 1 and not (stage.combine or stage.guards or stage.axes)
 
 
 def _only_producer(buffer: Buffer, reader: Kernel, before: list[Kernel], after: Any) -> Kernel | None:
@@ -105,6 +105,13 @@ def _undisturbed(producer: Kernel, before: list[Kernel]) -> bool:
     """Whether what the producer reads is still the same after the kernels that follow it."""
     read_buffers = {n.data.root for n in buffer_reads(producer)}
     return not any(t.root in read_buffers for k in before[before.index(producer) + 1:] for t in k.targets)
+
+
+def _same_loop(producer: Kernel, consumer: Kernel, buffer: Buffer) -> bool:
+    """Whether both run under the same loops, and the buffer holds what one iteration stores."""
+    around = {a.var for a in producer.repeat}
+    indices = [i for n in buffer_reads(consumer) if n.data is buffer for i in n.args] + [i for s in producer.stages for i in s.indices]
+    return producer.repeat == consumer.repeat and not any(i.free & around for i in indices)
 
 
 def _stored_along(producer: Kernel, dimension: int) -> bool:

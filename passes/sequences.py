@@ -7,7 +7,8 @@ the next one finds in the first-level cache.
     repeat (t < 100): gates[i] = x[t,i] + sum_over(k; h[t%2,k] * r[k,i]);   repeat (t < 100): h[(t+1)%2,i] = ...
     ->  repeat (t < 100): { gates[i] = ...; h[(t+1)%2,i] = ... }
 
-Where the constants of a step do not fit into L2 the kernels stay apart: threads may then share each of them.
+Where the constants of a step do not fit into L2 the kernels stay apart: threads may then share each of them. So do the kernels of a loop
+that carries nothing from one iteration to the next (a loop over images): its kernels are long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Sequence
 
+from edgec.accesses import buffer_reads
 from edgec.expr import walk
 from edgec.kernel import Kernel, Program
 
@@ -27,7 +29,8 @@ def sequences(program: Program, target: Any) -> Program:
     found: list[Kernel] = []
     for repeat, group in groupby(program.steps, key=lambda k: k.repeat):
         kernels = list(group)
-        joined = repeat and len(kernels) > 1 and all(map(_is_plain, kernels)) and _constants(kernels) <= max(4 * target.l2_bytes, SMALL)
+        short = _constants(kernels) <= max(4 * target.l2_bytes, SMALL)
+        joined = repeat and len(kernels) > 1 and all(map(_is_plain, kernels)) and short and _carries(kernels)
         found += [_joined(kernels)] if joined else kernels
     return program.with_steps(found)
 
@@ -35,6 +38,16 @@ def sequences(program: Program, target: Any) -> Program:
 def _is_plain(kernel: Kernel) -> bool:
     """Whether the outer axes may as well be those of its stage."""
     return not kernel.block and (len(kernel.stages) == 1 or not kernel.axes)
+
+
+def _carries(kernels: Sequence[Kernel]) -> bool:
+    """Whether an iteration reads what one before it has stored; a loop over images does not."""
+    stored: set = set()
+    early: set = set()
+    for kernel in kernels:
+        early |= {n.data.root for n in buffer_reads(kernel)} - stored
+        stored |= {target.root for target in kernel.targets}
+    return bool(early & stored)
 
 
 def _constants(kernels: Sequence[Kernel]) -> int:
