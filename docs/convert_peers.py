@@ -1,9 +1,10 @@
-"""Converts the ONNX files of a folder for the runtimes that read a format of their own: ncnn (.param, .bin) and MNN (.mnn).
+"""Converts the ONNX files of a folder for the runtimes that read a format of their own: ncnn (.param, .bin) and MNN (.mnn); and
+quantizes them with onnxruntime's and OpenVINO's own tools (NAME_ort_int8.onnx, NAME_nncf_int8.xml).
 
     python docs/convert_peers.py ZOO FILES                  all models; what is there already stays
     python docs/convert_peers.py ZOO FILES --models tcn,gru
 
-The converters are the packages `pnnx` (its program alone, without what it would install besides) and `MNN`; one that this interpreter
+The converters are the packages `pnnx` (its program alone, without what it would install besides), `MNN`, `onnxruntime` and `nncf`; one that this interpreter
 lacks is installed into an environment of its own below FILES. A model that a converter refuses is told and left out.
 """
 
@@ -18,10 +19,16 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
+import numpy as np
 import onnx
 
+from edgec.drawn_inputs import drawn_inputs
+from edgec.onnx_reader import load
+
+SAMPLES = 16  # seeded random inputs that quantization ranges are taken from
+QUANTIZE = Path(__file__).resolve().parent / "quantize_for_peers.py"
 SECONDS = 600  # a converter that takes longer is stopped
 FIND_PNNX = "import importlib.util; print(importlib.util.find_spec('pnnx').submodule_search_locations[0])"
 MNN_CONVERT = "import sys, _tools, MNN; _tools.mnnconvert(sys.argv[1:])"  # the script of the package would install things by itself
@@ -69,6 +76,28 @@ def to_mnn(model: Path, files: Path) -> str:
     return "converted"
 
 
+def quantized_by(peer: str, package: str, suffix: str, *others: str) -> Callable[[Path, Path], str]:
+    """A converter that quantizes with a peer's own tool."""
+    def convert(model: Path, files: Path) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            data, made = Path(folder) / "samples.npz", Path(folder) / f"made{Path(suffix).suffix}"
+            draw_samples(model, data)
+            said = _run([tool(package, files, *others), str(QUANTIZE), peer, str(model.resolve()), str(data), str(made)], folder)
+            if not made.is_file():
+                return f"refused: {said}"
+            for path in sorted(Path(folder).glob("made.*")):  # the weights' file first: the other tells that both are there
+                shutil.move(path, files / f"{model.stem}{Path(suffix).stem}{path.suffix}")
+        return "quantized"
+    return convert
+
+
+def draw_samples(model: Path, file: Path) -> None:
+    """SAMPLES seeded inputs of a model as NAME -> array with one more axis in front."""
+    graph = load(model)
+    drawn = [drawn_inputs(graph, seed=n) for n in range(SAMPLES)]
+    np.savez(file, **{name: np.stack([each[name] for each in drawn]) for name in drawn[0]})
+
+
 def input_shapes(model: Path) -> str:
     """The inputs as pnnx takes them: `[1,3,224,224],[1,64]i64`."""
     kinds = {onnx.TensorProto.FLOAT: "", onnx.TensorProto.INT64: "i64", onnx.TensorProto.INT32: "i32"}
@@ -101,7 +130,12 @@ def _run(command: Sequence[str], folder: str) -> str:
     return lines[-1] if lines else f"status {done.returncode}"
 
 
-CONVERTERS = {"ncnn": (".param", to_ncnn), "mnn": (".mnn", to_mnn)}
+CONVERTERS = {
+    "ncnn": (".param", to_ncnn),
+    "mnn": (".mnn", to_mnn),
+    "onnxruntime int8": ("_ort_int8.onnx", quantized_by("onnxruntime", "onnxruntime", "_ort_int8.onnx")),
+    "openvino int8": ("_nncf_int8.xml", quantized_by("openvino", "nncf", "_nncf_int8.xml", "openvino", "onnx")),
+}
 
 if __name__ == "__main__":
     main()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
@@ -36,7 +37,14 @@ def converters(made):
     def run(command, folder):
         commands.append(list(map(str, command)))
         target = command[command.index("--MNNModel") + 1] if "--MNNModel" in command else None
-        for name in made:
+        if "quantize_for_peers.py" in str(command[1]):
+            target = Path(command[-1])
+            samples = dict(np.load(command[-2]))
+            assert samples["x"].shape == (16, 1, 3, 8) and (samples["x"][0] != samples["x"][1]).any() and set(samples["i"].flat) <= {0, 1}
+            for path in (target, target.with_suffix(".bin"))[: made.count(target.name) * (2 if target.suffix == ".xml" else 1)]:
+                path.write_text(path.name)
+            return "the last line"
+        for name in [name for name in made if not name.startswith("made")]:
             (Path(target) if name == "mnn" and target else Path(folder, name)).write_text(name)
         return "the last line"
     return run, commands
@@ -55,20 +63,23 @@ def pnnx(script):
 
 
 def test_files_are_made_once(script, pnnx, zoo, tmp_path, monkeypatch, capsys):
-    run, commands = converters(["model.ncnn.param", "model.ncnn.bin", "mnn"])
+    run, commands = converters(["model.ncnn.param", "model.ncnn.bin", "mnn", "made.onnx", "made.xml"])
     script.set("_run", run)
     convert(script, monkeypatch, zoo, tmp_path / "files")
-    assert capsys.readouterr().out.splitlines() == ["net: ncnn converted", "net: mnn converted"]
-    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == ["net.bin", "net.mnn", "net.param"]
+    assert capsys.readouterr().out.splitlines() == [
+        "net: ncnn converted", "net: mnn converted", "net: onnxruntime int8 quantized", "net: openvino int8 quantized"]
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [
+        "net.bin", "net.mnn", "net.param", "net_nncf_int8.bin", "net_nncf_int8.xml", "net_ort_int8.onnx"]
     assert commands[0][1:] == ["model.onnx", "inputshape=[1,3,8],[1,4]i64", "fp16=0"] and str(zoo / "net.onnx") in commands[1]
     convert(script, monkeypatch, zoo, tmp_path / "files", "--models", "net")
-    assert len(commands) == 2
+    assert len(commands) == 4
 
 
 def test_a_model_that_is_refused_is_told(script, pnnx, zoo, tmp_path, monkeypatch, capsys):
     script.set("_run", converters(["model.ncnn.param"])[0])
     convert(script, monkeypatch, zoo, tmp_path / "files")
-    assert capsys.readouterr().out.splitlines() == ["net: ncnn refused: the last line", "net: mnn refused: the last line"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"net: {kind} refused: the last line" for kind in ("ncnn", "mnn", "onnxruntime int8", "openvino int8")]
     assert not list((tmp_path / "files").iterdir())
 
 
