@@ -15,7 +15,7 @@ from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_spelling import mask, number, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, walk
 from edgec.linear import join, split
-from edgec.loops import Let, Param, Register, Stmt, Store, statements
+from edgec.loops import Let, Param, Register, Stmt, Store, children
 from edgec.portable import expand
 from edgec.types import DType, bool_, f32, index
 
@@ -51,6 +51,7 @@ class Values(DotProducts):
         self.registers: dict[Register, str] = {}
         self.declared: dict[str, str] = {}
         self.expanded: dict[Expr, Expr] = {}
+        self.changes: dict[Stmt, frozenset[Any]] = {}
 
     def _name(self) -> str:
         self.numbers += 1
@@ -79,7 +80,7 @@ class Values(DotProducts):
 
     def portable(self, e: Expr) -> Expr:
         if e not in self.expanded:
-            self.expanded[e] = expand(e, self.native, "fma.f32" in self.native, lambda node: dot_row(self.target, node) is not None)
+            expand(e, self.native, "fma.f32" in self.native, lambda node: dot_row(self.target, node) is not None, self.expanded)
         return self.expanded[e]
 
     def declare(self, name: str, result: str, arguments: Sequence[str], immarg: int = -1) -> None:
@@ -118,9 +119,14 @@ class Values(DotProducts):
 
     def _sources(self, root: Expr) -> tuple[Any, ...]:
         """The registers and written parameters an expression reads, each once, in a stable order."""
-        if id(root) in self.sources:
-            return self.sources[id(root)]
-        for node in walk(root):
+        pending = [root] if id(root) not in self.sources else []
+        while pending:
+            node = pending[-1]
+            missing = [a for a in node.args if id(a) not in self.sources]
+            if missing:
+                pending.extend(missing)
+                continue
+            pending.pop()
             if id(node) not in self.sources:
                 own = [node.data] if node.op == "get" else [node.data[0]] if node.op == "load" and node.data[0].writable else []
                 self.sources[id(node)] = tuple(dict.fromkeys([*own, *(s for a in node.args for s in self.sources[id(a)])]))
@@ -129,9 +135,16 @@ class Values(DotProducts):
 
     def _touch(self, body: Sequence[Stmt]) -> None:
         """Everything a body assigns counts as changed."""
-        for s in statements(body):
-            if isinstance(s, (Let, Store)):
-                self._changed(s.register if isinstance(s, Let) else s.param)
+        for source in set().union(*map(self._changes, body)):
+            self._changed(source)
+
+    def _changes(self, statement: Stmt) -> frozenset[Any]:
+        """The registers and parameters that a statement and those within it assign."""
+        if isinstance(statement, (Let, Store)):
+            return frozenset((statement.register if isinstance(statement, Let) else statement.param,))
+        if statement not in self.changes:
+            self.changes[statement] = frozenset().union(*map(self._changes, children(statement)))
+        return self.changes[statement]
 
     def _changed(self, source: Any) -> None:
         self.epochs[source] = self.epochs.get(source, 0) + 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -74,14 +74,17 @@ class Expr:
 Scalar = Any  # Expr | int | float | bool
 
 
-def make(op: str, args: Sequence[Expr], dtype: DType, data: Any = None, bounds: tuple[int, int] | None = None,
+def make(op: str, args: Sequence[Expr], dtype: DType, data: Any = None,
+         bounds: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
          free: frozenset | None = None, lanes: int | None = None, key: Any = None) -> Expr:
-    """Intern one node; `key` stands for `data` in the table where data itself is not hashable by value."""
+    """Intern one node; `key` stands for `data` in the table where that is not hashable by value. Only a new node asks for its bounds."""
     args = tuple(args)
     ident = (op, dtype.name, tuple(map(id, args)), data if key is None else key, lanes)
     found = _interned.get(ident)
     if found is not None:
         return found
+    if callable(bounds):
+        bounds = bounds()
     node = Expr.__new__(Expr)
     node.op, node.args, node.dtype, node.data, node.serial = op, args, dtype, data, next(_serial)
     node.lo, node.hi = bounds or (-UNBOUNDED, UNBOUNDED)
@@ -410,19 +413,27 @@ def _fold(op: str, *args: Expr, dtype: DType | None = None) -> Expr:
     return make(op, args, dtype)
 
 
-def walk(*roots: Expr) -> list[Expr]:
-    """Every node reachable from the roots, operands before users, each once (iterative: depth is no limit)."""
-    seen: set[int] = set()
+def walk(*roots: Expr, beyond: Container[Expr] = frozenset()) -> list[Expr]:
+    """Every node reachable from the roots without passing `beyond`, operands before users, each once (iterative: depth is no limit)."""
+    seen: set[Expr] = set()
     order: list[Expr] = []
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args) if id(a) not in seen)
+    for root in roots:
+        if root in seen or root in beyond:
+            continue
+        seen.add(root)
+        path, operands = [root], [iter(root.args)]
+        while path:
+            for node in operands[-1]:
+                if node not in seen and node not in beyond:
+                    seen.add(node)
+                    if node.args:
+                        path.append(node)
+                        operands.append(iter(node.args))
+                        break
+                    order.append(node)
+            else:
+                operands.pop()
+                order.append(path.pop())
     return order
 
 
@@ -462,14 +473,17 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     return make(op, args, node.dtype, node.data)
 
 
-def transform(roots: Sequence[Expr], replace: Callable[[Expr], Expr | None]) -> tuple[Expr, ...]:
-    """Rebuild the DAG bottom-up: `replace(node)` on the rebuilt node gives its substitute, or None to keep it."""
-    done: dict[int, Expr] = {}
-    for node in walk(*roots):
-        fresh_node = rebuild(node, [done[id(a)] for a in node.args])
+def transform(roots: Sequence[Expr], replace: Callable[[Expr], Expr | None], done: dict[Expr, Expr] | None = None) -> tuple[Expr, ...]:
+    """Rebuild the DAG bottom-up: `replace(node)` on the rebuilt node gives its substitute, or None to keep it.
+
+    Nodes in `done` are not visited again; a caller with many overlapping roots hands in the same one each time.
+    """
+    done = {} if done is None else done
+    for node in walk(*roots, beyond=done):
+        fresh_node = rebuild(node, [done[a] for a in node.args])
         other = replace(fresh_node)
-        done[id(node)] = fresh_node if other is None else other
-    return tuple(done[id(root)] for root in roots)
+        done[node] = fresh_node if other is None else other
+    return tuple(done[root] for root in roots)
 
 
 def substitute(root: Expr, values: Mapping[Expr, Expr]) -> Expr:

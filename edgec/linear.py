@@ -33,7 +33,7 @@ def join(constant: int, terms: dict[Expr, int]) -> Expr:
     if constant == 0 and len(kept) == 1 and kept[0][1] == 1:
         return kept[0][0]
     atoms, coefficients = tuple(a for a, _ in kept), tuple(c for _, c in kept)
-    return make("linear", atoms, index, (constant, coefficients), bounds=interval(constant, dict(kept)))
+    return make("linear", atoms, index, (constant, coefficients), bounds=lambda: interval(constant, dict(kept)))
 
 
 def interval(constant: int, terms: dict[Expr, int]) -> tuple[int, int]:
@@ -81,6 +81,13 @@ def add(a: Expr, b: Expr) -> Expr:
     for atom, coefficient in tb.items():
         ta[atom] = ta.get(atom, 0) + coefficient
     return join(ca + cb, ta)
+
+
+def without(e: Expr, variable: Expr) -> Expr:
+    """The sum less its term in a variable."""
+    constant, terms = split(e)
+    terms.pop(variable, None)
+    return join(constant, terms)
 
 
 def scale(a: Expr, factor: int) -> Expr:

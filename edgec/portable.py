@@ -10,6 +10,7 @@ f64 they stay below 4, erf below 8, pow below 64. Numbers in and out may be flus
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Callable
 
 from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inverse_trig, portable_log, portable_pow, portable_remainder,
@@ -36,17 +37,19 @@ BINARY = {"pow": portable_pow.power, "mod": portable_remainder.remainder}
 FUNCTIONS = {**UNARY, **BINARY}
 
 
-def expand(root: Expr, native: frozenset[str], fma: bool, has_dot: Callable[[Expr], bool] = lambda node: False) -> Expr:
+def expand(root: Expr, native: frozenset[str], fma: bool, has_dot: Callable[[Expr], bool] = lambda node: False,
+           done: dict[Expr, Expr] | None = None) -> Expr:
     """`root` with every f32 and f64 function not named in `native` written out; `fma` says that mul_add rounds once.
 
     A name in `native` counts for both types, or for one when that follows a dot: `sqrt`, `sqrt.f32`; `cast.f16` says that half precision
     is converted, `i64` that registers have 64 bits: else such conversions are written out, too. `has_dot` says which dot nodes stay.
+    `done` keeps what was found for the next root.
 
     What remains: add sub mul div neg abs min max, comparisons, select, cast, bitcast, mul_add, and or xor shl shr, and `native`;
     comparisons are false on NaN but `ne`, which is true, and integers wrap. mul_add itself becomes mul and add where it does
     not round once. Lanes, loads and registers stay as they are.
     """
-    machines = {t: Arithmetic(t, _of_type(native, t), fma and t is f32) for t in (f32, f64)}
+    machines = _machines(native, fma)
 
     def replace(node: Expr) -> Expr | None:
         dtype = node.args[0].dtype if node.args else None
@@ -68,7 +71,12 @@ def expand(root: Expr, native: frozenset[str], fma: bool, has_dot: Callable[[Exp
         function = FUNCTIONS.get(node.op)
         return function(m, *node.args) if function else None
 
-    return transform((root,), replace)[0]
+    return transform((root,), replace, done)[0]
+
+
+@cache
+def _machines(native: frozenset[str], fma: bool) -> dict[DType, Arithmetic]:
+    return {t: Arithmetic(t, _of_type(native, t), fma and t is f32) for t in (f32, f64)}
 
 
 def _of_type(native: frozenset[str], dtype: DType) -> frozenset[str]:

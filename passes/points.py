@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Mapping
 
 from edgec.expr import Expr, const, rebuild, substitute
-from edgec.linear import coefficient
+from edgec.linear import coefficient, without
 from edgec.loops import group_of, iota, lane, load, vector
 from edgec.types import index
 
@@ -87,8 +87,8 @@ def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr],
             return lane(load(param, first, step.lanes, dtype=node.dtype), step.number)
         return load(param, offset, dtype=node.dtype)
     lanes, group = iota(offset.lanes), group_of(node)
-    if coefficient(offset, lanes) == group and (offset - lanes * group).lanes == 1:  # else no run of neighbours
-        return load(param, offset - lanes * group, offset.lanes, point.active, node.dtype)
+    if coefficient(offset, lanes) == group and (first := without(offset, lanes)).lanes == 1:  # else no run of neighbours
+        return load(param, first, offset.lanes, point.active, node.dtype)
     return lane_by_lane(node, point, replaced)
 
 
