@@ -39,13 +39,16 @@ from edgec.kernel import Axis, Buffer, Program
 from edgec.onnx_reader import load
 from edgec.passes.bands import bands
 from edgec.passes.chain import chain
+from edgec.passes.codebooks import codebooks
 from edgec.passes.cut import ranged
+from edgec.passes.fold_constants import fold_constants
 from edgec.passes.fuse import fuse
 from edgec.passes.images import images
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
 from edgec.passes.pack_operands import pack_operands
 from edgec.passes.parallel import Region, parallel
+from edgec.passes.scales import scales
 from edgec.passes.sequences import sequences
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
@@ -63,6 +66,8 @@ GRAPH_PASSES = "fold-constants{keep_dequantize=true},integers,fold-constants,sim
 # Program passes in order, each with the reason it stands where it does.
 PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (fuse, "from here on there are no operators, only kernels over buffers"),
+    (scales, "sums are rid of the scales of weights before anything looks at what they multiply"),
+    (codebooks, "and vectors choose from small tables before anything looks at how reads step through memory"),
     (chain, "tensors that are wanted row by row vanish before they get a layout"),
     (layout, "strides must be known before anything looks at unit steps or shares memory"),
     (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
@@ -74,7 +79,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "chain", "images", "views", "stages", "winograd", "pack_operands", "sequences"})
+OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 
@@ -161,11 +166,15 @@ def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, pa
 
 
 def lower(graph: Graph, target: Target, *, without: Sequence[str] = ()) -> Program:
-    """The program of a graph, with layouts and arena offsets; `without` names passes of OPTIONAL to leave out."""
+    """The program of a graph, with layouts and arena offsets; `without` names passes of OPTIONAL to leave out.
+
+    Weights that the model stores in fewer bits than it computes with are decoded where they are read, so the object is no larger than the
+    model; without "packed" they are decoded here.
+    """
     unknown = set(without) - OPTIONAL
     if unknown:
         raise ModelError(f"cannot leave out {', '.join(sorted(unknown))}", hint=f"optional passes are {', '.join(sorted(OPTIONAL))}")
-    found: Any = graph
+    found: Any = fold_constants(graph, grow=True) if "packed" in without else graph
     for step, _ in PROGRAM_PASSES:
         if step.__name__ not in without:
             found = step(found) if step is liveness else step(found, target)

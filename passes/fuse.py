@@ -20,6 +20,10 @@ from edgec.lowering import Recurrence, lower_op, scalar, update_of
 from edgec.passes.normalize import normalize
 from edgec.types import bf16, f32, index
 
+# What decoding a constant may take: it is done where the constant is read, as often as it is, so that it stays as small as it is stored.
+DECODING = frozenset({"read", "inside", "const", "var", "linear", "floordiv", "cast", "bitcast", "select", "add", "sub", "mul", "min",
+                      "max", "and", "or", "xor", "shl", "shr", "lt", "le", "eq", "ne", "not"})
+
 
 @dataclass(eq=False)
 class Local:
@@ -60,6 +64,7 @@ class _State:
     has_anchor: dict[Value, bool] = field(default_factory=dict)
     size: dict[Value, int] = field(default_factory=dict)
     users: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
+    fixed: set[Value] = field(default_factory=set)  # values that depend on constants alone
     pinned: set[Value] = field(default_factory=set)  # values that need memory whoever reads them: outputs, operands of recurrences
     axes: dict[tuple[int, int], Expr] = field(default_factory=dict)
 
@@ -88,8 +93,12 @@ def _lower_all(state: _State) -> None:
         if hasattr(op, "recurrence") or hasattr(op, "update"):
             state.pinned.update(op.operands)
         elif not isinstance(op, (Input, Constant)):
+            known = bool(op.operands) and all(v.is_constant or v in state.fixed for v in op.operands)
             for result in _used_results(state.graph, op):
-                state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape))
+                local = state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape))
+                if known and all(n.op in DECODING for n in walk(local.expr)):
+                    state.fixed.add(result)
+                    local.is_view = True
     for local in state.locals.values():
         for operand in local.sites:
             state.users[operand] = (*state.users.get(operand, ()), local.value)

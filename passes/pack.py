@@ -50,6 +50,11 @@ class Tables:
         """The parameters of packed tables."""
         return frozenset(self._made.values())
 
+    def rows(self, param: Param) -> list[int]:
+        """Neighbours of a constant parameter that vectors may take together: the size of its innermost axis, of the last two, ..."""
+        sizes = np.cumprod(self._sources[param].data.shape[::-1], dtype=np.int64)
+        return [int(size) for size in dict.fromkeys(sizes[:-1]) if size > 1]
+
     def stem(self, param: Param) -> str:
         return self._sources[param].name
 

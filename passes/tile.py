@@ -18,6 +18,7 @@ from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pair
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
 from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
+from edgec.passes.bits import bits
 from edgec.passes.blocks import runs
 from edgec.passes.dots import dots
 from edgec.passes.first_terms import first_terms
@@ -120,6 +121,7 @@ def _wrap(axes: Sequence[Axis], body: Sequence[Stmt]) -> list[Stmt]:
 
 
 def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr]) -> Tiled:
+    pieces = bits(pieces, tables)
     body = flattened(pieces)
     everything = [e for s in statements(body) for e in expressions(s)]
     nodes = walk(*everything)

@@ -47,6 +47,12 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["f32", "bf16"],
         help="operands of convolutions and matrix products; all else stays f32, and so do their sums (default: f32)",
     )
+    parser.add_argument(
+        "--weights",
+        default="packed",
+        choices=["packed", "f32"],
+        help="weights in few bits stay so and are decoded where they are read, or become floats in the object (default: packed)",
+    )
     parser.add_argument("--schedules", type=Path, metavar="FILE", help="use schedules that `edgec tune` measured")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
     parser.add_argument(
@@ -71,7 +77,8 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "target": arguments.target,
         "passes": tuple(arguments.passes),
-        "without": tuple(filter(None, arguments.without.split(","))) + (("winograd",) if arguments.no_winograd else ()),
+        "without": tuple(filter(None, arguments.without.split(","))) + (("winograd",) if arguments.no_winograd else ())
+        + (("packed",) if arguments.weights == "f32" else ()),
         "max_flash_growth": arguments.max_flash_growth,
         "optimize": arguments.optimize,
         "precision": arguments.precision,

@@ -69,6 +69,8 @@ class Gather(Op):
         literal = self.indices.elements
         if literal is not None and len(literal) == 1 and isinstance(literal[0], int):
             row: Any = maximum(as_index(size) + literal[0], 0) if literal[0] < 0 else minimum(as_index(size) - 1, literal[0])
+        elif self.indices.is_constant and isinstance(size, int) and int(self.indices.array.min(initial=0)) >= 0:
+            row = cast(indices(*inner), index)  # known to be in range
         else:
             row = looked_up(indices(*inner), size, literal)
         return data(*at[:axis], row, *at[axis + indices.rank:])

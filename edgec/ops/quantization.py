@@ -185,9 +185,16 @@ class DequantizeLinear(Scaled):
         dtype, attributes = self.x.dtype, {"axis": self.axis, "block_size": self.block_size, "output_dtype": CODE_OF_DTYPE[self.real]}
         if dtype.is_float:
             return Product(decoded(x, dtype), scale, **attributes).output
-        code = CODE_OF_DTYPE[i8 if dtype.kind == "i" else u8]
-        number, zero = (None if v is None else Cast(decoded(v, dtype), to=code).output for v in (x, zero_point))
+        number, zero = (None if v is None else _as_bytes(v, dtype) for v in (x, zero_point))
         return DequantizeLinear(number, scale, zero, **attributes).output
+
+
+def _as_bytes(stored: Value, dtype: DType) -> Value:
+    """Small integers, given as bit patterns, as i8 or u8."""
+    byte = i8 if dtype.kind == "i" else u8
+    if stored.is_constant:
+        return constant(stored.array.view(dtype.numpy).astype(byte.numpy), stored.name, stored.loc)
+    return Cast(decoded(stored, dtype), to=CODE_OF_DTYPE[byte]).output
 
 
 class Product(Scaled):

@@ -56,6 +56,8 @@ def patterns(dtype: DType) -> np.ndarray:
 
 def decoded(stored: Value, dtype: DType) -> Value:
     """The numbers (f32 or i32) that bytes stand for."""
+    if dtype.is_integer:
+        return DecodeInteger(stored, bits=dtype.bits, signed=int(dtype.kind == "i")).output
     from edgec.ops.cast import Cast
     from edgec.ops.gather import Gather
     return Gather(constant(patterns(dtype), f"{dtype}_numbers"), Cast(stored, to=7).output).output
@@ -69,6 +71,28 @@ def encoded(number: Value, dtype: DType, saturate: bool = True, round_mode: str 
         return EncodeFloat(number, format=dtype.name, saturate=int(saturate), round_mode=round_mode).output
     whole = number if number.dtype is i32 else Cast(number, to=6).output
     return EncodeInteger(whole, bits=dtype.bits).output
+
+
+class DecodeInteger(Op):
+    """edgec DecodeInteger: the number that the lowest bits of each byte are, in two's complement where it is signed."""
+
+    domain = "edgec"
+    x: Value
+    bits: int
+    signed: int = 0
+
+    def infer(self) -> TensorType:
+        self.require(self.x.dtype is u8, f"needs u8, the operand is {self.x.type}")
+        return self.x.type.with_dtype(i32)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        low = x.astype(np.int32) & ((1 << self.bits) - 1)
+        return low - ((low >> (self.bits - 1)) << self.bits) if self.signed else low
+
+    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+        low = cast(x(*at), i32) & const((1 << self.bits) - 1, i32)
+        half = const(1 << (self.bits - 1), i32)
+        return binary("xor", low, half) - half if self.signed else low
 
 
 class EncodeInteger(Op):
