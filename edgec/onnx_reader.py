@@ -50,6 +50,12 @@ def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Seq
         raise ModelError("the model needs more memory than there is", loc=Loc(file)) from None
 
 
+def open_names(model: str | os.PathLike | bytes | ModelProto) -> list[str]:
+    """The named open dimensions of a model's inputs, sorted: what `bind` of `load` may give a size."""
+    inputs = _open(model)[0].graph.input
+    return sorted({d.dim_param for i in inputs for d in i.type.tensor_type.shape.dim if d.dim_param})
+
+
 def _open(model: Any) -> tuple[ModelProto, str, Path | None]:
     """(model, its name in messages, the folder of its external data)."""
     if isinstance(model, ModelProto):

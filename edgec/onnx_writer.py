@@ -28,7 +28,10 @@ IR_VERSION = 10  # of opset 21
 
 
 def model_proto(graph: Graph, opset: int = FIRST) -> ModelProto:
-    """The ONNX model of a graph, of `opset` or the oldest newer one that has all its operators; Unsupported for those ONNX does not have."""
+    """The ONNX model of a graph, of `opset` or the oldest newer one that has all its operators.
+
+    Unsupported where ONNX has no such operator.
+    """
     ops = list(_all_ops(graph))
     problems = [op for op in ops if _signature(op, NEWEST) is None and op.domain != "com.microsoft"]
     if problems:

@@ -45,7 +45,8 @@ def _finite(value: Value, array: np.ndarray, number: int) -> np.ndarray:
     return array
 
 
-def grids_of(recipe: Recipe, observers: Mapping[Value, Observer], method: str, dtype: DType, power_of_two: bool = False) -> dict[Value, Grid]:
+def grids_of(recipe: Recipe, observers: Mapping[Value, Observer], method: str, dtype: DType,
+             power_of_two: bool = False) -> dict[Value, Grid]:
     """A grid for every observed value: 8 bits of `dtype` over the range of the calibrator `method`, or 16 bits over all that was seen."""
     if method not in CALIBRATORS:
         raise ModelError(f"there is no calibrator '{method}'", hint="there are " + ", ".join(CALIBRATORS))

@@ -35,7 +35,8 @@ def samples(graph: Graph, source: Any) -> list[Sample]:
         source = _of_one_input(graph, source, "calibration data")
     if isinstance(source, Mapping):
         return _of_arrays(graph, source, "calibration data")
-    return [sample for each in source for sample in _of_arrays(graph, {n: np.asarray(a)[None] for n, a in each.items()}, "calibration data")]
+    single = [{n: np.asarray(a)[None] for n, a in each.items()} for each in source]
+    return [sample for each in single for sample in _of_arrays(graph, each, "calibration data")]
 
 
 def _read(graph: Graph, file: Path) -> Mapping[str, np.ndarray]:
@@ -47,7 +48,8 @@ def _read(graph: Graph, file: Path) -> Mapping[str, np.ndarray]:
             return dict(found)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or ["it is empty"])[0]
-        raise ModelError(f"cannot read calibration data from '{file}': {reason}", hint="save it with numpy.savez(path, input=array)") from None
+        hint = "save it with numpy.savez(path, input=array)"
+        raise ModelError(f"cannot read calibration data from '{file}': {reason}", hint=hint) from None
 
 
 def _of_one_input(graph: Graph, array: np.ndarray, place: str) -> Mapping[str, np.ndarray]:

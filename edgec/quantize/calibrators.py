@@ -97,9 +97,9 @@ def divergence(centers: np.ndarray, counts: np.ndarray, low: float, high: float)
     mass = np.bincount(level, counts * inside, LEVELS)  # without what was clipped: that is what makes clipping cost
     bins = np.bincount(level, inside, LEVELS)
     q = np.where(inside, (mass / np.maximum(bins, 1))[level], 0.0)
-    p, q = clipped / clipped.sum(), q / max(q.sum(), 1e-300)
+    p, q = clipped / counts.sum(), q / counts.sum()  # q keeps what it lost: a range around one bin would be perfect otherwise
     seen = p > 0
-    return float(np.sum(p[seen] * np.log(p[seen] / np.maximum(q[seen], 1e-12))))
+    return float(np.sum(p[seen] * np.log(p[seen] / np.maximum(q[seen], 1e-12))) - p.sum() + q.sum())
 
 
 CALIBRATORS: dict[str, Callable[[Observer], Range]] = {

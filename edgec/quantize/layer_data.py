@@ -101,14 +101,14 @@ def _drawn(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def unfolded(op: Any, x: np.ndarray, weights: tuple[int, ...], group: int) -> np.ndarray:
-    """The patches of one group of x [n, c, y...] that a convolution with weights of this shape multiplies: [n * positions, c/group * k...]."""
+    """What a convolution multiplies with one group of its weights (of this shape): x [n, c, y...] as [n * positions, c/group * k...]."""
     window = window_of(op, x.shape[2:], weights[2:])
     each = weights[1]
     x = x[:, group * each:(group + 1) * each]
     x = np.pad(x, [(0, 0), (0, 0), *zip(map(int, window.begin), map(int, window.end))])
     views = np.lib.stride_tricks.sliding_window_view(x, window.extents, axis=tuple(range(2, x.ndim)))
-    picks = (slice(None), slice(None), *(slice(None, None, s) for s in window.strides), *(slice(None, None, d) for d in window.dilations))
-    patches = np.moveaxis(views[picks], 1, 1 + window.rank)
+    steps = [slice(None, None, step) for step in (*window.strides, *window.dilations)]
+    patches = np.moveaxis(views[(slice(None), slice(None), *steps)], 1, 1 + window.rank)
     return patches.reshape(-1, each * int(np.prod(window.kernel)))
 
 

@@ -24,8 +24,9 @@ from edgec.quantize.calibrate import Progress, grids_of, layer_arrays, observe
 from edgec.quantize.grid import Grid
 from edgec.quantize.insert import Weights, inserted
 from edgec.quantize.layer_data import LayerData, Rounding
+from edgec.quantize.node_names import node_name, ops_named
 from edgec.quantize.prepare import prepared
-from edgec.quantize.recipe import FLOAT, Recipe, node_name, recipe_of
+from edgec.quantize.recipe import FLOAT, Recipe, recipe_of
 from edgec.quantize.run_values import runner
 from edgec.quantize.weights import grid_of_weights, quantized_weights, to_nearest
 from edgec.types import DTYPES
@@ -79,9 +80,10 @@ def quantize(model: Any, calib: Any, *, shapes: Mapping[str, Any] | None = None,
     """
     chosen = Options(**options)
     _check(chosen)
-    graph = prepared(model if isinstance(model, Graph) else load(model, shapes, bind))
-    samples = calibration_data.samples(graph, calib)
-    recipe = recipe_of(graph, _levels(graph, chosen.keep_float))
+    original = model if isinstance(model, Graph) else load(model, shapes, bind)
+    samples = calibration_data.samples(original, calib)
+    graph = prepared(original)
+    recipe = recipe_of(graph, {op: FLOAT for name in chosen.keep_float for op in ops_named(original, graph, name)})
     observers = observe(recipe, samples, chosen.calibrator in ("percentile", "entropy", "mse"), chosen.threads, progress)
     grids = grids_of(recipe, observers, chosen.calibrator, DTYPES[chosen.activations], chosen.power_of_two)
     weights = _weights(recipe, grids, samples, chosen, progress)
@@ -97,18 +99,6 @@ def _check(options: Options) -> None:
 
 def _constants(options: Options) -> Any:
     return DTYPES[options.activations if options.activations != "i16" else "i8"]
-
-
-def _levels(graph: Graph, keep_float: Sequence[str]) -> dict[Op, int]:
-    """FLOAT for the named nodes; ModelError for a name that no node has."""
-    named: dict[str, list[Op]] = {}
-    for op in graph.ops:
-        for name in {node_name(op), *(v.name for v in op.results)}:
-            named.setdefault(name, []).append(op)
-    unknown = [n for n in keep_float if n not in named]
-    if unknown:
-        raise ModelError(f"there is no node '{unknown[0]}' to keep in f32", hint="the names are those of `edgec show`; folded nodes are gone")
-    return {op: FLOAT for n in keep_float for op in named[n]}
 
 
 def _weights(recipe: Recipe, grids: Mapping[Value, Grid], samples: Sequence[Mapping[str, np.ndarray]], options: Options,

@@ -1,9 +1,9 @@
 """Which operators compute with integers, and which values therefore lie on a grid.
 
-Convolutions and matrix products are what quantization is for. Sums, products, pools, tables (activations) and concatenations become integers
-only where what they read comes from integers and all that reads them wants integers: normalisations, softmax and the ends of a network stay
-f32. Operators that only move elements (reshapes, slices, maxima ...) follow what they move, on one grid. A Relu or Clip with bounds belongs
-to the operator before it: there is no rounding in between.
+Convolutions and matrix products are what quantization is for. Sums, products, pools, tables (activations) and concatenations become
+integers only where what they read comes from integers and all that reads them wants integers: normalisations, softmax and the ends of a
+network stay f32. Operators that only move elements (reshapes, slices, maxima ...) follow what they move, on one grid. A Relu or Clip with
+bounds belongs to the operator before it: there is no rounding in between.
 
     recipe = recipe_of(graph);  recipe.quantized, recipe.values
 """
@@ -31,7 +31,8 @@ from edgec.ops.transcendental import Tanh
 from edgec.types import f32
 
 PRODUCTS = (Conv, ConvTranspose, Gemm, MatMul)
-TABLES = (Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, Relu, Selu, Sigmoid, Softplus, Softsign, Swish, Tanh, ThresholdedRelu)
+TABLES = (Celu, Clip, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, Relu, Selu, Sigmoid, Softplus, Softsign, Swish, Tanh,
+          ThresholdedRelu)
 POOLS = (AveragePool, GlobalAveragePool, ReduceMean)
 FOLLOWERS = (Add, Mul, Concat, *POOLS, *TABLES)
 MOVES = (DepthToSpace, Expand, Flatten, Gather, GlobalMaxPool, MaxPool, Pad, Reshape, Resize, Slice, SpaceToDepth, Split, Squeeze, Tile,
@@ -82,11 +83,6 @@ def is_move(op: Op) -> bool:
         fill = op.constant_value
         return op.mode != "constant" or fill is None or fill.is_constant and not fill.array.any()
     return not (isinstance(op, Resize) and op.mode == "cubic") and not (isinstance(op, MaxPool) and len(op.results) > 1)
-
-
-def node_name(op: Op) -> str:
-    """The name of the model's node an operator comes from, else that of its first result."""
-    return op.loc.node if op.loc and op.loc.node else op.output.name
 
 
 def recipe_of(graph: Graph, levels: Mapping[Op, int] | None = None) -> Recipe:

@@ -1,0 +1,60 @@
+"""Make an integer model of a float one, from samples of its inputs: a standard ONNX file, for edgec and for others.
+
+    edgec quantize model.onnx --calib calib.npz -o model_int8.onnx
+    edgec quantize model.onnx --calib folder --calibrator mse --keep-float head/Conv -o model_int8.onnx
+
+The calibration data is an .npz file with an array for every input, an .npy file where there is but one, or a folder of such files; the
+first axis counts the samples. See docs/quantization.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from edgec.cli.model_arguments import add_model_arguments, model_options, positive
+from edgec.cli.task_progress import task_progress
+
+name, help = "quantize", "make an integer model of a float one"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_arguments(parser)
+    parser.add_argument("--calib", type=Path, required=True, metavar="DATA", help="samples of the inputs: .npz, .npy or a folder of them")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the ONNX file to write (default: MODEL_int8.onnx)")
+    parser.add_argument("--calibrator", default="minmax", metavar="METHOD",
+                        help="how ranges are chosen: minmax, moving-average, percentile, entropy, mse (default: minmax)")
+    parser.add_argument("--activations", default="u8", choices=["u8", "i8", "i16"], help="integers of activations (default: u8)")
+    parser.add_argument("--bits", dest="weight_bits", type=int, default=8, choices=[8, 4], help="of the weights (default: 8)")
+    parser.add_argument("--granularity", default="channel", choices=["channel", "tensor"], help="weights to one scale (default: channel)")
+    parser.add_argument("--asymmetric", action="store_true", help="weights get zero points")
+    parser.add_argument("--scale", default="any", choices=["any", "pow2"], help="pow2: all scales are powers of two (default: any)")
+    parser.add_argument("--keep-float", action="append", default=[], metavar="NODE", help="a node that stays f32 (may be repeated)")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads for the float network (default: 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from edgec.onnx_reader import load
+    from edgec.quantize import quantize
+
+    target = arguments.output or Path(Path(arguments.model).stem + "_int8.onnx")
+    graph = load(arguments.model, **_open_dimensions(arguments))
+    with task_progress() as report:
+        made = quantize(graph, arguments.calib, progress=report, calibrator=arguments.calibrator, activations=arguments.activations,
+                        weight_bits=arguments.weight_bits, granularity=arguments.granularity, symmetric=not arguments.asymmetric,
+                        power_of_two=arguments.scale == "pow2", keep_float=tuple(arguments.keep_float), threads=arguments.threads)
+    made.save(target)
+    print(f"{target}  {target.stat().st_size:,} bytes, the float model has {Path(arguments.model).stat().st_size:,}")
+    layers = made.recipe.layers
+    print(f"{len(layers)} convolutions and matrix products, {len(made.recipe.quantized) - len(layers)} other operators on integers")
+    return 0
+
+
+def _open_dimensions(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The sizes that are given; a named open dimension without one stays open, and is 1 for calibration."""
+    from edgec.onnx_reader import open_names
+    options = model_options(arguments)
+    given = {**options["bind"]}
+    names = [n for n in open_names(arguments.model) if n not in given] if not options["shapes"] else []
+    return {**options, "bind": {**dict.fromkeys(names, "1..2"), **given}}

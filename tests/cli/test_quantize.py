@@ -1,0 +1,55 @@
+"""`edgec quantize`: the file it writes, what it prints, and what it refuses."""
+
+import numpy as np
+import onnx
+import pytest
+
+from edgec import load
+from edgec.interpreter import interpret
+
+
+@pytest.fixture
+def calib(tmp_path, digits):
+    images = np.load(digits.parent / "digits.npz")["inputs"][:16]
+    np.savez(tmp_path / "calib.npz", image=images)
+    np.save(tmp_path / "calib.npy", images)
+    (tmp_path / "folder").mkdir()
+    for n, image in enumerate(images):
+        np.save(tmp_path / "folder" / f"{n:02}.npy", image[None])
+    return tmp_path
+
+
+def test_all_forms_of_data_give_the_same_model(edgec, digits, calib):
+    written = []
+    for number, form in enumerate(("calib.npz", "calib.npy", "folder")):
+        result = edgec("quantize", digits, "--calib", calib / form, "-o", calib / f"{number}.onnx")
+        assert result.status == 0 and "4 convolutions and matrix products" in result.out
+        written.append((calib / f"{number}.onnx").read_bytes())
+    assert written[0] == written[1] == written[2]
+    onnx.checker.check_model(onnx.load(calib / "0.onnx"), full_check=True)
+
+
+def test_the_file_stands_beside_and_runs(edgec, digits_dyn, calib, monkeypatch):
+    monkeypatch.chdir(calib)
+    assert edgec("quantize", digits_dyn, "--calib", "calib.npz", "--scale", "pow2", "--bits", "8").status == 0
+    graph = load("digits_dyn_int8.onnx", bind={"N": 3})
+    images = np.load("calib.npz")["image"][:3]
+    exact = interpret(load(digits_dyn, bind={"N": 3}), {"image": images})["probabilities"]
+    assert (interpret(graph, {"image": images})["probabilities"].argmax(1) == exact.argmax(1)).all()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--calib", "nothing"], "there is no calibration data at 'nothing'"),
+    (["--calib", "calib.npz", "--calibrator", "magic"], "there is no calibrator 'magic'"),
+    (["--calib", "calib.npz", "--keep-float", "nobody"], "there is no node 'nobody'"),
+    (["--calib", "empty"], "holds no .npz or .npy files"),
+    (["--calib", "broken.npz"], "cannot read calibration data from 'broken.npz'"),
+    (["--calib", "wrong.npz"], "there is no input 'picture'"),
+])
+def test_what_cannot_be_quantized_is_told(edgec, digits, calib, monkeypatch, arguments, message):
+    monkeypatch.chdir(calib)
+    (calib / "empty").mkdir()
+    (calib / "broken.npz").write_bytes(b"no zip")
+    np.savez("wrong.npz", picture=np.zeros((4, 1, 8, 8), np.float32))
+    result = edgec("quantize", digits, *arguments, "-o", "out.onnx")
+    assert result.status == 1 and message in result.err and not (calib / "out.onnx").exists()
