@@ -25,6 +25,9 @@ DECODING = frozenset({"read", "inside", "const", "var", "linear", "floordiv", "c
                       "max", "and", "or", "xor", "shl", "shr", "lt", "le", "eq", "ne", "not"})
 
 
+MAX_WIDENINGS = 8  # of each byte that is read as a real number, before the real numbers are stored
+
+
 @dataclass(eq=False)
 class Local:
     """One value's own definition, reading its operands as Values."""
@@ -136,6 +139,15 @@ def _is_view(expr: Expr) -> bool:
     return expr.op in ("read", "const")
 
 
+def is_widened_byte(expr: Expr) -> bool:
+    """An 8-bit element as a real number, (x - zero) * scale: four times smaller in memory, and cheaper to compute again than to store."""
+    nodes = walk(expr)
+    bytes_read = [n for n in nodes if n.op == "read" and n.dtype.bits == 8 and isinstance(n.data, Value) and not n.data.is_constant]
+    others = [n for n in nodes if n.op == "read" and n not in bytes_read]
+    return expr.op == "mul" and expr.dtype is f32 and len(bytes_read) == 1 and all(n.data.is_constant for n in others) \
+        and all(n.op in ("read", "const", "cast", "sub", "mul", "var", "linear") for n in nodes)
+
+
 def _is_piecewise(expr: Expr) -> bool:
     """A choice between operands by index, as concatenation is."""
     return expr.op == "select" and any(n.op == "read" for n in walk(expr)) and all(v.op == "var" for v in expr.args[0].free) \
@@ -188,6 +200,8 @@ def _join(state: _State, local: Local) -> Group | None:
     value, users = local.value, state.users.get(local.value, ())
     if local.is_piecewise or not users:
         return None
+    if is_widened_byte(local.expr) and _evaluations(state, local, users) <= MAX_WIDENINGS * value.type.max_size:
+        local.is_view = True
     if local.is_view:
         # A view is free to read from any number of kernels: it belongs to none, and never counts as evaluated twice.
         return Group(state.groups[users[0]].root, any(state.groups[u].in_reduce for u in users) or _read_in_reduce(state, local, users))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.box_sums import box_sum, prefix_sums, within
-from edgec.expr import Expr, as_expr, cast, is_const, read, unary
+from edgec.expr import Expr, as_expr, cast, const, is_const, read, unary
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
 from edgec.ops.accumulation import fold
@@ -20,7 +20,7 @@ from edgec.ops.matmul import matmul_indices, matmul_shape
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
 from edgec.ops.constant_table import table
 from edgec.ops.window import Window, require_counts, window_of
-from edgec.types import DType, TensorType, f32, i8, i32, index, u8
+from edgec.types import DType, TensorType, dtype_of, f32, i8, i32, index, u8
 
 BYTES = (i8, u8)
 
@@ -38,6 +38,27 @@ def number(reader: Reader | None, dtype: DType, *place) -> Expr:
     if literal is not None:
         return as_expr(literal.data, dtype)
     return cast(reader(*(0,) * reader.rank) if is_single(reader.value) else reader(*place), dtype)
+
+
+def constant_array(reader: Reader | None) -> np.ndarray | None:
+    """The elements of a constant operand, 0 where it is absent; None where it is computed."""
+    if reader is None:
+        return np.zeros((), np.int32)
+    return reader.value.array if reader.value.is_constant else None
+
+
+def multiplier(x_scale: Reader, w_scale: Reader, y_scale: Reader, channel: Expr) -> Expr:
+    """f32(f32(sx * sw) / sy) of an output channel, a number known at compile time where the scales are."""
+    arrays = [constant_array(r) for r in (x_scale, w_scale, y_scale)]
+    if any(a is None for a in arrays):
+        return number(x_scale, f32) * number(w_scale, f32, channel) / number(y_scale, f32)
+    x, w, y = (a.astype(np.float32).reshape(-1) for a in arrays)
+    return entry(x * w / y, channel)
+
+
+def entry(array: np.ndarray, place: Expr) -> Expr:
+    """The element of a vector at a place, a literal where all are one."""
+    return const(array.item(), dtype_of(array.dtype)) if array.size == 1 else read(table(array), (place,))
 
 
 def requantized(total: Expr, m: Expr, zero_point: Expr, dtype: DType) -> Expr:
@@ -92,24 +113,38 @@ def integer_convolution(op: Op, x: np.ndarray, w: np.ndarray, x_zero_point, w_ze
     return wrapped(convolve(centered, w.astype(np.float64) - channel, window_of(op, x.shape[2:], w.shape[2:]), op.group))
 
 
-def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Reader | None, w_zero_point: Reader | None) -> Expr:
-    """The i32 sum at one output index; padding reads as the zero point of x, so it adds nothing.
+def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Reader | None, w_zero_point: Reader | None,
+                            b: Reader | None = None) -> Expr:
+    """The i32 sum at one output index, with the bias; padding reads as the zero point of x, so it adds nothing.
 
     With constant weights, sum (x - zx) (w - zw) = sum x w' - zx sum w': a sum of plain products, and one over the taps within bounds of
-    w' = w - zw added up over the channels. Exact, since i32 wraps.
+    w' = w - zw added up over the channels; without padding that one is a number a channel, as is b - zx sum w'. Exact, since i32 wraps.
     """
+    bias = 0 if b is None else b(at[1])
     window, zero = window_of(op, x.shape[2:], w.shape[2:]), number(x_zero_point, i32)
     constant = centered(w.value, w_zero_point and w_zero_point.value, 0)
     if constant is None:
         padding = number(x_zero_point, x.dtype)
         return convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=padding), i32) - zero,
-                               lambda o, *i: cast(w(o, *i), i32) - number(w_zero_point, i32, o))
+                               lambda o, *i: cast(w(o, *i), i32) - number(w_zero_point, i32, o)) + bias
     weights = table(constant)
     total = convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=0), i32),
                             lambda *i: cast(read(weights, i), i32))
     if is_const(zero, 0):
-        return total
-    return total - zero * _inner_weights(at, window, x, constant)
+        return total + bias
+    given = constant_array(b)
+    if zero.op == "const" and given is not None and all(is_no_border(p) for p in (*window.begin, *window.end)):
+        return total + entry(offsets(given, zero.data, constant.astype(np.int32).reshape(len(constant), -1).sum(axis=1)), at[1])
+    return total - zero * _inner_weights(at, window, x, constant) + bias
+
+
+def is_no_border(pad) -> bool:
+    return isinstance(pad, int) and pad == 0
+
+
+def offsets(bias: np.ndarray, zero: int, sums: np.ndarray) -> np.ndarray:
+    """bias - zero * sums, one a channel, in i32 with wrapping."""
+    return wrapped(bias.astype(np.float64) - float(zero) * sums.astype(np.float64)).reshape(-1)
 
 
 def _inner_weights(at, window: Window, x: Reader, weights: np.ndarray) -> Expr:
@@ -198,10 +233,8 @@ class QLinearConv(Op):
         return requantize(total, m, y_zero_point.astype(np.float64).reshape(()), self.y_zero_point.dtype)
 
     def lower(self, at, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b):
-        total = integer_convolution_sum(self, at, x, w, x_zero_point, w_zero_point)
-        if b is not None:
-            total = total + b(at[1])
-        m = number(x_scale, f32) * number(w_scale, f32, at[1]) / number(y_scale, f32)
+        total = integer_convolution_sum(self, at, x, w, x_zero_point, w_zero_point, b)
+        m = multiplier(x_scale, w_scale, y_scale, at[1])
         return requantized(total, m, number(y_zero_point, f32), y_zero_point.dtype)
 
 
@@ -253,8 +286,10 @@ def integer_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b
     total, zero = fold((a.shape[-1],), "add", product), line(a_zero_point, i32, left, -2)
     if is_const(zero, 0):
         return total
-    sums = table(constant.astype(np.int32).sum(axis=-2, dtype=np.int32))
-    return total - zero * read(sums, (*right[:-2], right[-1]))
+    sums, place = constant.astype(np.int32).sum(axis=-2, dtype=np.int32), (*right[:-2], right[-1])
+    if zero.op == "const":
+        return total + read(table(sums * np.int32(-zero.data)), place)
+    return total - zero * read(table(sums), place)
 
 
 def _plain_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None) -> Expr:
@@ -315,5 +350,8 @@ class QLinearMatMul(Op):
     def lower(self, at, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
         total = integer_product_sum(at, a, b, a_zero_point, b_zero_point)
         left, right = matmul_indices(at, a.shape, b.shape, 0)
-        m = line(a_scale, f32, left, -2) * line(b_scale, f32, right, -1) / number(y_scale, f32)
+        if is_single(self.a_scale) and self.b_scale.type.rank <= 1:
+            m = multiplier(a_scale, b_scale, y_scale, right[-1] if b.rank > 1 else as_expr(0, index))
+        else:
+            m = line(a_scale, f32, left, -2) * line(b_scale, f32, right, -1) / number(y_scale, f32)
         return requantized(total, m, number(y_zero_point, f32), y_zero_point.dtype)

@@ -14,7 +14,8 @@ from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.constant_table import table
-from edgec.ops.quantized import (centered, number, requantize, requantized, require_bytes, require_channels_of, require_single, wrapped)
+from edgec.ops.quantized import (centered, constant_array, entry, number, offsets, requantize, requantized, require_bytes,
+                                 require_channels_of, require_single, wrapped)
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim
 from edgec.types import TensorType, f32, i32
 
@@ -64,24 +65,36 @@ class QGemm(Op):
         return requantize(total, scale / y_scale.reshape(()), y_zero_point.astype(np.float64).reshape(()), self.y_zero_point.dtype)
 
     def lower(self, at, a, a_scale, a_zero_point, b, b_scale, b_zero_point, c, y_scale, y_zero_point):
-        total = self._sum(at, a, b, a_zero_point, b_zero_point)
-        total = total if c is None else total + c.broadcast(at)
-        scale = const(np.float32(self.alpha).item(), f32) * number(a_scale, f32) * number(b_scale, f32, at[1])
+        total = self._sum(at, a, b, a_zero_point, b_zero_point, c)
+        scale = self._scale(a_scale, b_scale, y_scale, at[1])
         if y_scale is None:
             return cast(total, f32) * scale
-        return requantized(total, scale / number(y_scale, f32), number(y_zero_point, f32), y_zero_point.dtype)
+        return requantized(total, scale, number(y_zero_point, f32), y_zero_point.dtype)
 
-    def _sum(self, at, a: Reader, b: Reader, a_zero_point: Reader, b_zero_point: Reader) -> Expr:
+    def _scale(self, a_scale: Reader, b_scale: Reader, y_scale: Reader | None, column: Expr) -> Expr:
+        """alpha * sa * sb / sy of a column, a number known at compile time where the scales are."""
+        arrays = [constant_array(r) for r in (a_scale, b_scale)] + [np.ones(1) if y_scale is None else constant_array(y_scale)]
+        if all(a is not None for a in arrays):
+            a, b, y = (each.astype(np.float32).reshape(-1) for each in arrays)
+            return entry(np.float32(self.alpha) * a * b / y, column)
+        scale = const(np.float32(self.alpha).item(), f32) * number(a_scale, f32) * number(b_scale, f32, column)
+        return scale if y_scale is None else scale / number(y_scale, f32)
+
+    def _sum(self, at, a: Reader, b: Reader, a_zero_point: Reader, b_zero_point: Reader, c: Reader | None) -> Expr:
+        """The sum with the bias, what is known of both in one number a column."""
         i, j = at
         left = lambda k: cast(a(k, i) if self.transA else a(i, k), i32)
+        bias = 0 if c is None else c.broadcast(at)
         count, zero = a.shape[0 if self.transA else 1], number(a_zero_point, i32)
         constant = centered(b.value, b_zero_point.value, 0 if self.transB else 1)
         if constant is None:
             right = lambda k: cast(b(j, k) if self.transB else b(k, j), i32) - number(b_zero_point, i32, j)
-            return fold((count,), "add", lambda k: (left(k) - zero) * right(k))
+            return fold((count,), "add", lambda k: (left(k) - zero) * right(k)) + bias
         weights = table(constant)
         total = fold((count,), "add", lambda k: left(k) * cast(read(weights, (j, k) if self.transB else (k, j)), i32))
         if is_const(zero, 0):
-            return total
-        sums = table(constant.astype(np.int32).sum(axis=1 if self.transB else 0, dtype=np.int32))
-        return total - zero * read(sums, (j,))
+            return total + bias
+        sums, given = constant.astype(np.int32).sum(axis=1 if self.transB else 0, dtype=np.int32), constant_array(c)
+        if zero.op == "const" and given is not None and given.shape in ((), sums.shape, (1, *sums.shape)):
+            return total + entry(offsets(given, zero.data, sums), j)
+        return total - zero * read(table(sums), (j,)) + bias
