@@ -1,16 +1,19 @@
 """The pass integers: networks in QDQ form compute with integers.
 
-Between a DequantizeLinear and a QuantizeLinear a model says real numbers and means integers. Scales move past what only moves elements
-(rules_scales), then products of quantized tensors become those of integers (rules_products): first those whose result is quantized again,
-since they define the bits, then all others. What is left between the two is computed in f32, in the kernels that read and write bytes.
+What contributed operators mean is written out. Between a DequantizeLinear and a QuantizeLinear a model says real numbers and means
+integers: scales move past what only moves elements (rules_scales), then products of quantized tensors become those of integers
+(rules_products), first those whose result is quantized again, since they define the bits, then all others; sums and means as well
+(rules_means). What is left between the two is computed in f32, in the kernels that read and write bytes.
 
     quantizelinear(conv(dequantizelinear(x), dequantizelinear(w)))  ->  qlinearconv(x, w)
 """
 
 from __future__ import annotations
 
+from edgec.decomposition import expand
 from edgec.graph import Graph
 from edgec.ops.quantization import DequantizeLinear
+from edgec.ops.quantized_contrib import Contributed
 from edgec.passes import rules_products, rules_scales
 from edgec.passes.fold_constants import fold_constants
 from edgec.pipeline import graph_pass
@@ -23,6 +26,7 @@ def integers(graph: Graph) -> Graph:
     """Products of dequantized tensors become products of integers, and scales move to where they cancel."""
     if not _is_quantized(graph):
         return graph
+    graph = expand(graph, lambda op: isinstance(op, Contributed))
     graph = rewrite(graph, *rules_scales.RULES)
     graph = rewrite(graph, *rules_scales.RULES, *rules_products.REQUANTIZING)
     return rewrite(graph, *rules_scales.RULES, *rules_products.INTEGER)
@@ -34,4 +38,4 @@ def integer_form(graph: Graph) -> Graph:
 
 
 def _is_quantized(graph: Graph) -> bool:
-    return any(isinstance(op, DequantizeLinear) for op in graph.ops)
+    return any(isinstance(op, (DequantizeLinear, Contributed)) for op in graph.ops)

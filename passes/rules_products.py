@@ -26,6 +26,7 @@ from edgec.ops.quantization import QuantizeLinear
 from edgec.ops.quantized import BYTES, ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul
 from edgec.ops.quantized_gemm import QGemm
 from edgec.ops.reshape import Reshape, Transpose
+from edgec.passes.rules_means import quantized_arithmetic
 from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
 from edgec.rewrite import Context, rule
 from edgec.types import f32, i32
@@ -86,7 +87,7 @@ def integer_bias(bias: Value, scales: np.ndarray) -> Value | None:
 
 @rule
 def requantize(op: QuantizeLinear, context: Context):
-    """quantizelinear(clip(conv(dequantizelinear(x), dequantizelinear(w), b)))  ->  clip(qlinearconv(x, w, b')); Gemm and MatMul alike"""
+    """quantizelinear(clip(conv(dequantizelinear(x), dequantizelinear(w), b)))  ->  clip(qlinearconv(x, w, b')); others alike"""
     wanted = quantizing(op)
     if wanted is None or wanted.axis is not None or wanted.dtype not in BYTES or not is_regular(wanted.scale):
         return None
@@ -131,8 +132,10 @@ def clamped(made: Value, wanted: Scaled, low: float, high: float) -> Value:
 
 
 def _quantized(op: Op, wanted: Scaled) -> Value | None:
-    """A product with its result as integers of the wanted scale."""
-    found = factors(op) if isinstance(op, (Conv, MatMul, Gemm)) else None
+    """The result of an operator as integers of the wanted scale."""
+    if not isinstance(op, (Conv, MatMul, Gemm)):
+        return quantized_arithmetic(op, wanted)
+    found = factors(op)
     if found is None:
         return None
     x, w = found.x, found.w

@@ -155,35 +155,42 @@ class AveragePool(Op):
         return pooled_type(self, self.x)
 
     def reference(self, x):
-        taps, window, counts = windows(self, x.astype(np.float64), 0.0)
+        taps, _, _ = windows(self, x.astype(np.float64), 0.0)
+        return rounded(taps.sum(axis=-1) / self.members_of(x.shape), self.x.dtype)
+
+    def members_of(self, shape) -> np.ndarray:
+        """How many elements each window averages, for an input of a shape."""
+        window = window_of(self, shape[2:], self.kernel_shape)
+        counts = window.counts(shape[2:], bool(self.ceil_mode))
         frame = [(0, 0), (0, 0), *(zip(window.begin, window.end) if self.count_include_pad else [(0, 0)] * window.rank)]
-        ones = np.pad(np.ones(x.shape), frame)
+        ones = np.pad(np.ones(shape), frame)
         if self.count_include_pad:
             ones[:] = 1
             covering = Window(window.kernel, window.strides, window.dilations, (0,) * window.rank, (0,) * window.rank)
         else:
             covering = window
-        members = sum(view for _, view in tap_views(padded(ones, covering, counts, 0.0), covering, counts))
-        return rounded(taps.sum(axis=-1) / np.maximum(members, 1), self.x.dtype)
+        found = sum(view for _, view in tap_views(padded(ones, covering, counts, 0.0), covering, counts))
+        return np.maximum(found, 1)
 
     def lower(self, at, x):
         total = reduce_window(self, at, x, "add", widen, 0)
-        members = self._members(at[2:], x.shape[2:])
-        if members.op == "const":
-            return narrow(total * (1.0 / members.data), x.dtype)
-        return narrow(total / cast(members, total.dtype), x.dtype)
+        count = members(self, at[2:], x.shape[2:])
+        if count.op == "const":
+            return narrow(total * (1.0 / count.data), x.dtype)
+        return narrow(total / cast(count, total.dtype), x.dtype)
 
-    def _members(self, y, sizes) -> Expr:
-        """How many elements window `y` averages: the product over the axes of the taps within the counted range."""
-        window = window_of(self, sizes, self.kernel_shape)
-        product = const(1, index)
-        for i, n, k, s, d, begin, end in zip(y, sizes, window.kernel, window.strides, window.dilations, window.begin, window.end):
-            low, high = (-begin, n + end) if self.count_include_pad else (0, n)
-            start = i * s - begin
-            first = maximum((low - start + d - 1) // d, 0)
-            last = minimum((high - start + d - 1) // d, k)
-            product = product * maximum(last - first, 1)
-        return product
+
+def members(op: Op, y, sizes) -> Expr:
+    """How many elements window `y` of an average pool averages: the product over the axes of the taps within the counted range."""
+    window = window_of(op, sizes, op.kernel_shape)
+    product = const(1, index)
+    for i, n, k, s, d, begin, end in zip(y, sizes, window.kernel, window.strides, window.dilations, window.begin, window.end):
+        low, high = (-begin, n + end) if op.count_include_pad else (0, n)
+        start = i * s - begin
+        first = maximum((low - start + d - 1) // d, 0)
+        last = minimum((high - start + d - 1) // d, k)
+        product = product * maximum(last - first, 1)
+    return product
 
 
 class LpPool(Op):

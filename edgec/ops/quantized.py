@@ -63,7 +63,12 @@ def entry(array: np.ndarray, place: Expr) -> Expr:
 
 def requantized(total: Expr, m: Expr, zero_point: Expr, dtype: DType) -> Expr:
     """clamp(round_half_even(f32(total) * m) + zero_point); the cast saturates."""
-    rounded = unary("round", cast(total, f32) * m)
+    return rounded_to(cast(total, f32) * m, zero_point, dtype)
+
+
+def rounded_to(real: Expr, zero_point: Expr, dtype: DType) -> Expr:
+    """clamp(round_half_even(real) + zero_point); the cast saturates."""
+    rounded = unary("round", real)
     return cast(rounded if is_const(zero_point, 0) else rounded + zero_point, dtype, saturate=True)
 
 

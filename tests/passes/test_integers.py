@@ -8,14 +8,16 @@ import edgec
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.ops.activation import LeakyRelu, Relu
-from edgec.ops.arithmetic import Clip
+from edgec.ops.arithmetic import Add, Clip, Mul
 from edgec.ops.convolution import Conv
 from edgec.ops.depth_space import DepthToSpace
 from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat, Tile
 from edgec.ops.matmul import Gemm, MatMul
-from edgec.ops.pooling import MaxPool
+from edgec.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
+from edgec.ops.quantized_contrib import QLinearConcat
+from edgec.ops.reduction import ReduceMean
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.ops.resize import Resize
 from edgec.ops.slicing import Pad, Slice
@@ -175,6 +177,44 @@ def test_a_bias_of_other_scale_is_rounded_to_the_sums_scale():
     bias = DequantizeLinear(number([100, -7], np.int32), number(0.03)).output
     gemm = integer_form(Graph((q,), (quantized(Gemm(dequantized(q, 0.25, 0), w, bias).output, 1.0, 0),), ("y",))).outputs[0].op
     assert gemm.c.array.tolist() == [24, -2]  # 100 * 0.03 / 0.125, -7 * 0.03 / 0.125
+
+
+MEANS = {
+    "QLinearAdd": lambda x: Add(x, Transpose(x, (0, 1, 3, 2)).output).output,
+    "QLinearMul": lambda x: Mul(x, x).output,
+    "QLinearAveragePool": lambda x: AveragePool(x, kernel_shape=(3, 2), pads=(1, 0, 1, 1)).output,
+    "QLinearGlobalAveragePool": lambda x: GlobalAveragePool(x).output,
+    "QLinearReduceMean": lambda x: ReduceMean(x, ints(1, 2), keepdims=0).output,
+}
+
+
+@pytest.mark.parametrize("name", MEANS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_and_means_are_within_a_quantum_of_real_numbers(name, dtype):
+    """... and become the contributed operators, also under a Relu; native code equals the interpreter."""
+    dtype = DTYPES[dtype]
+    q = graph_input("q", TensorType(dtype, (2, 4, 5, 5)))
+    y = Relu(MEANS[name](dequantized(q, 0.037, dtype.low + 100))).output
+    graph = Graph((q,), (quantized(y, 0.05, dtype.low + 7, dtype),), ("y",))
+    found = integer_form(graph)
+    assert kinds(found) == (["Transpose"] if name == "QLinearAdd" else []) + [name, "Clip"]
+    arrays = {"q": draw(3, dtype, 2, 4, 5, 5)}
+    result = interpret(found, arrays)["y"]
+    assert np.abs(result.astype(int) - interpret(graph, arrays)["y"]).max() <= 1
+    np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], result)
+
+
+def test_sums_of_other_types_stay_real():
+    a, b = graph_input("a", TensorType(u8, (3,))), graph_input("b", TensorType(i8, (3,)))
+    graph = Graph((a, b), (quantized(Add(dequantized(a, 0.1, 5), dequantized(b, 0.2, 0)).output, 0.3, 0),), ("y",))
+    assert kinds(integers(graph)) == ["DequantizeLinear", "DequantizeLinear", "Add", "QuantizeLinear"]
+
+
+def test_contributed_operators_are_written_out():
+    q = graph_input("q", TensorType(u8, (2, 3)))
+    one = [number(0.1), number(5, np.uint8)]
+    joined = QLinearConcat(*one, (q, *one, q, *one), axis=1).output
+    assert kinds(integer_form(Graph((q,), (joined,), ("y",)))) == ["Concat"]
 
 
 def test_weights_with_a_scale_for_each_input_stay_real():
