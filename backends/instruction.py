@@ -20,6 +20,7 @@ LLVM_TYPES = {"f64": "double", "f32": "float", "f16": "half", "bf16": "bfloat", 
               "u64": "i64", "u32": "i32", "u16": "i16", "u8": "i8"}
 SUFFIXES = {"double": "f64", "float": "f32", "half": "f16", "bfloat": "bf16"}
 OVERLOADED = frozenset({"fma", "round_half_even", "floor", "ceil", "trunc", "sqrt"})     # generic intrinsics: their names end in the type
+NEAREST = "nearest"     # the nearest integer, halves to even: the intrinsic's name ends in both types
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str =
         known[name] = kind, f"{result}.{name}"
         _invoke(invoked, list(operands), known, kind, known[name][1], lines, declared)
     suffix = _suffix(what.result) if what.operation in OVERLOADED else ""
+    if what.operation == NEAREST:
+        suffix = _suffix(what.result) + _suffix(*what.operands)
     _invoke(last, list(operands), known, what.result.llvm, result, lines, declared, suffix)
     return "\n".join(dict.fromkeys(declared)), lines
 

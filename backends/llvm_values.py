@@ -23,7 +23,7 @@ SCALARS = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "bo
 FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "mod": "frem"}
 INT_OPS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 COMPARES = {"lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"), "eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne")}
-NATIVE = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round_half_even": "round", "sqrt": "sqrt", "fma": "fma", "cast": "cast"}
+NATIVE = {"round_half_even": "round", **{n: n for n in ("floor", "ceil", "trunc", "sqrt", "fma", "cast", "nearest")}}
 INTRINSICS = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven", "sqrt": "sqrt", "abs": "fabs"}
 
 
@@ -437,6 +437,14 @@ class Values(DotProducts):
         if e.dtype is bool_:
             return self.emit(f"fcmp une {source} {x}, {self._literal(const(0.0, a.dtype), a.lanes)}")
         kind = self.type(e.dtype, e.lanes)
+        if e.data == "within":
+            if a.op == "round" and f"nearest.{e.dtype}" in self.native:
+                return self.emit(self._nearest(a.args[0], kind))
+            return self.emit(f"fpto{'u' if e.dtype.kind == 'u' else 's'}i {source} {x} to {kind}")
         name = f"llvm.fpto{'u' if e.dtype.kind == 'u' else 's'}i.sat.{suffix(kind, e.lanes)}.{suffix(source, a.lanes)}"
         self.declare(name, kind, [source])
         return self.emit(f"call {kind} @{name}({source} {x})")
+
+    def _nearest(self, a: Expr, kind: str) -> str:
+        self.declare(name := f"llvm.lrint.{suffix(kind, a.lanes)}.{suffix(self.of(a), a.lanes)}", kind, [self.of(a)])
+        return f"call {kind} @{name}({self.of(a)} {self.value(a)})"

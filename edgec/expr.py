@@ -276,6 +276,11 @@ def cast(a: Expr, dtype: DType, saturate: bool = False) -> Expr:
     return make("cast", (a,), dtype, "saturate" if saturate else None)
 
 
+def cast_within(a: Expr, dtype: DType) -> Expr:
+    """Conversion of a float whose integral part is known to be a value of `dtype`: nothing saturates, so any conversion will do."""
+    return make("cast", (a,), dtype, "within")
+
+
 def mul_add(a: Expr, b: Expr, c: Expr) -> Expr:
     """a * b + c, fused or not as the target likes."""
     return make("mul_add", (a, b, c), a.dtype)
@@ -460,7 +465,7 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     if op in COMPARE:
         return compare(op, *args)
     if op == "cast":
-        return cast(args[0], node.dtype, node.data == "saturate")
+        return make("cast", args, node.dtype, "within") if node.data == "within" else cast(args[0], node.dtype, node.data == "saturate")
     if op == "bitcast":
         return bitcast(args[0], node.dtype)
     if op in BINARY:

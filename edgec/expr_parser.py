@@ -249,10 +249,10 @@ class ExprParser:
 
     def apply(self, name: str, detail: Any, dtype: DType | None, args: list[Expr]) -> Expr:
         """A function of operands: made as written, but for index arithmetic, which has its canonical form."""
-        if name in ("cast", "saturate"):
+        if name in ("cast", "saturate", "within"):
             if detail not in DTYPES or len(args) != 1:
                 raise self.tokens.error(f"{name}<dtype>(x) expected")
-            return make("cast", args, DTYPES[detail], "saturate" if name == "saturate" else None)
+            return make("cast", args, DTYPES[detail], None if name == "cast" else name)
         if name == "iota":
             return iota(detail)
         if not args:

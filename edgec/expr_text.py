@@ -22,7 +22,7 @@ from edgec.types import bool_, word_of
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
 BOOLEAN = (*COMPARE, "isnan", "isinf")
-WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "select", "mul_add", "item", "as", "dot",
+WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "within", "select", "mul_add", "item", "as", "dot",
          "word", "for", "if", "else", "barrier", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars", "schedule",
          *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
@@ -124,7 +124,7 @@ class Printer:
         if op == "reduce":
             return self._reduce(node)
         if op == "cast":
-            return f"{'saturate' if node.data else 'cast'}<{node.dtype}>({sub(node.args[0])})"
+            return f"{node.data or 'cast'}<{node.dtype}>({sub(node.args[0])})"
         detail = "" if node.data is None else f"<{node.data}>"
         return f"{op}{detail}{'' if node.dtype is implied_dtype(node) else f':{node.dtype}'}({', '.join(map(sub, node.args))})"
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral, rebuild, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Stage
@@ -223,3 +223,25 @@ def strides_of(nest: Nest, variable: Expr) -> list[tuple[Expr, int | None]]:
 
 def constant_part(e: Expr) -> int:
     return split(e)[0]
+
+
+def transformed(nest: Nest, other: Callable[[Expr, Expr], Expr | None]) -> Nest:
+    """The nest rebuilt bottom-up, bodies of reductions included: `other(node, rebuilt)` gives a substitute for a node, or None."""
+    done: dict[int, Expr] = {}
+    domains: dict[Expr, Domain] = {}
+    for node in walk(*nest.values):
+        arguments = [done[id(a)] for a in node.args]
+        changed = any(a is not b for a, b in zip(arguments, node.args))
+        made = node
+        if node in nest.domains:
+            d, parts = nest.domains[node], len(nest.domains[node].init)
+            if changed:
+                key = domain_key(node, d.guards)
+                made = make("reduce", arguments, node.dtype, node.data, free=node.free, key=key)
+                d = replace(d, init=tuple(arguments[-2 * parts:-parts]), body=tuple(arguments[-parts:]))
+            domains[made] = d
+        elif changed:
+            made = rebuild(node, arguments)
+        substituted = other(node, made)
+        done[id(node)] = made if substituted is None else substituted
+    return replace(nest, results=tuple(replace(r, value=done[id(r.value)]) for r in nest.results), domains=domains)

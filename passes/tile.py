@@ -20,6 +20,7 @@ from edgec.linear import coefficient
 from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
 from edgec.passes.bits import bits
 from edgec.passes.blocks import runs
+from edgec.passes.conversions import conversions
 from edgec.passes.dots import dots
 from edgec.passes.first_terms import first_terms
 from edgec.passes.nest import Nest, Result, flatten
@@ -57,9 +58,12 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     groups = _walked_together(kernel.stages)
     parallel = {axis.var for axis in kernel.axes}
 
+    def prepared(group: Sequence[Stage], axes: tuple[Axis, ...]) -> Nest:
+        return conversions(first_terms(dots(flatten(group, axes, tables.params), target, tables), target), tables)
+
     @cache
     def planned(number: int) -> tuple[Nest, Schedule]:
-        nest = first_terms(dots(flatten(groups[number], groups[number][0].axes, tables.params), target, tables), target)
+        nest = prepared(groups[number], groups[number][0].axes)
         return nest, choose(nest, target)
 
     def step(backward: bool) -> list[Stmt]:
@@ -67,7 +71,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
         return flattened([s for nest, plan in plans for s in _Tiler(nest, plan, target, tables, backward).statements()])
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
-        nest = first_terms(dots(flatten(group, axes, tables.params), target, tables), target)
+        nest = prepared(group, axes)
         tiler = _Tiler(nest, choose(nest, target), target, tables)
         body = tiler.statements()
         parallel.update(tiler.parallel if len(groups) == 1 else ())

@@ -36,6 +36,7 @@ INSTRUCTIONS = (
     row("roundpd/vrndscalepd", "sse4.1", "llvm.ceil", "r:f64[*] = ceil(a:f64[*])"),
     row("roundps/vrndscaleps", "sse4.1", "llvm.trunc", "r:f32[*] = trunc(a:f32[*])"),
     row("roundpd/vrndscalepd", "sse4.1", "llvm.trunc", "r:f64[*] = trunc(a:f64[*])"),
+    row("cvtps2dq", "sse2", "llvm.lrint", "r:i32[*] = nearest(a:f32[*])"),
     row("sqrtps", "sse2", "llvm.sqrt", "r:f32[*] = sqrt(a:f32[*])"),
     row("sqrtpd", "sse2", "llvm.sqrt", "r:f64[*] = sqrt(a:f64[*])"),
     row("vcvtph2ps", "f16c", "fpext", "r:f32[*] = cast(a:f16[*])"),

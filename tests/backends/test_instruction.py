@@ -70,6 +70,8 @@ def expected(what: Meaning, values: dict[str, np.ndarray]) -> np.ndarray:
             return np.array([float(a * b + c) for a, b, c in exact]).astype(dtype)
         case "cast":
             return arguments[0].astype(dtype)
+        case "nearest":
+            return np.rint(arguments[0]).astype(dtype)
         case "sqrt":
             return np.sqrt(np.abs(arguments[0]))
     return {"round_half_even": np.rint, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}[what.operation](arguments[0])

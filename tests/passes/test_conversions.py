@@ -1,0 +1,107 @@
+"""Conversions of floats to 8 and 16 bits by way of i32: the same values, infinities and NaN included, and clamps only where needed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from edgec.backends.target import find
+from edgec.compiler import lower
+from edgec.expr import cast, fresh, read, sum_over, unary, walk
+from edgec.graph_parser import parse_graph
+from edgec.interpreter import interpret
+from edgec.kernel import Axis, Buffer, Stage
+from edgec.loops import expressions, statements
+from edgec.loops_parser import parse_loops
+from edgec.loops_text import print_loops
+from edgec.passes.conversions import conversions
+from edgec.passes.nest import flatten
+from edgec.passes.pack import Tables
+from edgec.passes.tile import tile
+from edgec.passes.value_bounds import value_bounds
+from edgec.testing_arrows import run_machine_code, run_tiled
+from edgec.types import DTYPES, f32, i8, i32, u8
+
+NATIVE = find("native")
+MACHINES = {"native": NATIVE, "native-256": replace(NATIVE, vector_bits=256, masks=False),
+            **{name: find(name) for name in ("x86-64-v2", "x86-64-v3")}}
+SPECIAL = [0.0, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, -128.5, 254.5, 255.5, 32766.5, 65535.5, 2.0**23 + 1, -(2.0**24), 2.0**31,
+           -(2.0**31), 2.0**40, 1e38, -1e38, np.inf, -np.inf, np.nan, 1e-40]
+
+
+def quantized(dtype: str, zero: int, count: int):
+    """A graph that quantizes `count` numbers, scale 1."""
+    scale, point = np.float32(1), np.array(zero, DTYPES[dtype].numpy)
+    return parse_graph(f"""graph g(%x: f32[{count}]) -> (%y) {{
+      @s: f32[]
+      @z: {dtype}[]
+      %y = QuantizeLinear(%x, @s, @z) : {dtype}[{count}]
+    }}""", {"s": scale, "z": point})
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("dtype, zero", [("u8", 0), ("u8", 7), ("i8", 0), ("i8", -3), ("i8", 127), ("i16", -5), ("u16", 300)])
+def test_quantized_numbers_are_those_of_the_definition(name, dtype, zero):
+    target, random = MACHINES[name], np.random.default_rng(0)
+    x = np.concatenate([np.float32(SPECIAL), np.float32(random.standard_normal(57) * 200)])
+    graph = quantized(dtype, zero, x.size)
+    program = lower(graph, target)
+    tiled = [tile(kernel, target) for kernel in program.steps]
+    expected = interpret(graph, {"x": x})["y"]
+    for found in (run_tiled(program, tiled, {"x": x}), run_machine_code(program, tiled, target, {"x": x})):
+        np.testing.assert_array_equal(found["y"], expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(width=32), min_size=1, max_size=40), st.sampled_from(["u8", "i8"]), st.integers(0, 127))
+def test_any_float(values, dtype, zero):
+    x, graph = np.float32(values), quantized(dtype, zero, len(values))
+    program = lower(graph, NATIVE)
+    tiled = [tile(kernel, NATIVE) for kernel in program.steps]
+    np.testing.assert_array_equal(run_machine_code(program, tiled, NATIVE, {"x": x})["y"], interpret(graph, {"x": x})["y"])
+
+
+X, Y = Buffer("x", u8, (64,), "input"), Buffer("y", u8, (4,), "output")
+W = Buffer("w", i8, (4, 64), "constant", data=np.full((4, 64), -100, np.int8))
+M = Buffer("m", f32, (4,), "constant", data=np.float32([0.5, 1, 2, 1]))
+
+
+def nest_of(factor: float = 1.0):
+    """A row of a quantized product, and its tables."""
+    i = fresh("i", 0, 3)
+    total = sum_over(64, lambda k: cast(read(X, (k,)), i32) * cast(read(W, (i, k)), i32))
+    value = cast(unary("round", cast(total, f32) * (read(M, (i,)) * factor)) + 3.0, u8)
+    tables = Tables([Y, X, W, M], [Y])
+    return flatten([Stage("y", (), value, Y, (i,))], (Axis(i, 4),), tables.params), tables
+
+
+def test_bounds_follow_from_types_and_constants():
+    nest, tables = nest_of()
+    total = next(n for n in walk(*nest.values) if n.op == "reduce")
+    bounds = value_bounds(nest, tables)
+    assert bounds[total] == (-100.0 * 255 * 64, 0.0)
+    low, high = bounds[next(n for n in walk(*nest.values) if n.op == "round").args[0]]
+    assert -2.0 * 100 * 255 * 64 * 1.0001 < low <= -2.0 * 100 * 255 * 64 and high == 0.0
+
+
+@pytest.mark.parametrize("factor, clamps", [(1.0, 0), (1e4, 2)])
+def test_values_that_stay_within_bounds_are_not_clamped(factor, clamps):
+    nest, tables = nest_of(factor)
+    found = walk(*conversions(nest, tables).values)
+    assert sum(n.op == "select" for n in found) == clamps
+    assert [n.data for n in found if n.op == "cast" and n.dtype in (u8, i32) and n.args[0].dtype is not u8 and n.args[0].dtype is not i8] \
+        == ["within", "saturate"]
+
+
+def test_the_text_of_such_loops_reads_back():
+    loops = tile(lower(quantized("u8", 7, 40), NATIVE).steps[-1], NATIVE).loops
+    text = print_loops(loops)
+    assert "within<i32>(round(" in text and "saturate<u8>(" in text
+    assert print_loops(parse_loops(text)) == text
+
+
+def test_f32_results_are_left_alone():
+    graph = parse_graph("graph g(%x: f32[9]) -> (%y) {\n  %y = Exp(%x) : f32[9]\n}", {})
+    loops = tile(lower(graph, NATIVE).steps[-1], NATIVE).loops
+    assert not [n for s in statements(loops.body) for n in walk(*expressions(s)) if n.op == "cast"]
