@@ -27,10 +27,12 @@ def expand(graph: Graph, wanted: Callable[[Op], bool]) -> Graph:
 
 
 def decomposed(op: Op) -> Sequence[Value]:
-    """The values that replace the results of an op, with its types."""
+    """The values that replace the results of an op, with its types and, where they are new, its names."""
     made = op.decompose()
     results = made if isinstance(made, tuple) else (made,)
     for old, new in zip(op.results, results, strict=True):
         if old.type != new.type:
             raise Internal(f"{type(op).__name__} is {old.type}, its decomposition {new.type}", loc=op.loc)
+        if new.loc is None and not new.is_constant:
+            new.name, new.loc = old.name, old.loc
     return results

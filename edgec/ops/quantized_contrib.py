@@ -13,14 +13,13 @@ import numpy as np
 from edgec.errors import Unsupported
 from edgec.graph import Op, Value, constant
 from edgec.onnx_tensor import CODE_OF_DTYPE
-from edgec.ops import quantization
+from edgec.ops import quantization, quantized
 from edgec.ops.activation import LeakyRelu, Sigmoid
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.cast import Cast
 from edgec.ops.comparison import Where
 from edgec.ops.joining import Concat
 from edgec.ops.matmul import MatMul
-from edgec.ops.quantized import MatMulInteger
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.ops.softmax import Softmax
 from edgec.types import TensorType, f32, u2, u4, u8
@@ -146,7 +145,7 @@ class MatMulIntegerToFloat(Contributed):
     bias: Value | None = None
 
     def decompose(self) -> Value:
-        total = MatMulInteger(self.a, self.b, self.a_zero_point, self.b_zero_point).output
+        total = quantized.MatMulInteger(self.a, self.b, self.a_zero_point, self.b_zero_point).output
         real = Mul(Cast(total, to=CODE_OF_DTYPE[f32]).output, Mul(self.a_scale, self.b_scale).output).output
         return real if self.bias is None else Add(real, self.bias).output
 
@@ -162,6 +161,33 @@ class DynamicQuantizeMatMul(Contributed):
     def decompose(self) -> Value:
         a, scale, zero = quantization.DynamicQuantizeLinear(self.a).results
         return MatMulIntegerToFloat(a, self.b, scale, self.b_scale, zero, self.b_zero_point, self.bias).output
+
+
+class QLinearConv(Contributed):
+    """com.microsoft QLinearConv: that of ONNX, with the channels as the last axis of input and output with channels_last=1."""
+    x: Value
+    x_scale: Value
+    x_zero_point: Value
+    w: Value
+    w_scale: Value
+    w_zero_point: Value
+    y_scale: Value
+    y_zero_point: Value
+    b: Value | None = None
+    auto_pad: str = "NOTSET"
+    channels_last: int = 0
+    dilations: tuple = ()
+    group: int = 1
+    kernel_shape: tuple = ()
+    pads: tuple = ()
+    strides: tuple = ()
+
+    def decompose(self) -> Value:
+        attributes = {n: v for n, v in self.attributes.items() if n != "channels_last"}
+        rank = self.x.type.rank
+        x = Transpose(self.x, (0, rank - 1, *range(1, rank - 1))).output if self.channels_last else self.x
+        y = quantized.QLinearConv(x, *self.operands[1:8], self.b, **attributes).output
+        return Transpose(y, (0, *range(2, rank), 1)).output if self.channels_last else y
 
 
 STORED = {2: u2, 4: u4, 8: u8}

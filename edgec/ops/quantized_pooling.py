@@ -17,10 +17,10 @@ from edgec.expr import Expr, cast, is_const
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
-from edgec.ops.pooling import AveragePool, members, pooled_type, windows
+from edgec.ops.pooling import AveragePool, members, windows
 from edgec.ops.quantized import number, requantize, requantized, require_bytes, require_single
 from edgec.ops.quantized_arithmetic import less, zero_of
-from edgec.ops.window import window_of
+from edgec.ops.window import require_counts, window_of
 from edgec.types import DType, TensorType, f32, i32
 
 
@@ -75,20 +75,33 @@ class QLinearAveragePool(QuantizedMean):
 
     def infer(self) -> TensorType:
         self.check()
-        self.require(not self.channels_last, "channels_last=1 is onnxruntime's own form", hint="save the model before it is optimised")
-        return pooled_type(self, self.x, float_only=False)
+        self.require(self.x.type.rank >= 3, f"input has rank {self.x.type.rank}; [n, c, spatial...] is needed")
+        n, c, *sizes = self.moved(self.x.shape)
+        window = window_of(self, sizes, self.kernel_shape)
+        counts = window.counts(sizes, bool(self.ceil_mode))
+        require_counts(self, window, sizes, counts)
+        return self.x.type.with_shape((n, *counts, c) if self.channels_last else (n, c, *counts))
+
+    def moved(self, places: Sequence[Any]) -> tuple[Any, ...]:
+        """What belongs to the axes, with the channels as the second one."""
+        return (places[0], places[-1], *places[1:-1]) if self.channels_last else tuple(places)
 
     def reference(self, x, x_scale, x_zero_point, y_scale, y_zero_point):
+        x = np.moveaxis(x, -1, 1) if self.channels_last else x
         taps, _, _ = windows(self, less(x, x_zero_point), 0)
         ones = AveragePool.members_of(self, x.shape)
-        return quantized_mean(taps.sum(axis=-1), ones, x_scale, y_scale, y_zero_point, self.x.dtype)
+        y = quantized_mean(taps.sum(axis=-1), ones, x_scale, y_scale, y_zero_point, self.x.dtype)
+        return np.moveaxis(y, 1, -1) if self.channels_last else y
 
     def lower(self, at, x, x_scale, x_zero_point, y_scale, y_zero_point):
-        window = window_of(self, x.shape[2:], self.kernel_shape)
-        n, c, *y = at
-        fill = number(x_zero_point, x.dtype)
-        total = sum_over_box(window.kernel, lambda *k: x(n, c, *window.position(y, k), fill=fill), number(x_zero_point, i32))
-        count = members(self, at[2:], x.shape[2:])
+        n, c, *y = self.moved(at)
+        sizes = self.moved(x.shape)[2:]
+        window, fill = window_of(self, sizes, self.kernel_shape), number(x_zero_point, x.dtype)
+
+        def tap(*k):
+            position = window.position(y, k)
+            return x(n, *position, c, fill=fill) if self.channels_last else x(n, c, *position, fill=fill)
+        total, count = sum_over_box(window.kernel, tap, number(x_zero_point, i32)), members(self, y, sizes)
         return self.scaled(total, count.data if count.op == "const" else count, x_scale, y_scale, y_zero_point)
 
 

@@ -82,13 +82,13 @@ def test_sums_and_products(name, dtype, seed, row):
                             d.scale(size), d.bytes()])
 
 
-@given(DTYPES, st.integers(0, 99), st.integers(0, 1), st.integers(0, 1), st.integers(0, 1))
+@given(DTYPES, st.integers(0, 99), st.integers(0, 1), st.integers(0, 1), st.integers(0, 1), st.integers(0, 1))
 @quick
-def test_average_pool(dtype, seed, counted, ceil, pad):
+def test_average_pool(dtype, seed, counted, ceil, pad, last):
     d = Drawn(seed, dtype)
     arrays = [d.bytes(2, 3, 7, 6), d.scale(), d.bytes(), d.scale(), d.bytes()]
     within_a_quantum("QLinearAveragePool", arrays, kernel_shape=(3, 2), strides=(2, 1), pads=(pad, 0, pad, pad), ceil_mode=ceil,
-                     count_include_pad=counted)
+                     count_include_pad=counted, channels_last=last)
 
 
 @given(DTYPES, st.integers(0, 99), st.integers(0, 1))
@@ -100,6 +100,16 @@ def test_global_average_pool(dtype, seed, last):
     within_a_quantum("QLinearGlobalAveragePool", arrays, channels_last=last)
     np.testing.assert_array_equal(edgec_result("QLinearGlobalAveragePool", arrays, channels_last=last)[1],
                                   run_node("QLinearGlobalAveragePool", arrays, channels_last=last))
+
+
+@given(DTYPES, st.integers(0, 99), st.integers(0, 1))
+@quick
+def test_conv_with_channels_last(dtype, seed, last):
+    d = Drawn(seed, dtype)
+    arrays = [d.bytes(2, 5, 7, 6), d.scale(), d.bytes(), d.bytes(4, 6 if last else 5, 3, 2, dtype=np.int8), d.scale(0.01, 4),
+              np.zeros(4, np.int8), d.scale(), d.bytes(), d.random.integers(-9999, 9999, 4).astype(np.int32)]
+    found = edgec_result("QLinearConv", arrays, pads=(1, 0, 1, 1), channels_last=last)[1]
+    np.testing.assert_array_equal(found, run_node("QLinearConv", arrays, pads=(1, 0, 1, 1), channels_last=last))
 
 
 @given(DTYPES, st.integers(0, 99), st.integers(0, 1))
@@ -164,8 +174,8 @@ def test_matmul_of_few_bits(bits, zeros, size):
 def test_what_is_refused():
     x, s = constant(np.zeros((1, 2, 3, 4), np.uint8)), constant(np.float32(1))
     pool, mean = OPERATORS["com.microsoft", "QLinearAveragePool"], OPERATORS["com.microsoft", "QLinearReduceMean"]
-    with pytest.raises(TypeMismatch, match="channels_last=1"):
-        pool(x, s, None, s, None, channels_last=1, kernel_shape=(2, 2))
+    with pytest.raises(TypeMismatch, match="input has rank 2"):
+        pool(constant(np.zeros((1, 2), np.uint8)), s, None, s, None, kernel_shape=(2, 2))
     with pytest.raises(TypeMismatch, match=r"axes \(4,\)"):
         mean(x, s, None, s, None, axes=(4,))
     with pytest.raises(TypeMismatch, match="element types differ: u8 and i8"):
