@@ -1,4 +1,4 @@
-"""edgec: an ahead-of-time compiler from ONNX models to native objects that need nothing else.
+"""edgec: an ahead-of-time compiler from ONNX and TFLite models to native objects that need nothing else.
 
     import edgec
     graph = edgec.load("model.onnx", bind={"N": 1})
@@ -21,7 +21,7 @@ from edgec.rewrite import rewrite, rule
 __version__ = "0.1.0"
 __all__ = ["CompileError", "Graph", "Target", "compile", "graph_pass", "interpret", "load", "rewrite", "rule"]
 
-_LATER = {"load": "edgec.onnx_reader", "interpret": "edgec.interpreter", "compile": "edgec.compiler", "Target": "edgec.backends.target"}
+_LATER = {"load": "edgec.model_file", "interpret": "edgec.interpreter", "compile": "edgec.compiler", "Target": "edgec.backends.target"}
 
 
 def __getattr__(name: str) -> Any:

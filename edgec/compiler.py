@@ -36,7 +36,7 @@ from edgec.expr import Expr
 from edgec.graph import Graph
 from edgec.graph_text import print_graph
 from edgec.kernel import Axis, Buffer, Program
-from edgec.onnx_reader import load
+from edgec.model_file import load
 from edgec.passes.bands import bands
 from edgec.passes.chain import chain
 from edgec.passes.codebooks import codebooks
@@ -88,18 +88,18 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
             prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
             winograd: bool = True, max_flash_growth: float | None = None, multiversion: bool = False,
             schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32",
-            workers: int | None = None, cache: Path | None = None,
+            workers: int | None = None, cache: Path | None = None, requant: str = "",
             progress: Callable[[int, int], None] | None = None) -> Artifact:
-    """Compile an ONNX file (or bytes, ModelProto, Graph) for a target.
+    """Compile an ONNX or TFLite file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
     s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out, as `winograd=False` does
     that one; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
     of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their file; `keep` holds "llvm" and
-    "asm" to keep those texts; `precision` (f32, bf16) is that of the operands of contractions, see docs/precision.md; `workers`, `cache`
-    and `progress` as in `compile_modules`. Raises CompileError.
+    "asm" to keep those texts; `precision` (f32, bf16) is that of the operands of contractions, see docs/precision.md; `requant` as in
+    `load`; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
-    graph = model if isinstance(model, Graph) else load(model, shapes, bind)
+    graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant)
     machine = machine_for(target, optimize, max_flash_growth)
     without = tuple(without) if winograd else (*without, "winograd")
     if prefix and c_prefix(prefix) != prefix:

@@ -14,27 +14,27 @@ import numpy as np
 
 from edgec.errors import CompileError, Unsupported
 from edgec.graph import Graph
-from edgec.onnx_reader import load
+from edgec.model_file import load
 
 LARGEST = 1 << 16  # elements of an input whose values may decide a shape
 NOT_KNOWN = "not known"
 
 
 def load_for(model: Any, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None = None,
-             bind: Mapping[str, Any] | None = None) -> Graph:
+             bind: Mapping[str, Any] | None = None, requant: str = "") -> Graph:
     """The graph of `model` for inputs of the shapes, and where needed the values, of `arrays`; the rest as `load`."""
     shapes = {**{name: tuple(np.shape(a)) for name, a in arrays.items()}, **(shapes or {})}
     try:
-        return load(model, shapes, bind)
+        return load(model, shapes, bind, requant=requant)
     except Unsupported as error:
         if NOT_KNOWN not in str(error):
             raise
     known = {n: np.asarray(a) for n, a in arrays.items() if np.size(a) <= LARGEST}
-    graph = load(model, shapes, bind, known)
+    graph = load(model, shapes, bind, known, requant)
     for name in sorted(known, key=lambda n: -known[n].size):
         fewer = {n: a for n, a in known.items() if n != name}
         try:
-            graph, known = load(model, shapes, bind, fewer), fewer
+            graph, known = load(model, shapes, bind, fewer, requant), fewer
         except CompileError:
             continue  # this one is needed
     return graph

@@ -33,7 +33,7 @@ from edgec.kernel import Kernel, Program
 from edgec.kernel_facts import KernelFacts, kernel_facts
 from edgec.machine_peak import peak_flops
 from edgec.memory_speed import Level, memory_speed, speed_at
-from edgec.onnx_reader import load
+from edgec.model_file import load
 from edgec.passes.explain import Explanation, explain
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import Tiled, tile

@@ -27,7 +27,7 @@ from edgec.errors import Unsupported
 from edgec.graph import Graph
 from edgec.kernel import Kernel, Program
 from edgec.kernel_facts import kernel_facts
-from edgec.onnx_reader import load
+from edgec.model_file import load
 from edgec.passes.candidates import candidates
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import Schedule, schedule

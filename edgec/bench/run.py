@@ -26,7 +26,7 @@ from edgec.errors import Unsupported
 from edgec.graph import Graph
 from edgec.layer_facts import layer_facts
 from edgec.machine_peak import peak_flops
-from edgec.onnx_reader import load
+from edgec.model_file import load
 
 
 def bench(
@@ -40,6 +40,7 @@ def bench(
     inputs: Mapping[str, np.ndarray] | None = None,
     shapes: Mapping[str, Any] | None = None,
     bind: Mapping[str, Any] | None = None,
+    requant: str = "",
     target: str = "native",
     others: Sequence[Job] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -50,7 +51,7 @@ def bench(
     `threads` is what each may use; `options` go to `compile`. A runner that fails has a row with its reason. Raises CompileError,
     Unsupported for a target that cannot run here or a peer that is not installed, and Lost when the compiled model itself fails.
     """
-    graph = load(model, shapes, bind)
+    graph = load(model, shapes, bind, requant=requant)
     arrays = dict(inputs) if inputs is not None else drawn_inputs(graph)
     machine = find(target)
     if not runs_here(machine):

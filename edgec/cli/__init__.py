@@ -19,7 +19,7 @@ from typing import Sequence
 from edgec import __version__
 from edgec.errors import CompileError
 
-DESCRIPTION = "edgec compiles ONNX models ahead of time into native objects that need nothing else."
+DESCRIPTION = "edgec compiles ONNX and TFLite models ahead of time into native objects that need nothing else."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

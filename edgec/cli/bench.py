@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, compile_options, model_options, positive
+from edgec.cli.model_arguments import add_compile_arguments, add_requant_argument, compile_options, model_options, positive
 from edgec.cli.run import input_arrays
 from edgec.errors import ModelError
 
@@ -24,9 +24,10 @@ DEFAULT_MODELS = ("testdata/digits/digits.onnx",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX files")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX or .tflite files")
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension")
+    add_requant_argument(parser)
     add_compile_arguments(parser)
     parser.add_argument(
         "--against",
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from edgec.backends.artifact import write_files
     from edgec.bench.run import bench
-    from edgec.onnx_reader import load
+    from edgec.model_file import load
 
     models = arguments.models or [model for model in DEFAULT_MODELS if Path(model).is_file()]
     if not models:

@@ -1,0 +1,38 @@
+"""The graph of a model file, whatever its format: ONNX, or TFLite by its suffix or the letters TFL3 in its head.
+
+    load("model.tflite", requant="tflite");  load("model.onnx", bind={"N": 1})
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from edgec.errors import Loc, ModelError
+from edgec.graph import Graph
+
+
+def load(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Mapping[str, Any] | None = None,
+         known: Mapping[str, np.ndarray] | None = None, requant: str = "") -> Graph:
+    """The graph of a model file, of its bytes, or of an ONNX ModelProto.
+
+    `shapes`, `bind` and `known` close what the file leaves open, see `edgec.onnx_reader.load`; `requant` is the arithmetic of quantized
+    TFLite models, see `edgec.tflite.reader.load`. Raises CompileError.
+    """
+    if is_tflite(model):
+        from edgec.tflite.reader import load as load_tflite
+        return load_tflite(model, shapes, bind, known, requant)
+    if requant:
+        raise ModelError(f"--requant {requant} is for .tflite models", loc=Loc(os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""),
+                         hint="an ONNX model says itself how it is rounded; leave the option out")
+    from edgec.onnx_reader import load as load_onnx
+    return load_onnx(model, shapes, bind, known)
+
+
+def is_tflite(model: Any) -> bool:
+    """Whether a model is a TFLite file or the bytes of one."""
+    if isinstance(model, bytes):
+        return model[4:8] == b"TFL3"
+    return isinstance(model, (str, os.PathLike)) and os.fspath(model).lower().endswith(".tflite")
