@@ -25,7 +25,8 @@ def load(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Ma
         from edgec.tflite.reader import load as load_tflite
         return load_tflite(model, shapes, bind, known, requant)
     if requant:
-        raise ModelError(f"--requant {requant} is for .tflite models", loc=Loc(os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""),
+        file = os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""
+        raise ModelError(f"--requant {requant} is for .tflite models", loc=Loc(file),
                          hint="an ONNX model says itself how it is rounded; leave the option out")
     from edgec.onnx_reader import load as load_onnx
     return load_onnx(model, shapes, bind, known)

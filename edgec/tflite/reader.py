@@ -61,7 +61,8 @@ def unsupported(model: Model, file: str, requant: str) -> list[CompileError]:
             found.setdefault(operator.name, Unsupported(f"the operator {operator.name} is not supported", loc=place, hint=hint))
         elif requant and _is_quantized(operator) and operator.name not in FIXED and operator.name not in MOVES:
             hint = "compile without --requant: the operator then computes with real numbers"
-            found.setdefault(operator.name, Unsupported(f"{operator.name} has no form in TFLite's integer arithmetic here", loc=place, hint=hint))
+            message = f"{operator.name} has no form in TFLite's integer arithmetic here"
+            found.setdefault(operator.name, Unsupported(message, loc=place, hint=hint))
     return list(found.values())
 
 
@@ -113,7 +114,8 @@ class _Reader:
             raise ModelError(f"{operator.name} cannot be built from these operands and options: {error}", loc=place) from error
         for tensor, value in zip(operator.outputs, results):
             self._require_type(tensor, value, place)
-            self.values[tensor.number] = value if value.op in {v.op for v in self.values.values()} else named(value, _short(tensor.name), place)
+            known = value in self.values.values()  # an operator that changes nothing leaves the name that the value has
+            self.values[tensor.number] = value if known else named(value, _short(tensor.name), place)
 
     def results(self, operator: Operator, values: tuple[Value | None, ...], place: Loc) -> Sequence[Value]:
         """By TFLite's arithmetic, by moving integers, or by real numbers."""
@@ -130,7 +132,8 @@ class _Reader:
         rank = tensor.shape and len(tensor.shape) != value.type.rank
         sizes = not tensor.open_axes and any(isinstance(d, int) and d != s for d, s in zip(value.shape, tensor.shape))
         if tensor.dtype is not value.dtype or rank or (sizes and not self._open()):
-            raise ModelError(f"the file says that the result is {tensor.dtype}{list(tensor.shape)}, the operator computes {value.type}", loc=place)
+            said = f"{tensor.dtype}{list(tensor.shape)}"
+            raise ModelError(f"the file says that the result is {said}, the operator computes {value.type}", loc=place)
 
     def _open(self) -> bool:
         """Whether sizes in the file are those of one choice of open ones."""

@@ -34,8 +34,8 @@ def mean_or_sum(node: Node, mean: bool) -> Value:
     if not all(isinstance(size, int) for size in sizes):
         raise Unsupported("a mean over an axis of open size in TFLite's integer arithmetic", loc=node.loc, hint="give the axis a size")
     count = max(prod(sizes), 1)
-    total = node.emit(ReduceSum, node.emit(Cast, x, to=CODE_OF_DTYPE[i32]), axes=whole(*axes), keepdims=int(node.option("keep_dims", False)),
-                      noop_with_empty_axes=1)
+    keep = int(node.option("keep_dims", False))
+    total = node.emit(ReduceSum, node.emit(Cast, x, to=CODE_OF_DTYPE[i32]), axes=whole(*axes), keepdims=keep, noop_with_empty_axes=1)
     total = node.emit(Sub, total, literal(node.source(0).zero * count, i32))
     multiplier, shift = quantized_multiplier(float(node.source(0).scale) / float(node.result.scale))
     if mean:
