@@ -2,9 +2,11 @@
 
     edgec quantize model.onnx --calib calib.npz -o model_int8.onnx
     edgec quantize model.onnx --calib folder --calibrator mse --keep-float head/Conv -o model_int8.onnx
+    edgec quantize model.onnx --calib calib.npz --labels classes.npy --max-drop 0.5% -o model_int8.onnx
 
 The calibration data is an .npz file with an array for every input, an .npy file where there is but one, or a folder of such files; the
-first axis counts the samples. See docs/quantization.md.
+first axis counts the samples. With a budget (--max-drop, --min-sqnr) the layers that cost most accuracy get 16 bits or stay f32 until it
+holds. See docs/quantization.md.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--calib", type=Path, required=True, metavar="DATA", help="samples of the inputs: .npz, .npy or a folder of them")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the ONNX file to write (default: MODEL_int8.onnx)")
+    parser.add_argument("--labels", type=Path, metavar="FILE.npy", help="the class of every sample, for --max-drop")
+    parser.add_argument("--max-drop", type=share, metavar="0.5%%", help="accuracy that may be lost on the samples (without --labels: "
+                        "share of samples whose class may change)")
+    parser.add_argument("--min-sqnr", type=float, metavar="DB", help="least signal to quantization noise at the outputs, such as 30")
     parser.add_argument("--calibrator", default="minmax", metavar="METHOD",
                         help="how ranges are chosen: minmax, moving-average, percentile, entropy, mse (default: minmax)")
     parser.add_argument("--activations", default="u8", choices=["u8", "i8", "i16"], help="integers of activations (default: u8)")
@@ -34,21 +40,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads for the float network (default: 1)")
 
 
+def share(text: str) -> float:
+    """The type of an argument like 0.5% or 0.005."""
+    number = text.removesuffix("%")
+    try:
+        return float(number) / (100 if number != text else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: write it as 0.5%") from None
+
+
 def run(arguments: argparse.Namespace) -> int:
+    from edgec.errors import ModelError
     from edgec.onnx_reader import load
-    from edgec.quantize import quantize
+    from edgec.quantize import quantize, quantize_within
 
     target = arguments.output or Path(Path(arguments.model).stem + "_int8.onnx")
+    budget = {"max_drop": arguments.max_drop, "min_sqnr": arguments.min_sqnr}
+    if arguments.labels and arguments.max_drop is None:
+        raise ModelError("--labels says nothing without --max-drop", hint="ask for a budget: --max-drop 0.5%")
     graph = load(arguments.model, **_open_dimensions(arguments))
+    options = {"calibrator": arguments.calibrator, "activations": arguments.activations, "weight_bits": arguments.weight_bits,
+               "granularity": arguments.granularity, "symmetric": not arguments.asymmetric,
+               "power_of_two": arguments.scale == "pow2", "keep_float": tuple(arguments.keep_float), "threads": arguments.threads}
     with task_progress() as report:
-        made = quantize(graph, arguments.calib, progress=report, calibrator=arguments.calibrator, activations=arguments.activations,
-                        weight_bits=arguments.weight_bits, granularity=arguments.granularity, symmetric=not arguments.asymmetric,
-                        power_of_two=arguments.scale == "pow2", keep_float=tuple(arguments.keep_float), threads=arguments.threads)
+        if any(b is not None for b in budget.values()):
+            mixed = quantize_within(graph, arguments.calib, arguments.labels, progress=report, **budget, **options)
+            made = mixed.quantized
+        else:
+            mixed, made = None, quantize(graph, arguments.calib, progress=report, **options)
     made.save(target)
+    if mixed:
+        _tell(mixed, bool(arguments.labels))
     print(f"{target}  {target.stat().st_size:,} bytes, the float model has {Path(arguments.model).stat().st_size:,}")
     layers = made.recipe.layers
     print(f"{len(layers)} convolutions and matrix products, {len(made.recipe.quantized) - len(layers)} other operators on integers")
     return 0
+
+
+def _tell(mixed: Any, labelled: bool) -> None:
+    """The table of layers, and the quality on the samples."""
+    from edgec.cli.text_table import text_table
+    activations = {8: "8", 16: "16", 32: "f32"}
+    print(text_table(["layer", "operator", "SQNR alone, dB", "bits", "cost"],
+                     [[r.name, r.operator, round(min(r.sqnr, 999.0), 1), activations[r.level], r.cost] for r in mixed.rows]))
+    told = "accuracy lost" if labelled else "other decisions (there are no labels)"
+    print(f"on the samples: SQNR {mixed.quality.sqnr:.1f} dB, {told} {100 * mixed.quality.drop:.2f} %")
 
 
 def _open_dimensions(arguments: argparse.Namespace) -> dict[str, Any]:

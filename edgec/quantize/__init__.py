@@ -10,7 +10,9 @@ LayerData to integers, given as `rounding=`; it stands in a file of its own and 
 from edgec.quantize.calibrators import CALIBRATORS
 from edgec.quantize.grid import Grid, activation_grid, weight_grid
 from edgec.quantize.layer_data import LayerData, Rounding
+from edgec.quantize.mixed import Mixed, quantize_within
 from edgec.quantize.post_training import Quantized, quantize
 from edgec.quantize.weights import to_nearest
 
-__all__ = ["CALIBRATORS", "Grid", "LayerData", "Quantized", "Rounding", "activation_grid", "quantize", "to_nearest", "weight_grid"]
+__all__ = ["CALIBRATORS", "Grid", "LayerData", "Mixed", "Quantized", "Rounding", "activation_grid", "quantize", "quantize_within",
+           "to_nearest", "weight_grid"]

@@ -28,8 +28,9 @@ Progress = Callable[[str, int, int], None]  # what is being done, steps done, st
 def observe(recipe: Recipe, samples: Sequence[Mapping[str, np.ndarray]], histogram: bool = True, threads: int = 1,
             progress: Progress = lambda what, done, total: None) -> dict[Value, Observer]:
     """What is seen of every value that a grid is made for; ModelError where the network itself gives NaN or infinity."""
-    observers = {value: Observer(histogram) for value in recipe.observed}
-    run = runner(recipe.graph, recipe.observed, threads, lambda done, total: progress("compiling the float network", done, total))
+    observers = {value: Observer(histogram) for value in recipe.candidates}
+    run = runner(recipe.graph, recipe.candidates, len(samples), threads,
+                 lambda done, total: progress("compiling the float network", done, total))
     for number, sample in enumerate(samples):
         progress("calibrating", number, len(samples))
         for value, array in zip(observers, run(sample)):

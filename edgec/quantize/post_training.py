@@ -26,10 +26,10 @@ from edgec.quantize.insert import Weights, inserted
 from edgec.quantize.layer_data import LayerData, Rounding
 from edgec.quantize.node_names import node_name, ops_named
 from edgec.quantize.prepare import prepared
-from edgec.quantize.recipe import FLOAT, Recipe, recipe_of
+from edgec.quantize.recipe import FLOAT, WIDE, Recipe, recipe_of
 from edgec.quantize.run_values import runner
 from edgec.quantize.weights import grid_of_weights, quantized_weights, to_nearest
-from edgec.types import DTYPES
+from edgec.types import DTYPES, DType
 
 DEFAULT_CALIBRATOR = "minmax"
 
@@ -78,16 +78,51 @@ def quantize(model: Any, calib: Any, *, shapes: Mapping[str, Any] | None = None,
     that weights have zero point 0; `power_of_two` that all scales are such; `keep_float` names nodes that stay f32; `rounding` is a
     method that rounds the weights of a layer (LayerData); `threads` for the float network. ModelError for data that does not fit.
     """
-    chosen = Options(**options)
-    _check(chosen)
-    original = model if isinstance(model, Graph) else load(model, shapes, bind)
-    samples = calibration_data.samples(original, calib)
-    graph = prepared(original)
-    recipe = recipe_of(graph, {op: FLOAT for name in chosen.keep_float for op in ops_named(original, graph, name)})
-    observers = observe(recipe, samples, chosen.calibrator in ("percentile", "entropy", "mse"), chosen.threads, progress)
-    grids = grids_of(recipe, observers, chosen.calibrator, DTYPES[chosen.activations], chosen.power_of_two)
-    weights = _weights(recipe, grids, samples, chosen, progress)
-    return Quantized(inserted(recipe, grids, weights, _constants(chosen)), graph, recipe, grids, weights)
+    making = Making(model, calib, shapes, bind, progress, options)
+    return making.finished(making.kept)
+
+
+class Making:
+    """A quantization under way: the prepared graph, the samples and what was observed of them; any mixture of levels is made from it."""
+
+    def __init__(self, model: Any, calib: Any, shapes: Mapping[str, Any] | None, bind: Mapping[str, Any] | None, progress: Progress,
+                 options: Mapping[str, Any]):
+        self.options, self.progress = Options(**options), progress
+        _check(self.options)
+        original = model if isinstance(model, Graph) else load(model, shapes, bind)
+        self.samples = calibration_data.samples(original, calib)
+        self.graph = prepared(original)
+        self.kept = {op: FLOAT for name in self.options.keep_float for op in ops_named(original, self.graph, name)}
+        histogram = self.options.calibrator in ("percentile", "entropy", "mse")
+        self._rounded: dict[tuple[Op, int], Weights] = {}
+        self.observers = observe(self.recipe({}), self.samples, histogram, self.options.threads, progress)
+
+    def recipe(self, levels: Mapping[Op, int]) -> Recipe:
+        """Who computes with integers under these levels; the nodes that are kept stay f32, and no grid is finer than asked for."""
+        wide = {op: WIDE for op in self.graph.ops} if self.options.activations == "i16" else {}
+        return recipe_of(self.graph, wide | dict(levels) | self.kept)
+
+    def grids(self, recipe: Recipe) -> dict[Value, Grid]:
+        """The grids of a recipe."""
+        return grids_of(recipe, self.observers, self.options.calibrator, _byte(self.options), self.options.power_of_two)
+
+    def weights(self, recipe: Recipe) -> dict[Op, Weights]:
+        """The integers of every layer of a recipe; each is rounded once for 8 and once for 16 bits of its operand."""
+        grids = self.grids(recipe)
+        keys = {op: (op, recipe.bits[recipe.values[op.operands[0]]]) for op in recipe.layers}
+        missing = [op for op in recipe.layers if keys[op] not in self._rounded]
+        for number, op in enumerate(missing):
+            self.progress("rounding weights", number, len(missing))
+            layer = layer_data(recipe, op, grids, self.samples, self.options)
+            self._rounded[keys[op]] = quantized_weights(layer, self.options.rounding)
+        self.progress("rounding weights", len(missing), len(missing))
+        return {op: self._rounded[keys[op]] for op in recipe.layers}
+
+    def finished(self, levels: Mapping[Op, int]) -> Quantized:
+        """The network of integers under these levels."""
+        recipe = self.recipe(levels)
+        grids, weights = self.grids(recipe), self.weights(recipe)
+        return Quantized(inserted(recipe, grids, weights, _byte(self.options)), self.graph, recipe, grids, weights)
 
 
 def _check(options: Options) -> None:
@@ -97,19 +132,9 @@ def _check(options: Options) -> None:
             raise ModelError(f"{name} cannot be {getattr(options, name)}", hint="one of " + ", ".join(map(str, values)))
 
 
-def _constants(options: Options) -> Any:
+def _byte(options: Options) -> DType:
+    """The type of 8-bit activations."""
     return DTYPES[options.activations if options.activations != "i16" else "i8"]
-
-
-def _weights(recipe: Recipe, grids: Mapping[Value, Grid], samples: Sequence[Mapping[str, np.ndarray]], options: Options,
-             progress: Progress) -> dict[Op, Weights]:
-    """The integers of every layer."""
-    found, layers = {}, recipe.layers
-    for number, op in enumerate(layers):
-        progress("rounding weights", number, len(layers))
-        found[op] = quantized_weights(layer_data(recipe, op, grids, samples, options), options.rounding)
-    progress("rounding weights", len(layers), len(layers))
-    return found
 
 
 def layer_data(recipe: Recipe, op: Op, grids: Mapping[Value, Grid], samples: Sequence[Mapping[str, np.ndarray]],
@@ -124,4 +149,4 @@ def layer_data(recipe: Recipe, op: Op, grids: Mapping[Value, Grid], samples: Seq
 
 
 def _inputs(graph: Graph, x: Value, samples: Sequence[Mapping[str, np.ndarray]], threads: int) -> list[np.ndarray]:
-    return layer_arrays(runner(graph, [x], threads), samples)
+    return layer_arrays(runner(graph, [x], len(samples), threads), samples)

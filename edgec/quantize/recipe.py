@@ -58,8 +58,13 @@ class Recipe:
 
     @property
     def observed(self) -> tuple[Value, ...]:
-        """The values whose ranges are needed, in the order of the data flow."""
+        """The values whose ranges make grids, in the order of the data flow."""
         return tuple(dict.fromkeys(self.values.values()))
+
+    @property
+    def candidates(self) -> tuple[Value, ...]:
+        """The values whose ranges could make grids in a mixture of precisions: all that no operator only moves there."""
+        return tuple(dict.fromkeys([*self.observed, *(v for v in self.values if not is_move(v.op))]))
 
 
 def is_layer(op: Op) -> bool:
@@ -94,7 +99,7 @@ def recipe_of(graph: Graph, levels: Mapping[Op, int] | None = None) -> Recipe:
     chosen = {op for op in graph.ops if op not in inside and _can(op) and levels.get(op, BYTE) < FLOAT}
     chosen = _settled(graph, chosen, results, inside)
     values = _values(graph, chosen, results)
-    bits = _bits(graph, chosen, results, values, levels)
+    bits = _bits(chosen, values, levels)
     return Recipe(graph, tuple(op for op in graph.ops if op in chosen), {op: results[op] for op in chosen}, values, bits)
 
 
@@ -174,12 +179,11 @@ def _values(graph: Graph, chosen: set[Op], results: Mapping[Op, Value]) -> dict[
     return {v: leader for v, leader in leaders.items() if v in needed}
 
 
-def _bits(graph: Graph, chosen: set[Op], results: Mapping[Op, Value], values: Mapping[Value, Value], levels: Mapping[Op, int]) -> dict:
-    """The bits of every grid: the most that an operator that reads or writes it asks for."""
+def _bits(chosen: set[Op], values: Mapping[Value, Value], levels: Mapping[Op, int]) -> dict[Value, int]:
+    """The bits of every grid: the most that an operator that reads it asks for."""
     found = {leader: BYTE for leader in values.values()}
     for op in chosen:
-        for value in (*data_of(op), results[op]):
+        for value in data_of(op):
             if value in values:
                 found[values[value]] = max(found[values[value]], levels.get(op, BYTE))
     return found
-

@@ -53,3 +53,15 @@ def test_what_cannot_be_quantized_is_told(edgec, digits, calib, monkeypatch, arg
     np.savez("wrong.npz", picture=np.zeros((4, 1, 8, 8), np.float32))
     result = edgec("quantize", digits, *arguments, "-o", "out.onnx")
     assert result.status == 1 and message in result.err and not (calib / "out.onnx").exists()
+
+
+def test_a_budget_prints_its_table(edgec, digits, calib, monkeypatch):
+    monkeypatch.chdir(calib)
+    np.save("classes.npy", np.load(digits.parent / "digits.npz")["labels"][:16])
+    result = edgec("quantize", digits, "--calib", "calib.npz", "--min-sqnr", "50", "-o", "better.onnx")
+    assert result.status == 0 and "layer" in result.out and "Gemm" in result.out and "there are no labels" in result.out
+    assert float(result.out.split("SQNR ")[-1].split()[0]) >= 50
+    result = edgec("quantize", digits, "--calib", "calib.npz", "--labels", "classes.npy", "--max-drop", "0.5%", "-o", "half.onnx")
+    assert result.status == 0 and "accuracy lost 0.00 %" in result.out
+    assert edgec("quantize", digits, "--calib", "calib.npz", "--labels", "classes.npy").status == 1
+    assert edgec("quantize", digits, "--calib", "calib.npz", "--max-drop", "much").status == 2
