@@ -2,7 +2,8 @@
 
     i32 @net_run(ptr %context):  size, dimensions and arena are checked; then  call @kernel(ptr ..., ptr ..., i64 %n)  per step
 
-A region of kernels that are cut into parts is called whole, or, where the caller lends an executor, part by part: see regions.py.
+A region of kernels that are cut into parts is called whole, or, where the caller lends an executor, part by part: see regions.py. An
+executor whose threads run together runs everything in one function of all threads instead: see team.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Mapping, Sequence
 
 from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, ContextLayout, ExecutorLayout, Interface, layout
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, regions_of
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, regions_of
+from edgec.backends.team import emit_loop, team_text
 
 
 def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, symbol: str = "") -> str:
@@ -22,7 +24,8 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     calls, found = calls_of(steps), regions_of(steps)
     lines = [f"define i32 @{symbol}(ptr {'' if found else 'captures(none) '}readonly %context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
-    frame = Frame(tuple(dict.fromkeys(i for r in found for c in r.calls for i in c.indices)), word)
+    lengths = [loop.length for loop in loops_of(steps) if loop.symbolic]
+    frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(found))
     lines += frame.allocate() if found else []
     lines += _checks(interface, where, pointer_bits)
     _weights(interface, where, lines)
@@ -32,18 +35,24 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     if found:
         label = _find_executor(where, pointer_bits, lines)
         lines += frame.fill("%weights" if interface.weights_symbol else "null")
+        lines += ["  %singly = icmp eq ptr %together, null", "  br i1 %singly, label %apart, label %team", "team:",
+                  f"  call void %together(ptr %lent, ptr @{symbol}_team, ptr %frame)", "  ret i32 0", "apart:"]
+        label = "apart"
     _emit_steps(steps, _Names(pointers, word, symbol, frame, found), lines, label)
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
     lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
     lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []
-    bodies = [region_text(interface, region, f"{symbol}_region{number}", where, frame) for number, region in enumerate(found)]
+    bodies = [region_text(interface, region, f"{symbol}_region{number}", where, frame)
+              for number, region in enumerate(found) if region.lent > 1]
+    bodies += [team_text(interface, steps, f"{symbol}_team", where, frame)] if found else []
     kernels = {call.symbol: call for call in calls}
     declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * (len(c.indices) + 2 * bool(c.bounds)))})"
                 for s, c in kernels.items()]
     if interface.weights_symbol:
         declared.append(f"@{interface.weights_symbol} = external hidden constant [0 x i8]")
-    return "\n".join([*lines, "}", *bodies, *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }', ""])
+    return "\n".join([*lines, "}", *bodies, *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }',
+                      'attributes #1 = { nounwind noinline noredzone "no-builtins" "warn-stack-size"="0" }', ""])
 
 
 @dataclass(frozen=True)
@@ -64,19 +73,21 @@ def _emit_steps(steps: Sequence[Step], names: _Names, lines: list[str], label: s
             limits = ("0", str(step.bounds[-1])) if step.bounds else ()
             lines.append(call_text(step, [names.pointers[p] for p in step.places], limits, names.word))
         elif isinstance(step, RegionStep):
-            label = _emit_region(step, names, lines)
+            label = _emit_region(step, names, lines, label)
         else:
-            label = _emit_loop(step, names, lines, label)
+            label = emit_loop(step, names.word, lines, label, lambda start, body=step.body: _emit_steps(body, names, lines, start))
     return label
 
 
-def _emit_region(region: RegionStep, names: _Names, lines: list[str]) -> str:
-    """Lend the region to the executor if there is one, else run it whole."""
+def _emit_region(region: RegionStep, names: _Names, lines: list[str], label: str) -> str:
+    """Lend the region to the executor if there is one and the region is worth it, else run it whole."""
+    if region.lent < 2:
+        return _emit_steps(region.calls, names, lines, label)
     number = next(n for n, each in enumerate(names.regions) if each is region)
     name = f"region{number}"
     lines += [f"  br i1 %alone, label %{name}.whole, label %{name}.parts", f"{name}.parts:"]
     lines += names.frame.update(region, name)
-    lines += [f"  call void %parallel_for(ptr %lent, ptr @{names.symbol}_{name}, ptr %frame, i32 {region.parts})",
+    lines += [f"  call void %parallel_for(ptr %lent, ptr @{names.symbol}_{name}, ptr %frame, i32 {region.lent})",
               f"  br label %{name}.after", f"{name}.whole:"]
     _emit_steps(region.calls, names, lines, f"{name}.whole")
     lines += [f"  br label %{name}.after", f"{name}.after:"]
@@ -84,7 +95,8 @@ def _emit_region(region: RegionStep, names: _Names, lines: list[str]) -> str:
 
 
 def _find_executor(where: ContextLayout, bits: int, lines: list[str]) -> str:
-    """Append the choice of %parallel_for, %lent and %alone, from a context that knows of executors and holds a sound one."""
+    """Append the choice of %parallel_for, %lent, %alone, %together and %resting, from a context that knows of executors and holds a sound
+    one; the last two are null where it has none."""
     members = ExecutorLayout(bits)
     lines += [f"  %knows = icmp uge i32 %size, {where.executor + bits // 8}",
               "  br i1 %knows, label %known, label %chosen_executor", "known:",
@@ -97,24 +109,17 @@ def _find_executor(where: ContextLayout, bits: int, lines: list[str]) -> str:
               f"  %lent_at = getelementptr i8, ptr %executor, i32 {members.context}", "  %lent_context = load ptr, ptr %lent_at",
               "  %no_slots = icmp eq i32 %slots, 0", "  %no_function = icmp eq ptr %function, null",
               "  %unsound = or i1 %no_slots, %no_function",
-              "  br i1 %unsound, label %bad_executor, label %chosen_executor", "chosen_executor:",
-              "  %parallel_for = phi ptr [ null, %start ], [ null, %known ], [ %function, %executor_sized ]",
-              "  %lent = phi ptr [ null, %start ], [ null, %known ], [ %lent_context, %executor_sized ]",
+              "  br i1 %unsound, label %bad_executor, label %executor_sound", "executor_sound:",
+              f"  %executor_whole = icmp uge i32 %executor_size, {members.whole}",
+              "  br i1 %executor_whole, label %members, label %chosen_executor", "members:",
+              f"  %together_at = getelementptr i8, ptr %executor, i32 {members.together}", "  %together_of = load ptr, ptr %together_at",
+              f"  %rest_at = getelementptr i8, ptr %executor, i32 {members.rest}", "  %rest_of = load ptr, ptr %rest_at",
+              "  br label %chosen_executor", "chosen_executor:",
+              *(f"  %{name} = phi ptr [ null, %start ], [ null, %known ], [ {first}, %executor_sound ], [ {second}, %members ]"
+                for name, first, second in (("parallel_for", "%function", "%function"), ("lent", "%lent_context", "%lent_context"),
+                                            ("together", "null", "%together_of"), ("resting", "null", "%rest_of"))),
               "  %alone = icmp eq ptr %parallel_for, null"]
     return "chosen_executor"
-
-
-def _emit_loop(loop: LoopStep, names: _Names, lines: list[str], label: str) -> str:
-    word = names.word
-    name, length = loop.name, f"%dim{loop.length}" if loop.symbolic else str(loop.length)
-    lines += [f"  %{name}.some = icmp sgt {word} {length}, 0",
-              f"  br i1 %{name}.some, label %{name}.head, label %{name}.after", f"{name}.head:",
-              f"  %{name} = phi {word} [ 0, %{label} ], [ %{name}.next, %{name}.end ]"]
-    _emit_steps(loop.body, names, lines, f"{name}.head")
-    lines += [f"  br label %{name}.end", f"{name}.end:", f"  %{name}.next = add nuw nsw {word} %{name}, 1",
-              f"  %{name}.more = icmp slt {word} %{name}.next, {length}",
-              f"  br i1 %{name}.more, label %{name}.head, label %{name}.after", f"{name}.after:"]
-    return f"{name}.after"
 
 
 def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:

@@ -16,12 +16,16 @@ EXECUTOR = """\
 #ifndef EDGEC_EXECUTOR
 #define EDGEC_EXECUTOR
 /* Threads, lent by the caller: parallel_for calls body(argument, index, slot) for every index below count and returns when all calls have
-   returned; calls that overlap in time get different slots below `slots`. */
+   returned; calls that overlap in time get different slots below `slots`. together calls body(argument, index, count) for every index below
+   a count of its own choice, at most `slots`, each in a thread of its own and all at the same time, since they wait for each other; rest is
+   called by who has waited long. */
 typedef struct edgec_executor {
     uint32_t size;                      /* sizeof(edgec_executor) */
     void *context;                      /* handed to parallel_for, otherwise untouched */
     uint32_t slots;
     void (*parallel_for)(void *context, void (*body)(void *argument, uint32_t index, uint32_t slot), void *argument, uint32_t count);
+    void (*together)(void *context, void (*body)(void *argument, uint32_t index, uint32_t count), void *argument);     /* or NULL */
+    void (*rest)(void *context);                                                                                      /* or NULL */
 } edgec_executor;
 #endif
 """

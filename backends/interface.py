@@ -83,7 +83,8 @@ class ContextLayout:
 
 @dataclass(frozen=True)
 class ExecutorLayout:
-    """Byte offsets of the members of edgec_executor, and its size: a uint32_t, a pointer, a uint32_t, a pointer to a function."""
+    """Byte offsets of the members of edgec_executor: a uint32_t, a pointer, a uint32_t, a pointer to a function, and two more of those that
+    an executor may be without; `size` is up to these, `whole` is all."""
     pointer_bits: int
 
     @property
@@ -101,6 +102,18 @@ class ExecutorLayout:
     @property
     def size(self) -> int:
         return 4 * self.pointer_bits // 8
+
+    @property
+    def together(self) -> int:
+        return 4 * self.pointer_bits // 8
+
+    @property
+    def rest(self) -> int:
+        return 5 * self.pointer_bits // 8
+
+    @property
+    def whole(self) -> int:
+        return 6 * self.pointer_bits // 8
 
 
 def layout(interface: Interface, pointer_bits: int) -> ContextLayout:

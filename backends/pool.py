@@ -6,6 +6,7 @@ a moment and then sleeps until it is woken. `edgec_pthreads.c` is the same pool 
 A job is `count` calls. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower one, and
 takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An index is
 taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and nobody waits for it.
+A model that all threads run together is a job of one index a slot.
 
     with Pool(4) as pool: ...       # pool.address is an edgec_executor
 """
@@ -140,7 +141,6 @@ define internal void @wake(ptr %pool) {{
 
 define void @parallel_for(ptr %pool, ptr %body, ptr %argument, i32 %count32) {{
 entry:
-  %count = zext i32 %count32 to i64
   %busy_at = call ptr @at(ptr %pool, i64 {BUSY})
   %claim = cmpxchg ptr %busy_at, i64 0, i64 1 acquire monotonic, align 8
   %free = extractvalue {{ i64, i1 }} %claim, 1
@@ -155,6 +155,17 @@ one:
   %i.more = icmp ult i32 %i.next, %count32
   br i1 %i.more, label %one, label %end
 publish:
+  call void @run(ptr %pool, ptr %body, ptr %argument, i32 %count32)
+  br label %end
+end:
+  ret void
+}}
+
+; A job of whoever has claimed the pool, which is free behind it.
+define internal void @run(ptr %pool, ptr %body, ptr %argument, i32 %count32) {{
+entry:
+  %count = zext i32 %count32 to i64
+  %busy_at = call ptr @at(ptr %pool, i64 {BUSY})
   %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
   %old = load atomic i64, ptr %generation_at monotonic, align 8
   %generation = add i64 %old, 1
@@ -194,8 +205,46 @@ yield:
   br label %look
 release:
   store atomic i64 0, ptr %busy_at release, align 8
-  br label %end
-end:
+  ret void
+}}
+
+; Every slot runs the body once, all at the same time: a slot whose body waits for the others' cannot take their indices.
+define void @together(ptr %pool, ptr %body, ptr %argument) {{
+entry:
+  %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
+  %slots = load i64, ptr %slots_at
+  %busy_at = call ptr @at(ptr %pool, i64 {BUSY})
+  %claim = cmpxchg ptr %busy_at, i64 0, i64 1 acquire monotonic, align 8
+  %free = extractvalue {{ i64, i1 }} %claim, 1
+  br i1 %free, label %all, label %alone
+alone:                                          ; another thread has the pool
+  call void %body(ptr %argument, i32 0, i32 1)
+  ret void
+all:
+  %job = alloca {{ ptr, ptr, i64 }}
+  store ptr %body, ptr %job
+  %argument_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 1
+  store ptr %argument, ptr %argument_at
+  %count_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 2
+  store i64 %slots, ptr %count_at
+  %count = trunc i64 %slots to i32
+  call void @run(ptr %pool, ptr @member, ptr %job, i32 %count)
+  ret void
+}}
+
+define internal void @member(ptr %job, i32 %index, i32 %slot) {{
+  %body = load ptr, ptr %job
+  %argument_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 1
+  %argument = load ptr, ptr %argument_at
+  %count_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 2
+  %count = load i64, ptr %count_at
+  %count32 = trunc i64 %count to i32
+  call void %body(ptr %argument, i32 %index, i32 %count32)
+  ret void
+}}
+
+define void @rest(ptr %pool) {{
+  %yielded = call i32 @sched_yield()
   ret void
 }}
 
@@ -282,10 +331,11 @@ class Pool:
     def _prepare(self) -> None:
         """The executor struct, and the parts of the pool that are not zero."""
         members = ExecutorLayout(8 * ctypes.sizeof(ctypes.c_void_p))
-        ctypes.c_uint32.from_address(self.address).value = members.size
+        ctypes.c_uint32.from_address(self.address).value = members.whole
         ctypes.c_uint32.from_address(self.address + members.slots).value = self.slots
         ctypes.c_void_p.from_address(self.address + members.context).value = self.address
-        ctypes.c_void_p.from_address(self.address + members.parallel_for).value = self._engine.get_function_address("parallel_for")
+        for name in ("parallel_for", "together", "rest"):
+            ctypes.c_void_p.from_address(self.address + getattr(members, name)).value = self._engine.get_function_address(name)
         ctypes.c_uint64.from_address(self.address + SLOTS).value = self.slots
         for name, offset in (("pthread_mutex_init", MUTEX), ("pthread_cond_init", CONDITION)):
             start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(llvm.address_of_symbol(name))

@@ -9,10 +9,13 @@ take. Scratch memory of the first slot is where a call without an executor has i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 from edgec.backends.interface import ContextLayout, Interface
 from edgec.backends.steps import CallStep, Place, RegionStep
+
+
+LINE = 64  # bytes between words that different threads write
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Frame:
 
     indices: tuple[int | str, ...]
     word: str
+    counters: int = 0  # 32-bit numbers of parts taken so far
 
     @property
     def bytes(self) -> int:
@@ -30,13 +34,30 @@ class Frame:
         """The byte offset of an index argument."""
         return self.bytes * (2 + self.indices.index(index))
 
+    @property
+    def rest(self) -> int:
+        """The byte offset of the executor's function for who waits; its argument is the next word."""
+        return self.bytes * (2 + len(self.indices))
+
+    @property
+    def arrived(self) -> int:
+        """The byte offset of the number of arrivals at meetings, which has a cache line to itself."""
+        return self.rest + 2 * self.bytes + LINE
+
+    def taken(self, number: int) -> int:
+        """The byte offset of one of the counters."""
+        return self.arrived + LINE + 4 * number
+
     def allocate(self) -> list[str]:
-        return [f"  %frame = alloca [{2 + len(self.indices)} x {self.word}], align {self.bytes}"]
+        return [f"  %frame = alloca [{self.taken(self.counters) + LINE} x i8], align {self.bytes}"]
 
     def fill(self, weights: str) -> list[str]:
         """Everything that is the same for the whole call."""
-        lines = ["  store ptr %context, ptr %frame", f"  %frame_weights = getelementptr i8, ptr %frame, i32 {self.bytes}",
-                 f"  store ptr {weights}, ptr %frame_weights"]
+        members = ((self.bytes, f"ptr {weights}"), (self.rest, "ptr %resting"), (self.rest + self.bytes, "ptr %lent"),
+                   (self.arrived, "i32 0"), *((self.taken(n), "i32 0") for n in range(self.counters)))
+        lines = ["  store ptr %context, ptr %frame"]
+        for offset, value in members:
+            lines += [f"  %frame{offset} = getelementptr i8, ptr %frame, i32 {offset}", f"  store {value}, ptr %frame{offset}"]
         for n in (n for n in self.indices if isinstance(n, int)):
             lines += self._store(f"%frame_dim{n}", n)
         return lines
@@ -51,10 +72,10 @@ class Frame:
     def _store(self, place: str, index: int | str) -> list[str]:
         return [f"  {place} = getelementptr i8, ptr %frame, i32 {self.at(index)}", f"  store {self.word} {index_name(index)}, ptr {place}"]
 
-    def read(self, region: RegionStep) -> list[str]:
-        """Every index argument of a region under the name it has in PREFIX_run."""
+    def read(self, indices: Iterable[int | str]) -> list[str]:
+        """Index arguments under the names they have in PREFIX_run."""
         lines: list[str] = []
-        for i in dict.fromkeys(i for call in region.calls for i in call.indices):
+        for i in dict.fromkeys(indices):
             name = index_name(i)
             lines += [f"  {name}_at = getelementptr i8, ptr %frame, i32 {self.at(i)}", f"  {name} = load {self.word}, ptr {name}_at"]
         return lines
@@ -92,23 +113,33 @@ def place_pointers(interface: Interface, calls: Sequence[CallStep], where: Conte
 
 def region_text(interface: Interface, region: RegionStep, name: str, where: ContextLayout, frame: Frame) -> str:
     """The function of one region, under a name, and the tables of its bounds."""
-    lines = [f"define internal void @{name}(ptr readonly captures(none) %frame, i32 %part, i32 %slot) #0 {{", "entry:",
-             "  %context = load ptr, ptr %frame", f"  %weights_at = getelementptr i8, ptr %frame, i32 {frame.bytes}",
+    lines = [f"define internal void @{name}(ptr readonly captures(none) %frame, i32 %part, i32 %slot) #0 {{", "entry:"]
+    lines += base_pointers(interface, where, frame)
+    lines += frame.read(i for call in region.calls for i in call.indices)
+    pointers = place_pointers(interface, region.calls, where, lines)
+    lines += own_scratch(interface, frame) if any(call.scratch for call in region.calls) else []
+    lent = [region.lent_bounds(call) for call in region.calls]
+    tables = {bounds: n for n, bounds in enumerate(dict.fromkeys(lent))}
+    for bounds, n in tables.items():
+        lines += _limits(f"{name}_bounds{n}", n, len(bounds), frame.word)
+    for n, (call, bounds) in enumerate(zip(region.calls, lent)):
+        own = scratch_pointers(call, n, pointers, lines)
+        lines.append(call_text(call, own, (f"%first{tables[bounds]}", f"%last{tables[bounds]}"), frame.word))
+    return "\n".join([*lines, "  ret void", "}", *(bounds_table(f"{name}_bounds{n}", bounds) for bounds, n in tables.items())])
+
+
+def bounds_table(name: str, bounds: Sequence[int]) -> str:
+    """Constant data: where parts begin, and where the last one ends."""
+    return f"@{name} = internal unnamed_addr constant [{len(bounds)} x i32] [{', '.join(f'i32 {x}' for x in bounds)}]"
+
+
+def base_pointers(interface: Interface, where: ContextLayout, frame: Frame) -> list[str]:
+    """%context, %weights and %arena from the frame."""
+    lines = ["  %context = load ptr, ptr %frame", f"  %weights_at = getelementptr i8, ptr %frame, i32 {frame.bytes}",
              "  %weights = load ptr, ptr %weights_at"]
     if interface.arena_bytes:
         lines += [f"  %arena_at = getelementptr i8, ptr %context, i32 {where.arena}", "  %arena = load ptr, ptr %arena_at"]
-    lines += frame.read(region)
-    pointers = place_pointers(interface, region.calls, where, lines)
-    lines += _own_scratch(interface, frame) if any(call.scratch for call in region.calls) else []
-    tables = {bounds: n for n, bounds in enumerate(dict.fromkeys(call.bounds for call in region.calls))}
-    for bounds, n in tables.items():
-        lines += _limits(f"{name}_bounds{n}", n, len(bounds), frame.word)
-    for n, call in enumerate(region.calls):
-        own = _scratch_pointers(call, n, pointers, lines)
-        lines.append(call_text(call, own, (f"%first{tables[call.bounds]}", f"%last{tables[call.bounds]}"), frame.word))
-    constants = [f"@{name}_bounds{n} = internal unnamed_addr constant [{len(b)} x i32] [{', '.join(f'i32 {x}' for x in b)}]"
-                 for b, n in tables.items()]
-    return "\n".join([*lines, "  ret void", "}", *constants])
+    return lines
 
 
 def _limits(table: str, number: int, size: int, word: str) -> list[str]:
@@ -118,25 +149,25 @@ def _limits(table: str, number: int, size: int, word: str) -> list[str]:
         lines += [f"  %{end}_at{number} = getelementptr i8, ptr @{table}, i32 {offset}",
                   f"  %{end}_of{number} = getelementptr [{size} x i32], ptr %{end}_at{number}, i32 0, i32 %part",
                   f"  %{end}32_{number} = load i32, ptr %{end}_of{number}",
-                  _widened(f"%{end}{number}", f"%{end}32_{number}", word)]
+                  widened(f"%{end}{number}", f"%{end}32_{number}", word)]
     return lines
 
 
-def _own_scratch(interface: Interface, frame: Frame) -> list[str]:
+def own_scratch(interface: Interface, frame: Frame) -> list[str]:
     """%own: the scratch memory of this slot, when it is not the first."""
     return ["  %is_further = icmp ne i32 %slot, 0", "  %before = sub i32 %slot, 1",
-            _widened("%before_word", "%before", frame.word),
+            widened("%before_word", "%before", frame.word),
             f"  %skipped = mul {frame.word} %before_word, {interface.slot_bytes}",
             f"  %behind = add {frame.word} %skipped, {interface.arena_bytes}",
             f"  %own = getelementptr i8, ptr %arena, {frame.word} %behind"]
 
 
-def _widened(name: str, value: str, word: str) -> str:
+def widened(name: str, value: str, word: str) -> str:
     """A 32-bit value as an index argument."""
     return f"  {name} = add i32 {value}, 0" if word == "i32" else f"  {name} = zext i32 {value} to {word}"
 
 
-def _scratch_pointers(call: CallStep, number: int, pointers: Mapping[Place, str], lines: list[str]) -> list[str]:
+def scratch_pointers(call: CallStep, number: int, pointers: Mapping[Place, str], lines: list[str]) -> list[str]:
     """The pointers of a call, those of scratch memory in the slot's own."""
     found = [pointers[place] for place in call.places]
     for n, offset in call.scratch:

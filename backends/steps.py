@@ -24,7 +24,8 @@ class CallStep:
     """One call: the kernel's symbol, its pointers, and the index arguments it takes: a dimension's number or a loop's name.
 
     A kernel that is cut takes two more, the positions to begin at and to end before: part c walks those from bounds[c] below bounds[c + 1].
-    `scratch` are pairs of a place's number among `places` and its byte offset in the scratch memory of an executor's slot.
+    `scratch` are pairs of a place's number among `places` and its byte offset in the scratch memory of an executor's slot. Threads that run
+    together meet before a call that `waits`.
     """
 
     symbol: str
@@ -32,13 +33,22 @@ class CallStep:
     indices: tuple[int | str, ...] = ()
     bounds: tuple[int, ...] = ()
     scratch: tuple[tuple[int, int], ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True)
 class RegionStep:
-    """Calls of kernels that are cut into equally many parts, which an executor may run at the same time, in any order."""
+    """Calls of kernels that are cut into equally many parts, which an executor may run at the same time, in any order.
+
+    Neighbouring parts are `lent` together in so many calls; below two, only threads that run together share the region.
+    """
 
     calls: tuple[CallStep, ...]
+    lent: int = 1
+
+    def lent_bounds(self, call: CallStep) -> tuple[int, ...]:
+        """Where each part that is lent begins, and where the last one ends."""
+        return tuple(call.bounds[self.parts * n // self.lent] for n in range(self.lent + 1))
 
     @property
     def parts(self) -> int:
@@ -66,3 +76,8 @@ def calls_of(steps: Sequence[Step]) -> list[CallStep]:
 def regions_of(steps: Sequence[Step]) -> list[RegionStep]:
     """Every region below some steps, in order."""
     return [r for s in steps for r in ([s] if isinstance(s, RegionStep) else regions_of(s.body) if isinstance(s, LoopStep) else [])]
+
+
+def loops_of(steps: Sequence[Step]) -> list[LoopStep]:
+    """Every loop among some steps, outer before inner."""
+    return [each for s in steps if isinstance(s, LoopStep) for each in (s, *loops_of(s.body))]

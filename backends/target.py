@@ -76,6 +76,7 @@ class Target:
     max_flash_growth: float = 4.0
     compact: bool = False               # small code goes before speed
     hand_over: int = 6000               # cycles until another core has begun work it is given; 0: there are no threads to give it to
+    meeting: int = 600                  # cycles until threads that run together have waited for each other
     object_format: str = "elf"
     instructions: tuple[Instruction, ...] = ()
     levels: tuple[Level, ...] = ()      # what one object may hold code for, narrowest first

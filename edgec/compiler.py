@@ -46,6 +46,7 @@ from edgec.passes.fuse import fuse
 from edgec.passes.images import images
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
+from edgec.passes.meetings import meetings
 from edgec.passes.pack_operands import pack_operands
 from edgec.passes.parallel import Region, parallel
 from edgec.passes.scales import scales
@@ -239,6 +240,7 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
     for axis in dict.fromkeys(a for kernel in program.steps for a in kernel.repeat):
         names[axis.var] = f"loop{len(names)}"
     parts = {region.first + n: one for region in regions for n, one in enumerate(region.kernels)}
+    waits = meetings(program, regions)
     calls, slot_bytes = [], 0
     for step, one in enumerate(tiled):
         bounds = parts[step].bounds if step in parts else ()
@@ -247,7 +249,7 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
         scratch, size = _slot(one) if bounds else ((), 0)
         slot_bytes = max(slot_bytes, size)
-        calls.append(CallStep(_symbol(one, places, target, texts, stem), places, indices, bounds, scratch))
+        calls.append(CallStep(_symbol(one, places, target, texts, stem), places, indices, bounds, scratch, step in waits))
     return _repeated(_gathered(program, calls, regions), names), texts, slot_bytes
 
 
@@ -273,7 +275,7 @@ def _gathered(program: Program, calls: Sequence[CallStep], regions: Sequence[Reg
         if region is None:
             found.append((kernel.repeat, call))
         elif step == region.first:
-            found.append((kernel.repeat, RegionStep(tuple(calls[region.first:region.last + 1]))))
+            found.append((kernel.repeat, RegionStep(tuple(calls[region.first:region.last + 1]), region.lent)))
     return found
 
 

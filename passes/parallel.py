@@ -1,15 +1,17 @@
 """Decides what threads share: regions of neighbouring kernels, each cut into parts that may run at the same time.
 
-A region is worth a hand-over to other threads when it is estimated to take several times as long as one; everything else stays in the
-calling thread. The number of parts and their bounds are fixed here, at compile time, so no result depends on how many threads there are,
-nor on which of them walks which part. 24 parts divide evenly among 2, 3, 4, 6, 8 and 12 threads.
+Threads that run a model together meet between kernels, which takes a fraction of a microsecond: a region is worth a meeting when it is
+estimated to take several times as long as one. Where work can only be handed over kernel by kernel, a region must be worth a hand-over.
+Everything else stays in the calling thread. The number of parts and their bounds are fixed here, at compile time, so no result depends on
+how many threads there are, nor on which of them walks which part. 24 parts divide evenly among 2, 3, 4, 6, 8 and 12 threads.
 
-    [conv 800 us, bias 1 us, conv 400 us]   ->   region(conv, 24 parts); bias; region(conv, 24 parts)
+    [conv 800 us, bias 0.1 us, conv 4 us]   ->   region(conv, 24 parts, lent 24); bias; region(conv, 12 parts, lent 1)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Sequence
 
 from edgec.kernel import Kernel
@@ -17,7 +19,7 @@ from edgec.passes.cut import Cuttable, cuttable
 from edgec.passes.tile import Tiled
 
 PARTS = (24, 12, 6, 4, 3, 2)
-WORTH = 3       # a region takes so many times as long as handing work over, or it is not shared
+WORTH = 3       # a region takes so many times as long as a meeting, or as handing work over, or it is not shared
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Region:
 
     first: int
     kernels: tuple[Shared, ...]
+    lent: int = 1  # the parts, neighbours taken together, that are worth a hand-over each; 1 where the region is not worth one
 
     @property
     def last(self) -> int:
@@ -45,21 +48,27 @@ class Region:
 
 
 def parallel(steps: Sequence[Kernel], tiled: Sequence[Tiled], target: Any) -> list[Region]:
-    """The regions of a program, in order and without overlap; none for a machine without threads."""
+    """The regions of a program, in order and without overlap; none for a machine without threads, nor where all together are not worth
+    handing over."""
     if not target.hand_over:
         return []
     cuts = [cuttable(one, target) for one in tiled]
     found = [_alone(step, cut, target) for step, cut in enumerate(cuts) if cut is not None]
-    return [region for region in found if region is not None]
+    regions = [region for region in found if region is not None]
+    times = {region: prod(a.max_extent for a in steps[region.first].repeat) for region in regions}
+    total = sum(region.kernels[0].cut.cycles * times[region] for region in regions)
+    return regions if total >= WORTH * target.hand_over else []
 
 
 def _alone(step: int, cut: Cuttable, target: Any) -> Region | None:
     """A region of one kernel."""
-    wanted = parts_for(cut.cycles, target)
+    wanted = parts_for(cut.cycles, min(target.meeting, target.hand_over))
     bounds = tuple(sorted(set(cut.bounds(wanted)))) if wanted > 1 else ()
-    return Region(step, (Shared(cut, bounds),)) if len(bounds) > 2 else None
+    if len(bounds) <= 2:
+        return None
+    return Region(step, (Shared(cut, bounds),), min(parts_for(cut.cycles, target.hand_over), len(bounds) - 1))
 
 
-def parts_for(cycles: float, target: Any) -> int:
-    """How many parts work of so many cycles is cut into, each worth a hand-over; 1 where the whole is not worth sharing."""
-    return next((parts for parts in PARTS if cycles >= max(WORTH, parts) * target.hand_over), 1)
+def parts_for(cycles: float, price: int) -> int:
+    """How many parts work of so many cycles is cut into, each worth the `price` in cycles; 1 where the whole is not worth sharing."""
+    return next((parts for parts in PARTS if cycles >= max(WORTH, parts) * price), 1)

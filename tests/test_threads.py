@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import time
 from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ from edgec.testing_graphs import normal_inputs, random_graph, random_integer_gra
 NATIVE = find("native")
 EAGER = replace(NATIVE, hand_over=1)  # everything that can be shared is
 BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+PARALLEL_FOR_ALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+REST = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 PARALLEL_FOR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
 
 
@@ -57,6 +60,38 @@ class Executor:
             thread.join()
 
 
+class WholeStruct(ctypes.Structure):
+    """edgec_executor with all members."""
+
+    _fields_ = [*Struct._fields_, ("together", PARALLEL_FOR_ALL), ("rest", REST)]
+
+
+class Team:
+    """An executor whose threads run together, `count` of its `slots`; each waits a moment of its own before it begins."""
+
+    def __init__(self, slots, count=None, rest=True):
+        self.slots, self.count, self.calls = slots, count or slots, 0
+        resting = REST(lambda context: time.sleep(0)) if rest else REST(0)
+        self.struct = WholeStruct(ctypes.sizeof(WholeStruct), 0x5EED, slots, PARALLEL_FOR(self.never), PARALLEL_FOR_ALL(self.run), resting)
+        self.address = ctypes.addressof(self.struct)
+
+    def never(self, *_):
+        raise AssertionError("together comes before parallel_for")
+
+    def run(self, context, body, argument):
+        assert context == 0x5EED
+        self.calls += 1
+
+        def mine(index):
+            time.sleep(Random(index).random() / 1000)
+            BODY(body)(argument, index, self.count)
+        started = [threading.Thread(target=mine, args=(index,)) for index in range(self.count)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join()
+
+
 def backwards(count):
     return [(index, 0) for index in reversed(range(count))]
 
@@ -71,6 +106,9 @@ def shuffled(slots):
 
 EXECUTORS = {"backwards": lambda: Executor(1, backwards), "many slots": lambda: Executor(11, shuffled(11)),
              "threads": lambda: Executor(5, shuffled(5), threads=True)}
+
+
+TEAMS = (lambda: Team(1), lambda: Team(2), lambda: Team(7, 3, rest=False), lambda: Team(5))
 
 
 def compiled(graph, target=EAGER, **options):
@@ -89,6 +127,13 @@ def check(artifact, arrays, executors=EXECUTORS):
         for port, array in expected.items():
             assert array.tobytes() == found[port].tobytes(), (name, port)
         counts.add(executor.regions)
+    for make in TEAMS:
+        team = make()
+        with Loaded(artifact.object, artifact.interface, pool=team) as lent:
+            found = lent.run(arrays)
+        for port, array in expected.items():
+            assert array.tobytes() == found[port].tobytes(), (team.slots, team.count, port)
+        assert team.calls or not counts - {0}
     assert len(counts) == 1
     return counts.pop()
 

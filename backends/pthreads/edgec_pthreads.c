@@ -19,6 +19,7 @@
 #define CLOSED 0xffffffffu      /* past the end of every share */
 
 typedef void body_function(void *argument, uint32_t index, uint32_t slot);
+typedef struct { body_function *body; void *argument; uint32_t count; } together_job;
 typedef struct { uint64_t value; char rest[LINE - sizeof(uint64_t)]; } word;
 typedef struct { edgec_pthreads *pool; uint32_t slot; pthread_t thread; } worker;
 
@@ -90,19 +91,44 @@ static void publish(edgec_pthreads *pool, uint64_t generation, body_function *bo
     if (__atomic_load_n(&pool->sleepers.value, __ATOMIC_SEQ_CST)) wake(pool);
 }
 
-static void parallel_for(void *context, body_function *body, void *argument, uint32_t count) {
-    edgec_pthreads *const pool = context;
+static int claim(edgec_pthreads *pool) {
     uint64_t idle = 0;
-    if (!__atomic_compare_exchange_n(&pool->busy.value, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-        for (uint32_t index = 0; index < count; index++) body(argument, index, 0);
-        return;
-    }
+    return __atomic_compare_exchange_n(&pool->busy.value, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+/* A job of whoever has claimed the pool, which is free afterwards. */
+static void run(edgec_pthreads *pool, body_function *body, void *argument, uint32_t count) {
     const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_RELAXED) + 1;
     publish(pool, generation, body, argument, count);
     const uint64_t theirs = count - work(pool, generation, 0);
     for (uint32_t looks = 1; __atomic_load_n(&pool->done.value, __ATOMIC_ACQUIRE) != theirs; looks++)
         if (looks % PATIENCE == 0) sched_yield();
     __atomic_store_n(&pool->busy.value, 0, __ATOMIC_RELEASE);
+}
+
+static void parallel_for(void *context, body_function *body, void *argument, uint32_t count) {
+    edgec_pthreads *const pool = context;
+    if (claim(pool)) run(pool, body, argument, count);
+    else for (uint32_t index = 0; index < count; index++) body(argument, index, 0);
+}
+
+/* One call a slot, all at the same time: a slot whose body waits for the others' cannot take their indices. */
+static void member(void *argument, uint32_t index, uint32_t slot) {
+    const together_job *const job = argument;
+    (void)slot;
+    job->body(job->argument, index, job->count);
+}
+
+static void together(void *context, body_function *body, void *argument) {
+    edgec_pthreads *const pool = context;
+    together_job job = {body, argument, pool->slots};
+    if (claim(pool)) run(pool, member, &job, pool->slots);
+    else body(argument, 0, 1);
+}
+
+static void rest(void *context) {
+    (void)context;
+    sched_yield();
 }
 
 /* Look for a job after `last` for a moment; its number, or `last` when none came. */
@@ -152,7 +178,7 @@ edgec_pthreads *edgec_pthreads_start(uint32_t slots) {
     set_counters(pool, 0, 0, 1);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->condition, NULL);
-    pool->executor = (edgec_executor){sizeof(edgec_executor), pool, slots, parallel_for};
+    pool->executor = (edgec_executor){sizeof(edgec_executor), pool, slots, parallel_for, together, rest};
     for (pool->started = 1; pool->started < slots; pool->started++) {
         worker *const next = &pool->workers[pool->started];
         next->pool = pool;

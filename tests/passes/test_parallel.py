@@ -29,9 +29,9 @@ def test_only_what_is_worth_a_hand_over_is_shared(rows, columns, shared):
 
 def test_parts_are_worth_a_hand_over_each():
     for cycles in (0, 5_000, 20_000, 100_000, 10**7):
-        parts = parts_for(cycles, TARGET)
+        parts = parts_for(cycles, TARGET.hand_over)
         assert parts == 1 or parts in PARTS and cycles >= max(WORTH, parts) * TARGET.hand_over
-    assert parts_for(10**7, TARGET) == max(PARTS)
+    assert parts_for(10**7, TARGET.hand_over) == max(PARTS)
 
 
 def test_bounds_cover_every_position_once():
@@ -40,6 +40,20 @@ def test_bounds_cover_every_position_once():
         for one in region.kernels:
             assert one.bounds[0] == 0 and one.bounds[-1] == one.cut.positions
             assert list(one.bounds) == sorted(set(one.bounds)) and len(one.bounds) == region.parts + 1
+
+
+def test_parts_that_are_lent_are_worth_a_hand_over_each():
+    for region in (*regions(product(256, 512)), *regions(product(48, 64))):
+        cycles = region.kernels[0].cut.cycles
+        assert 1 <= region.lent <= region.parts and region.parts * TARGET.meeting <= cycles
+        assert region.lent == 1 or region.lent * TARGET.hand_over <= cycles
+
+
+def test_what_is_worth_a_meeting_but_no_hand_over_is_shared_by_threads_that_run_together():
+    chain = "graph g(%x: f32[32,64]) -> (%y) {\n @w: f32[64,64]\n %a = MatMul(%x, @w) : f32[32,64]\n %b = Exp(%a) : f32[32,64]\n" + \
+        "".join(f" %c{n} = MatMul(%{f'c{n - 1}' if n else 'b'}, @w) : f32[32,64]\n" for n in range(4)) + " %y = Exp(%c3) : f32[32,64]\n}"
+    found = regions(chain)
+    assert found and all(region.lent == 1 for region in found)
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.name)
