@@ -42,6 +42,7 @@ def main() -> None:
     if not arguments.page_only:
         facts |= {"machine": find("native").seen.split(" with ")[0], "versions": _versions()}
         _measure_models(facts, arguments, store)
+        _measure_integers(facts, arguments, store)
         _count_instructions(facts, arguments, store)
     arguments.page.write_text(WRITER["page"](facts), encoding="utf-8")
     print(arguments.page)
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--fresh", action="store_true", help="forget what was measured")
     parser.add_argument("--no-instructions", action="store_true", help="leave out emulated inferences")
+    parser.add_argument("--no-integers", action="store_true", help="leave out the quantized models")
     parser.add_argument("--page-only", action="store_true", help="write the page from what was measured")
     parser.add_argument("--store", type=Path, default=STORE, help="where the numbers are (default: docs/benchmarks.json)")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page (default: docs/benchmarks.md)")
@@ -83,6 +85,20 @@ def _measure_models(facts: dict[str, Any], arguments: argparse.Namespace, store:
         print(f"[{number + 1}/{len(todo)}] {name} took {time.perf_counter() - started:.0f} s", flush=True)
 
 
+def _measure_integers(facts: dict[str, Any], arguments: argparse.Namespace, store: Path) -> None:
+    """The quantized models, with one thread, in the same way."""
+    places = SPEED["Places"](arguments.zoo, arguments.files, arguments.tflite)
+    found, redo = facts.setdefault("integers", {}), arguments.redo.split(",")
+    names = [name for name in arguments.models.split(",") if places.model(name).is_file() and not name.endswith(WRITER["VARIANTS"])]
+    for name in [] if arguments.no_integers else [name for name in names if name in redo or name not in found]:
+        try:
+            found[name] = SPEED["measure_integers"](name, places, arguments.rounds, _say)
+        except Exception as error:  # as above
+            print(f"{name}, integers: {error}", flush=True)
+            continue
+        _save(facts, store)
+
+
 def _say(name: str, result: BenchResult) -> None:
     best = result.best(WRITER["PEERS"])
     ratio = "%.2f (%.2f to %.2f)" % best.ratio(result.rows[0]) if best else "no peer"
@@ -105,10 +121,11 @@ def _count_instructions(facts: dict[str, Any], arguments: argparse.Namespace, st
 
 def _save(facts: dict[str, Any], store: Path) -> None:
     """The models in their usual order; the file appears whole."""
-    facts["models"] = {name: facts["models"][name] for name in sorted(facts["models"], key=_order)}
-    part = store.with_suffix(".part")
-    part.write_text(_text(facts), encoding="utf-8")
-    part.replace(store)
+    for part in ("models", "integers"):
+        facts[part] = {name: facts[part][name] for name in sorted(facts.get(part, {}), key=_order)}
+    unfinished = store.with_suffix(".part")
+    unfinished.write_text(_text(facts), encoding="utf-8")
+    unfinished.replace(store)
 
 
 def _order(name: str) -> tuple[int, str]:

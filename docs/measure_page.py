@@ -15,6 +15,13 @@ from edgec.bench.result import BenchResult, Row, result_of
 PEERS = ("onnxruntime", "openvino", "ncnn", "mnn", "litert")
 OURS, CALL, OURS16, PEER16 = "edgec", "edgec, C call", "edgec-bf16", "openvino-bf16"
 VARIANTS = ("_b8", "_160", "_320")
+RECURRENT = ("lstm", "gru")
+INTEGERS = [
+    "The same models quantized from the same drawn samples: by `edgec quantize`, by onnxruntime's static quantizer (u8 activations, i8 weights",
+    "per channel), by NNCF for OpenVINO, and LiteRT's files. Since each tool chooses scales of its own, outputs count as right up to 30 % of",
+    "the largest. *Of peak* is the share of the f32 multiply-add rate.",
+    "",
+]
 LIMITS = (1.0, 0.9)
 NONE = "–"
 
@@ -31,6 +38,7 @@ def page(facts: Facts) -> str:
         others = {name: result for name, result in found.items() if name.endswith(VARIANTS)}
         lines += _speed(f"Latency, {_threads(threads)}", plain) + _speed(f"Other shapes, {_threads(threads)}", others)
         lines += _bf16(f"16-bit arithmetic, {_threads(threads)}", plain)
+    lines += _integers(facts)
     lines += _sizes(_results(facts, "1")) + _compile_times(facts) + _instructions(facts.get("instructions", []))
     return "\n".join(lines) + "\n"
 
@@ -63,14 +71,14 @@ def _threads(number: str) -> str:
     return "one thread" if number == "1" else "two threads"
 
 
-def _speed(title: str, results: Results) -> list[str]:
-    """One row a model, then means and the models that are behind."""
+def _speed(title: str, results: Results, said: Sequence[str] = ()) -> list[str]:
+    """One row a model, then means and the models that are behind; `said` goes before."""
     if not results:
         return []
     peers = [peer for peer in PEERS if any(_row(result, peer) for result in results.values())]
     head = ["model", "MMAC", "edgec", "C call", *peers, "best peer", "best peer / edgec", "GFLOP/s", "of peak"]
     rows = [_speed_cells(name, result, peers) for name, result in results.items()]
-    return [f"## {title}", "", *_table(head, rows), "", *_means(results, peers), *_reasons(results), ""]
+    return [f"## {title}", "", *said, *_table(head, rows), "", *_means(results, peers), *_reasons(results), ""]
 
 
 def _speed_cells(name: str, result: BenchResult, peers: Sequence[str]) -> list[str]:
@@ -130,6 +138,14 @@ def _bf16(title: str, results: Results) -> list[str]:
     mean = geometric_mean([middle for middle, _, _ in ratios.values()])
     foot = [f"Geometric mean of openvino / edgec over {len(ratios)} models: **{mean:.2f}**."]
     return [f"## {title}", "", *_table(head, rows), "", *foot, f"Whole interval below 1.0: {', '.join(behind) or 'none'}.", ""]
+
+
+def _integers(facts: Facts) -> list[str]:
+    """Quantized networks with one thread; recurrent ones apart, since peers leave those in f32."""
+    found = {name: result_of(one) for name, one in facts.get("integers", {}).items()}
+    recurrent = {name: found[name] for name in RECURRENT if name in found}
+    plain = {name: result for name, result in found.items() if name not in RECURRENT}
+    return _speed("Integers (8 bits), one thread", plain, INTEGERS) + _speed("Integers, recurrent networks, one thread", recurrent)
 
 
 def _sizes(results: Results) -> list[str]:

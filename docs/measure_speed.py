@@ -1,6 +1,8 @@
 """Measures one model: its cold compile time, then all runtimes in turn, once for each number of threads.
 
     measure("tcn", Places(Path("zoo"), Path("files"), Path("tflite")), rounds=11)     # {"cold": 1.2, "threads": {"1": {...}, "2": {...}}}
+
+`measure_integers` does it for integer networks: what `edgec quantize` makes of the model against what the peers' own tools make of it.
 """
 
 from __future__ import annotations
@@ -12,14 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
+import numpy as np
+
 from edgec.bench.peers import checked_peer
 from edgec.bench.result import BenchResult
 from edgec.bench.run import bench
 from edgec.bench.worker import Job, compiled_job
 from edgec.compiler import compile
+from edgec.drawn_inputs import drawn_inputs
 from edgec.errors import CompileError
+from edgec.onnx_reader import load
+from edgec.quantize import quantize
 
 PLAIN = ("onnxruntime", "openvino", "openvino-bf16")  # read the ONNX file itself
+SAMPLES = 16     # inputs that scales are taken from
+ALLOWED = 0.3    # of the largest output: networks of random weights, rounded in different ways, differ by so much and still are the same
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+")  # of absolute paths
 
 
@@ -41,6 +50,12 @@ class Places:
         found = [*PLAIN, *(f"{peer}={folder / file}" for peer, (folder, file) in own.items() if folder)]
         return [peer for peer in found if self._usable(peer, name)]
 
+    def integer_peers(self, name: str) -> list[str]:
+        """The same for the files that the runtimes' own tools have quantized."""
+        own = {"onnxruntime": (self.files, f"{name}_ort_int8.onnx"), "openvino": (self.files, f"{name}_nncf_int8.xml"),
+               "litert": (self.tflite, f"{name}_int8.tflite")}
+        return [peer for kind, (folder, file) in own.items() if folder and self._usable(peer := f"{kind}={folder / file}", name)]
+
     def _usable(self, peer: str, name: str) -> bool:
         try:
             checked_peer(peer, str(self.model(name)))
@@ -61,6 +76,17 @@ def measure(name: str, places: Places, threads: Sequence[int], rounds: int, say:
             say(name, result)
             facts["threads"][str(number)] = plain(result)
     return facts
+
+
+def measure_integers(name: str, places: Places, rounds: int, say: Callable[[str, BenchResult], None]) -> dict[str, Any]:
+    """One thread, quantized with SAMPLES drawn inputs as the peers' files are. Raises CompileError when edgec refuses the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        made, graph = Path(folder) / f"{name}.onnx", load(places.model(name))
+        drawn = [drawn_inputs(graph, seed=n) for n in range(SAMPLES)]
+        quantize(places.model(name), {key: np.stack([each[key] for each in drawn]) for key in drawn[0]}).save(made)
+        result = bench(made, places.integer_peers(name), rounds=rounds, allowed=ALLOWED, cache=Path(folder))
+    say(f"{name}, integers", result)
+    return plain(result)
 
 
 def _bf16(path: Path, cache: Path, threads: int) -> list[Job]:

@@ -29,6 +29,7 @@ class Row:
     peak: int = 0
     difference: float = 0.0  # of its outputs from the compiled model's, relative to the largest value; NaN for outputs of other shapes
     reason: str = ""
+    allowed: float = WRONG  # the difference up to which its outputs count as right
 
     @property
     def seconds(self) -> float:
@@ -38,7 +39,7 @@ class Row:
     @property
     def right(self) -> bool:
         """Whether it ran, and to the same outputs."""
-        return bool(self.rounds) and self.difference <= WRONG
+        return bool(self.rounds) and self.difference <= self.allowed
 
     def ratio(self, ours: Row) -> tuple[float, float, float]:
         """How many times as long as `ours` it takes, round by round: the median and its 95 % interval."""
@@ -101,6 +102,6 @@ def result_of(facts: Mapping[str, Any]) -> BenchResult:
 
 
 def _row_of(facts: Mapping[str, Any]) -> Row:
-    given = {each.name: facts[each.name] for each in fields(Row)}
+    given = {each.name: facts[each.name] for each in fields(Row) if each.name in facts}
     difference = nan if facts["difference"] is None else facts["difference"]
     return Row(**given | {"rounds": tuple(facts["rounds"]), "difference": difference})

@@ -9,6 +9,7 @@ A timed call sets the inputs, runs, and reads the outputs. The bare C call of th
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -18,7 +19,7 @@ from edgec.backends.native import runs_here
 from edgec.backends.target import find
 from edgec.bench.peers import checked_peer
 from edgec.bench.race import PAUSE_SECONDS, ROUND_SECONDS, ROUNDS, Lane, race
-from edgec.bench.result import BenchResult, Row
+from edgec.bench.result import WRONG, BenchResult, Row
 from edgec.bench.worker import Job, compiled_job, peer_job
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
@@ -43,13 +44,15 @@ def bench(
     requant: str = "",
     target: str = "native",
     others: Sequence[Job] = (),
+    allowed: float = WRONG,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> BenchResult:
     """Compile a model, load the peers (`name` or `name=FILE`, see peers) and the jobs `others`, and time all of them in turn.
 
-    `threads` is what each may use; `options` go to `compile`. A runner that fails has a row with its reason. Raises CompileError,
-    Unsupported for a target that cannot run here or a peer that is not installed, and Lost when the compiled model itself fails.
+    `threads` is what each may use, `allowed` the difference from our outputs up to which a peer's are right, `options` go to `compile`.
+    A runner that fails has a row with its reason. Raises CompileError, Unsupported for a target that cannot run here or a peer that is not
+    installed, and Lost when the compiled model itself fails.
     """
     graph = load(model, shapes, bind, requant=requant)
     arrays = dict(inputs) if inputs is not None else drawn_inputs(graph)
@@ -64,7 +67,7 @@ def bench(
     opponents = [peer_job(peer, str(model), threads, graph.output_names) for peer in peers]
     jobs = [compiled_job("edgec", artifact, threads, bare=True), *opponents, *others]
     lanes = race(jobs, arrays, rounds, round_seconds, pause_seconds, progress)
-    return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface))
+    return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface, allowed))
 
 
 def _result(model: str, graph: Graph, artifact: Any, seconds: float, threads: int, rows: tuple[Row, ...]) -> BenchResult:
@@ -73,10 +76,10 @@ def _result(model: str, graph: Graph, artifact: Any, seconds: float, threads: in
     return BenchResult(model, target.name, macs, seconds, facts.arena_bytes, live, facts.flash_bytes, threads, peak_flops(target), rows)
 
 
-def rows_of(lanes: Sequence[Lane], interface: Any) -> tuple[Row, ...]:
+def rows_of(lanes: Sequence[Lane], interface: Any, allowed: float = WRONG) -> tuple[Row, ...]:
     """A row for each lane, and after the first, which is the compiled model, one for its bare C call."""
     expected = lanes[0].outputs()
-    rows = [_row(lane, expected) for lane in lanes]
+    rows = [replace(_row(lane, expected), allowed=allowed) for lane in lanes]
     call = Row("edgec, C call", tuple(lanes[0].rounds["call"]), rows[0].load, interface.flash_bytes + interface.arena_bytes)
     return (rows[0], call, *rows[1:])
 

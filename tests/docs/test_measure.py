@@ -28,8 +28,9 @@ def facts():
     sixteen = [row("openvino-bf16", 0.6, 0.004), row("edgec-bf16", 0.5, 0.003)]
     first = result("tcn", 1, row("onnxruntime", 2.0), row("openvino", 1.6), row("ncnn", 0.5, 0.5), row("mnn", 0, None, "it fell"), *sixteen)
     second = result("gru", 1, row("onnxruntime", 0.85), row("openvino", 120.0))
+    integers = {"tcn": result("tcn", 1, row("openvino", 1.6, 0.2) | {"allowed": 0.3}), "gru": result("gru", 1, row("onnxruntime", 0.5))}
     third = result("tcn_b8", 2, row("onnxruntime", 3.0))
-    return {"machine": "a computer", "versions": {"onnxruntime": "1.0", "ncnn": "2.0"}, "instructions": [
+    return {"machine": "a computer", "integers": integers, "versions": {"onnxruntime": "1.0", "ncnn": "2.0"}, "instructions": [
         {"model": "tcn", "target": "cortex-m4", "macs": 1000, "instructions": 2_000_000, "arena_bytes": 1, "stack_bytes": 2, "flash_bytes": 3}],
         "models": {"tcn": {"cold": 4.2, "threads": {"1": first}}, "gru": {"cold": 1.0, "threads": {"1": second}},
                    "tcn_b8": {"cold": 1.0, "threads": {"2": third}}}}
@@ -70,6 +71,18 @@ def test_16_bit_arithmetic(page):
     assert "Geometric mean of openvino / edgec over 1 models: **1.20**." in lines and "Whole interval below 1.0: none." in lines
 
 
+def test_integers_have_a_table_and_recurrent_ones_another(page):
+    assert "| tcn | 1.0 | 1 | 0.9 | **1.6** | openvino | 1.60 (1.60 to 1.60) | 2.0 | 2% |" in lines_below(page, "Integers (8 bits), one thread")
+    assert lines_below(page, "Integers, recurrent networks, one thread")[2].startswith("| gru | 1.0 | 1 | 0.9 | **0.5** |")
+
+
+def test_files_of_integer_peers(tmp_path):
+    names = runpy.run_path(str(DOCS / "measure_speed.py"))
+    for name in ("net.onnx", "net_ort_int8.onnx", "net_int8.tflite"):
+        (tmp_path / name).write_bytes(b"")
+    assert names["Places"](tmp_path, tmp_path).integer_peers("net") == [f"onnxruntime={tmp_path / 'net_ort_int8.onnx'}"]
+
+
 def test_memory_compile_times_and_instructions(page):
     assert "| tcn | 1.0 | 0.9 | 20.0 | 50 | 50 | 50 | 50 | 50 |" in page
     assert "| gru | 1.0 | 0.9 | 20.0 | 50 | 50 | 50 | – | – |" in page
@@ -95,10 +108,10 @@ def test_measuring_goes_on_where_it_was_left(monkeypatch, capsys, tmp_path):
     common = [tmp_path, "--models", "one,bad,absent", "--threads", "1", "--rounds", "2", "--no-instructions", "--store", tmp_path / "n.json",
               "--page", tmp_path / "n.md"]
     first = measure(monkeypatch, capsys, *common)
-    assert "one, 1 threads:" in first and "bad: " in first and "absent" not in first
+    assert "one, 1 threads:" in first and "one, integers, 1 threads:" in first and "bad: " in first and "absent" not in first
     before = json.loads((tmp_path / "n.json").read_text())
-    assert list(before["models"]) == ["one"] and before["versions"]["onnxruntime"]
-    assert "one, 1 threads:" not in measure(monkeypatch, capsys, *common)
+    assert list(before["models"]) == list(before["integers"]) == ["one"] and before["versions"]["onnxruntime"]
+    assert "one" not in measure(monkeypatch, capsys, *common)
     assert json.loads((tmp_path / "n.json").read_text()) == before
     (tmp_path / "n.md").unlink()
     measure(monkeypatch, capsys, "--page-only", "--store", tmp_path / "n.json", "--page", tmp_path / "n.md")
