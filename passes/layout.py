@@ -1,8 +1,9 @@
 """Chooses which axis of each temporary lies innermost in memory; readers and writers only see other strides.
 
-Every kernel votes, weighted by how often it touches the buffer: a contraction wants the axis that its packed weights run along innermost
-in the result, and its own reduction axis innermost in what it reads; a sliding window wants an axis it does not slide over. Elementwise
-kernels pass on what their neighbours want. Model inputs and outputs keep ONNX's order.
+Every kernel votes, weighted by how often it touches the buffer (a sum that other axes do not change is done once for all of them): a
+contraction wants the axis that its packed weights run along innermost in the result, and its own reduction axis innermost in what it
+reads; a sliding window wants an axis it does not slide over. Elementwise kernels pass on what their neighbours want. Model inputs and
+outputs keep ONNX's order.
 
     conv(x)[o, y, x]  ->  order (y, x, o): vectors along o
 """
@@ -49,7 +50,7 @@ def _vote(kernel: Kernel, stage: Stage, votes: Votes) -> None:
             parts = ReduceParts(node)
             reads = [n for b in parts.body for n in walk(b) if n.op == "read"]
             guarded = {v for b in parts.body for n in walk(b) if n.op == "inside" for i, _ in inside_pairs(n) for v in i.free}
-            weight = prod(axes.values()) * prod(e.data if e.op == "const" else e.hi for e in parts.extents)
+            weight = prod(extent for v, extent in axes.items() if v in node.free) * prod(e.data if e.op == "const" else e.hi for e in parts.extents)
             _vote_reduction(stage, axes, set(parts.axes), reads, guarded, weight, votes)
 
 

@@ -46,6 +46,21 @@ def test_a_depthwise_convolution_between_pointwise_ones_shares_their_order():
     assert found == {"a": CHANNELS_LAST, "b": CHANNELS_LAST}
 
 
+def test_a_mean_that_all_channels_share_counts_once():
+    """Else the sums of a layer normalization outvote the convolution before it and the depthwise one behind."""
+    found = orders("""graph g(%x: f32[1,3,32,32]) -> (%y) {
+      @w: f32[40,3,4,4]
+      @s: f32[40]
+      @d: f32[40,1,7,7]
+      %a = Conv(%x, @w) strides=[4,4] : f32[1,40,8,8]
+      %t = Transpose(%a) perm=[0,2,3,1] : f32[1,8,8,40]
+      %n = LayerNormalization(%t, @s) : f32[1,8,8,40]
+      %u = Transpose(%n) perm=[0,3,1,2] : f32[1,40,8,8]
+      %y = Conv(%u, @d) group=40 pads=[3,3,3,3] : f32[1,40,8,8]
+    }""")
+    assert list(found.values()) in ([CHANNELS_LAST, (0, 1, 2, 3)], [CHANNELS_LAST, CHANNELS_LAST])
+
+
 def test_pools_keep_channels_innermost():
     found = orders("""graph g(%x: f32[1,8,8,8]) -> (%y) {
       @w: f32[16,8,1,1]
