@@ -50,7 +50,8 @@ def _vote(kernel: Kernel, stage: Stage, votes: Votes) -> None:
             parts = ReduceParts(node)
             reads = [n for b in parts.body for n in walk(b) if n.op == "read"]
             guarded = {v for b in parts.body for n in walk(b) if n.op == "inside" for i, _ in inside_pairs(n) for v in i.free}
-            weight = prod(extent for v, extent in axes.items() if v in node.free) * prod(e.data if e.op == "const" else e.hi for e in parts.extents)
+            times = prod(extent for v, extent in axes.items() if v in node.free)
+            weight = times * prod(e.data if e.op == "const" else e.hi for e in parts.extents)
             _vote_reduction(stage, axes, set(parts.axes), reads, guarded, weight, votes)
 
 
