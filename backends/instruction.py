@@ -6,6 +6,7 @@
     step     := name ":" LLVM type "=" name arguments                  what several instructions compute together
     arguments := "(" argument ("," argument)* ")"
     argument := operand's or step's name [":" LLVM type to bitcast it to] | number (an i32 constant)
+                                                         a type of more lanes of the same element: the operand is its low ones
 
     >>> meaning(row).group           # acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)
     4
@@ -14,7 +15,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from edgec.backends.target import Instruction
+from edgec.backends.target import Instruction, Target
 
 LLVM_TYPES = {"f64": "double", "f32": "float", "f16": "half", "bf16": "bfloat", "i64": "i64", "i32": "i32", "i16": "i16", "i8": "i8",
               "u64": "i64", "u32": "i32", "u16": "i16", "u8": "i8"}
@@ -106,10 +107,11 @@ def _word_bits(what: Meaning) -> int:
     return int(what.operands[0].dtype.lstrip("bfiu")) * what.group
 
 
-def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str = "%r") -> tuple[str, list[str]]:
+def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str = "%r",
+         alike: frozenset[str] = frozenset()) -> tuple[str, list[str]]:
     """The declarations ("" for a plain LLVM instruction) and the lines that compute `result` from the values of the operands by name.
 
-    An open row's intrinsic gets its type suffix: llvm.fma with four lanes is llvm.fma.v4f32.
+    An open row's intrinsic gets its type suffix: llvm.fma with four lanes is llvm.fma.v4f32. Operands in `alike` have equal lanes.
     """
     what = meaning(row, lanes)
     operands = {operand.name: operand for operand in ((what.result,) if what.accumulates else ()) + what.operands}
@@ -127,12 +129,12 @@ def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str =
     suffix = _suffix(what.result) if what.operation in OVERLOADED else ""
     if what.operation == NEAREST:
         suffix = _suffix(what.result) + _suffix(*what.operands)
-    _invoke(last, list(operands), known, what.result.llvm, result, lines, declared, suffix)
+    _invoke(last, list(operands), known, what.result.llvm, result, lines, declared, suffix, alike)
     return "\n".join(dict.fromkeys(declared)), lines
 
 
 def _invoke(text: str, operands: list[str], known: dict[str, tuple[str, str]], kind: str, result: str, lines: list[str],
-            declared: list[str], suffix: str = "") -> None:
+            declared: list[str], suffix: str = "", alike: frozenset[str] = frozenset()) -> None:
     """One call of an intrinsic: its declaration, the casts of its arguments and the call; `known` has the types and texts of names."""
     name, _, listed = text.partition("(")
     arguments = [each.strip() for each in listed.rstrip(")").split(",")] if listed else operands
@@ -144,13 +146,33 @@ def _invoke(text: str, operands: list[str], known: dict[str, tuple[str, str]], k
         source, _, cast = argument.partition(":")
         given, value = known[source]
         if cast and cast != given:
-            lines.append(f"{result}.{place}.{source} = bitcast {given} {value} to {cast}")
+            lines.append(f"{result}.{place}.{source} = {_as_type(given, value, cast, source in alike)}")
             given, value = cast, f"{result}.{place}.{source}"
         types, passed = types + [given], passed + [f"{given} {value}"]
     lines.append(f"{result} = call {kind} @{name}{suffix}({', '.join(passed)})")
     declared.append(f"declare {kind} @{name}{suffix}({', '.join(types)})")
 
 
+def _as_type(kind: str, value: str, wanted: str, alike: bool) -> str:
+    """The instruction that makes a value another type: by its bits, or as the low lanes of a longer vector (all, where they are alike)."""
+    lanes, wide = (int(re.match(r"<(\d+) x ", t)[1]) if t[0] == "<" else 1 for t in (kind, wanted))
+    if lanes == 1 or kind.partition(" x ")[2] != wanted.partition(" x ")[2]:
+        return f"bitcast {kind} {value} to {wanted}"
+    order = ", ".join(f"i32 {k % lanes}" if k < lanes or alike else "i32 poison" for k in range(wide))
+    return f"shufflevector {kind} {value}, {kind} poison, <{wide} x i32> <{order}>"
+
+
 def _suffix(result: Operand) -> str:
     element = LLVM_TYPES[result.dtype]
     return "." + (f"v{result.lanes}" if result.lanes != 1 else "") + SUFFIXES.get(element, element)
+
+
+def widening_multiply_add(target: Target, narrow: str) -> Instruction | None:
+    """The row that adds products of `narrow` elements to f32 vectors without rounding them; None where there is none."""
+    rows = [row for row in target.instructions if _adds_products(meaning(row), narrow)]
+    return rows[0] if rows else None
+
+
+def _adds_products(what: Meaning, narrow: str) -> bool:
+    return (what.operation == "dot" and what.group == 1 and what.result.dtype == "f32"
+            and all(operand.dtype == narrow for operand in what.operands))

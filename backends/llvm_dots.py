@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots
+from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, widening_multiply_add
 from edgec.backends.llvm_spelling import vec
 from edgec.expr import Expr, const
-from edgec.types import DType, element_of, u32
+from edgec.loops import lane, splat
+from edgec.types import DType, element_of, f32, u32
 
 
 def dot_row(target: Any, e: Expr) -> Dot | None:
@@ -21,6 +22,14 @@ def dot_row(target: Any, e: Expr) -> Dot | None:
     types = (e.dtype.name, *(element_of(a.dtype).name for a in e.args[1:]))
     fitting = [d for d in dots(target.instructions) if (d.acc, d.a, d.b) == types and d.lanes >= e.lanes]
     return min(fitting, key=lambda d: d.lanes, default=None)
+
+
+def narrow_factor(e: Expr) -> Expr | None:
+    """What an f32 factor was before it was widened."""
+    if e.op in ("lane", "splat"):
+        inner = narrow_factor(e.args[0])
+        return None if inner is None else lane(inner, e.data) if e.op == "lane" else splat(inner, e.lanes)
+    return e.args[0] if e.op == "cast" and e.args[0].dtype.is_float and e.args[0].dtype.bits == 16 else None
 
 
 class DotProducts:
@@ -53,6 +62,24 @@ class DotProducts:
         if not found.adds:
             result = self.emit(f"add {self.type(e.dtype, found.lanes)} {acc}, {result}")
         return result if found.lanes == e.lanes else self._part(e.dtype, found.lanes, result, 0, e.lanes)
+
+    def widening_mul_add(self, e: Expr, local: dict[Expr, str]) -> str | None:
+        """A multiply-add of f32 vectors whose factors are widened, by the row that takes them as they were; None where there is none."""
+        factors = [narrow_factor(a) for a in e.args[:2]] if e.dtype is f32 else []
+        if not factors or None in factors or factors[0].dtype is not factors[1].dtype:
+            return None
+        row = widening_multiply_add(self.target, factors[0].dtype.name)
+        if row is None or meaning(row).result.lanes != e.lanes:
+            return None
+        scalars_last = sorted(factors, key=lambda x: -x.lanes)  # they may be a lane of a vector there
+        a, b = (self.operand(x, e.lanes, {**local, x: self._value(x, dict(local))}) for x in scalars_last)
+        result = self._name()
+        values = {"acc": self.operand(e.args[2], e.lanes, local), "a": a, "b": b}
+        alike = frozenset(name for name, x in zip("ab", scalars_last) if x.lanes == 1)
+        declaration, lines = call(row, values, result=result, alike=alike)
+        self.declared.setdefault(declaration.partition("@")[2].partition("(")[0], declaration)
+        self.lines += ["  " + line for line in lines]
+        return result
 
     def _as_elements(self, text: str, element: str, found: Dot) -> str:
         kind = LLVM_TYPES[element]

@@ -334,8 +334,9 @@ class Values(DotProducts):
         return self.emit(f"phi {self.of(e)} [ {value}, %{end} ], [ {fill}, %{before} ]")
 
     def _mul_add(self, e: Expr, local: dict[Expr, str]) -> str:
-        kind = self.of(e)
-        x, y, z = (self.operand(a, e.lanes, local) for a in e.args)
+        if (widened := self.widening_mul_add(e, local)) is not None:
+            return widened
+        kind, (x, y, z) = self.of(e), (self.operand(a, e.lanes, local) for a in e.args)
         if not e.dtype.is_float:
             return self.emit(f"add {kind} {self.emit(f'mul {kind} {x}, {y}')}, {z}")
         if f"fma.{e.dtype}" not in self.native:
@@ -368,8 +369,7 @@ class Values(DotProducts):
         return self.emit(f"xor {self.of(e)} {self.operand(e.args[0], e.lanes, local)}, {ones}")
 
     def _isnan(self, e: Expr, local: dict[Expr, str]) -> str:
-        x = local[e.args[0]]
-        return self.emit(f"fcmp uno {self.of(e.args[0])} {x}, {x}")
+        return self.emit(f"fcmp uno {self.of(e.args[0])} {local[e.args[0]]}, {local[e.args[0]]}")
 
     def _bitcast(self, e: Expr, local: dict[Expr, str]) -> str:
         return self.emit(f"bitcast {self.of(e.args[0])} {local[e.args[0]]} to {self.of(e)}")

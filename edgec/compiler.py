@@ -97,8 +97,8 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out, as `winograd=False` does
     that one; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
     of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their file; `keep` holds "llvm" and
-    "asm" to keep those texts; `precision` (f32, bf16) is that of the operands of contractions, see docs/precision.md; `requant` as in
-    `load`; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
+    "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of contractions, see docs/precision.md; `requant`
+    as in `load`; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant)
     machine = machine_for(target, optimize, max_flash_growth)

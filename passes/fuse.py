@@ -18,7 +18,8 @@ from edgec.graph import Constant, Graph, Input, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.lowering import Recurrence, lower_op, scalar, update_of
 from edgec.passes.normalize import normalize
-from edgec.types import bf16, f32, index
+from edgec.passes.widening import widened
+from edgec.types import DType, bf16, f32, index
 
 # What decoding a constant may take: it is done where the constant is read, as often as it is, so that it stays as small as it is stored.
 DECODING = frozenset({"read", "inside", "const", "var", "linear", "floordiv", "cast", "bitcast", "select", "add", "sub", "mul", "min",
@@ -70,6 +71,7 @@ class _State:
     fixed: set[Value] = field(default_factory=set)  # values that depend on constants alone
     pinned: set[Value] = field(default_factory=set)  # values that need memory whoever reads them: outputs, operands of recurrences
     axes: dict[tuple[int, int], Expr] = field(default_factory=dict)
+    widened: frozenset[DType] = frozenset({bf16})  # narrow floats that cost next to nothing to read as f32
 
     def axes_of(self, shape: Sequence[Any]) -> tuple[Expr, ...]:
         """The index variables of a value: values of one shape share them, so that what is read where it is stored needs no renaming."""
@@ -78,12 +80,12 @@ class _State:
 
 def fuse(graph: Graph, target: Any = None, *, max_ops: int = 64) -> Program:
     """The program of a graph: one kernel per value that needs memory. `max_ops` bounds the operators of one kernel."""
-    emission = _Emission(_grouped(graph, max_ops))
+    emission = _Emission(_grouped(graph, max_ops, target))
     return emission.program()
 
 
-def _grouped(graph: Graph, max_ops: int) -> _State:
-    state = _State(graph, max_ops, pinned=set(graph.outputs))
+def _grouped(graph: Graph, max_ops: int, target: Any = None) -> _State:
+    state = _State(graph, max_ops, pinned=set(graph.outputs), widened=frozenset({bf16, *widened(target)}))
     _lower_all(state)
     _group_all(state)
     return state
@@ -98,7 +100,7 @@ def _lower_all(state: _State) -> None:
         elif not isinstance(op, (Input, Constant)):
             known = bool(op.operands) and all(v.is_constant or v in state.fixed for v in op.operands)
             for result in _used_results(state.graph, op):
-                local = state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape))
+                local = state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape), state.widened)
                 if known and all(n.op in DECODING for n in walk(local.expr)):
                     state.fixed.add(result)
                     local.is_view = True
@@ -112,14 +114,14 @@ def _used_results(graph: Graph, op: Op) -> list[Value]:
     return [r for r in op.results if r in graph.users or r in used]
 
 
-def _lower_one(op: Op, result: Value, axes: tuple[Expr, ...]) -> Local:
+def _lower_one(op: Op, result: Value, axes: tuple[Expr, ...], widened: frozenset[DType]) -> Local:
     if not hasattr(op, "lower"):
         raise Unsupported(f"{type(op).__name__} cannot be compiled to native code yet", loc=op.loc,
                           hint="the interpreter runs it; `edgec check` lists every such node")
     expr = lower_op(op, axes, _resolve_plain)[result.number]
     nodes = walk(expr)
     view = all(n.op in ("read", "inside", "const", "var", "linear", "floordiv", "mul", "min", "max", "select", "cast", "and", "or",
-                        "lt", "le", "eq", "ne", "not") for n in nodes) and _is_view(expr)
+                        "lt", "le", "eq", "ne", "not") for n in nodes) and _is_view(expr, widened)
     return Local(result, axes, expr, view, _is_piecewise(expr), any(n.op == "reduce" for n in nodes), _sites(expr, axes, result))
 
 
@@ -132,9 +134,9 @@ def _resolve_plain(value: Value, at: tuple[Expr, ...]) -> Expr:
     return read(value, at) if literal is None else literal
 
 
-def _is_view(expr: Expr) -> bool:
-    """A read of one tensor at some index, or a literal; possibly with a fill outside, possibly widened from bfloat16 (a shift)."""
-    while expr.op == "inside" or expr.op == "cast" and (expr.args[0].dtype, expr.dtype) == (bf16, f32):
+def _is_view(expr: Expr, widened: frozenset[DType]) -> bool:
+    """A read of one tensor at some index, or a literal; possibly with a fill outside, possibly widened (from bfloat16 by a shift)."""
+    while expr.op == "inside" or expr.op == "cast" and expr.args[0].dtype in widened and expr.dtype is f32:
         expr = expr.args[0]
     return expr.op in ("read", "const")
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Callable, Sequence
 
 from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral, rebuild, substitute, transform, walk
@@ -27,6 +28,23 @@ class Domain:
     body: tuple[Expr, ...]
     guards: tuple[tuple[Expr, Expr], ...]  # 0 <= index < extent must hold for a point to count
     peeled: frozenset[Expr] = frozenset()  # axes whose last step differs from the others and is written out
+    around: tuple[tuple[Expr, Expr], ...] = ()  # (axis, extent) of the reduction whose body this one stands in
+
+    @property
+    def steps(self) -> int:
+        """Points of the reduction and of the one around it."""
+        extents = (*self.extents, *(e for _, e in self.around))
+        return prod(e.data if e.op == "const" else e.hi for e in extents)
+
+    @property
+    def sums_halves(self) -> bool:
+        """Whether products are summed up in 16 bits."""
+        return self.combine == "add" and self.body[0].dtype.is_float and self.body[0].dtype.bits == 16
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether its body holds further reductions."""
+        return any(n.op == "reduce" for n in walk(*self.body))
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,9 @@ def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[
     """
     domains = {}
     for node, d in nest.domains.items():
+        if d.is_nested:
+            domains[node] = d
+            continue
         words = {n: _packed(n, nest, d, segment, vector, order[node], tables) for n in walk(*d.body) if n.op == "word"}
         body = transform(replace_words(d.body, words), lambda n: _packed(n, nest, d, segment, vector, order[node], tables))
         domains[node] = replace(d, body=tuple(body))
@@ -89,7 +92,9 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     source = _source(n)
     if source is None or source in tables.made or vector.var not in n.free or not (n.free & set(d.axes)):
         return None
-    extents = {a.var: a.extent for a in nest.axes} | {v: e.data if e.op == "const" else None for v, e in zip(d.axes, d.extents)}
+    reduced = (*d.around, *zip(d.axes, d.extents))
+    extents = {a.var: a.extent for a in nest.axes} | {v: e.data if e.op == "const" else None for v, e in reduced}
+    order = (*(v for v, _ in d.around), *order)
     axes = [a.var for a in nest.axes if a.var in n.free and a is not vector] + [v for v in order if v in n.free]
     if any(not isinstance(extents.get(v), int) for v in axes) or any(v not in extents for v in n.free):
         return None

@@ -7,12 +7,12 @@ turns loads along the vector axis into vector loads. Equal results of different 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Mapping, Sequence
 
-from edgec.expr import Expr, const, rebuild, substitute
+from edgec.expr import Expr, binary, cast, compare, const, rebuild, substitute
 from edgec.linear import coefficient, without
 from edgec.loops import group_of, iota, lane, load, vector
-from edgec.types import index
+from edgec.types import bool_, index
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,8 @@ def _at(node: Expr, args: list[Expr], point: Point, replaced: Mapping[Expr, Expr
         return _load(node, args[0], point, replaced, step)
     if node.op == "inside" and any(a.lanes > 1 for a in args[2:]):
         return lane_by_lane(node, point, replaced)
+    if node.op == "cast" and not node.data and args[0].op == "lane":  # the whole vector is converted at once
+        return lane(cast(args[0].args[0], node.dtype), args[0].data)
     return rebuild(node, args) if args else node
 
 
@@ -96,3 +98,11 @@ def lane_by_lane(node: Expr, point: Point, replaced: Mapping[Expr, Expr]) -> Exp
     """Every lane computed as a scalar; lanes past the active ones repeat the last real one."""
     places = [min(k, point.active - 1) for k in range(point.lanes)]
     return vector([instantiate(node, scalar_point(point, k), _scalars(replaced, k)) for k in places])
+
+
+def all_inside(pairs: Sequence[tuple[Expr, Expr]]) -> Expr:
+    """Whether 0 <= i < extent holds for every pair."""
+    condition = const(True, bool_)
+    for i, extent in pairs:
+        condition = binary("and", condition, binary("and", compare("le", 0, i), compare("lt", i, extent)))
+    return condition

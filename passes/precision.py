@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+import numpy as np
+
 from edgec.backends.instruction import dots
 from edgec.errors import CompileError, ModelError, Unsupported
 from edgec.expr import Expr, ReduceParts, fresh, inside_pairs, read, walk
@@ -19,10 +21,12 @@ from edgec.graph import Constant, Graph, Input, Op, Value, constant
 from edgec.lowering import lower_op, scalar
 from edgec.onnx_tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
+from edgec.passes.widening import widened
 from edgec.pipeline import graph_pass
-from edgec.types import DTYPES, DType, f32
+from edgec.types import DTYPES, DType, f16, f32
 
-NARROW = ("bf16",)
+NARROW = ("bf16", "f16")
+LARGEST = 65504.0  # of the finite numbers of f16
 
 
 @graph_pass("precision", before={"fuse": "producers round what they store, readers widen it"})
@@ -32,10 +36,18 @@ def precision(graph: Graph, target: Any, to: str = "bf16") -> Graph:
         return graph
     if to not in NARROW:
         raise ModelError(f"no precision {to!r}", hint=f"choose f32 or {', '.join(NARROW)}")
-    if not any(row.a == row.b == to and row.acc == "f32" and row.lanes == target.lanes(32) for row in dots(target.instructions)):
-        raise Unsupported(f"{target.name} has no dot product of {to}", hint="compile with --precision f32, or for a target that has one")
+    if not (_has_dots(target, to) if to == "bf16" else DTYPES[to] in widened(target)):
+        lacking = "dot product" if to == "bf16" else "vector conversion"
+        raise Unsupported(f"{target.name} has no {lacking} of {to}", hint="compile with --precision f32, or for a target that has one")
     wanted = {v for op in graph.ops for v in contracted(op)}
+    if to == "f16" and target.scalar_operand != "lane":  # scalars would be converted one by one
+        wanted = {v for v in wanted if v.is_constant}
     return _Narrowing(graph, DTYPES[to], wanted).graph()
+
+
+def _has_dots(target: Any, to: str) -> bool:
+    """Whether a dot product of the type fills the target's vectors."""
+    return any(row.a == row.b == to and row.acc == "f32" and row.lanes == target.lanes(32) for row in dots(target.instructions))
 
 
 def contracted(op: Op) -> list[Value]:
@@ -130,7 +142,7 @@ class _Narrowing:
             return new
         self.exact[old] = new
         if new.is_constant:
-            return self._widened(constant(new.array.astype(self.dtype.numpy), new.name, new.loc))
+            return self._widened(constant(_rounded(new, self.dtype), new.name, new.loc))
         return self._widened(Cast(new, self.code, _name=f"{new.name}.{self.dtype}", _loc=new.loc).output)
 
     def _widened(self, narrow: Value) -> Value:
@@ -139,6 +151,15 @@ class _Narrowing:
         wide = Cast(narrow, self.wide_code, _name=f"{narrow.name}.f32", _loc=narrow.loc).output
         self.narrow[wide] = narrow
         return wide
+
+
+def _rounded(value: Value, dtype: DType) -> np.ndarray:
+    """The elements of a constant, rounded to a 16-bit type; ModelError where one is too large for it."""
+    largest = float(np.abs(value.array, where=np.isfinite(value.array), out=np.zeros_like(value.array)).max(initial=0.0))
+    if dtype is f16 and largest > LARGEST:
+        raise ModelError(f"'{value.name}' holds {largest:g}, and f16 ends at {LARGEST:g}", loc=value.loc,
+                         hint="compile with --precision f32")
+    return value.array.astype(dtype.numpy)
 
 
 def moves(op: Op) -> bool:

@@ -15,9 +15,9 @@ from typing import Any, Sequence
 from edgec.expr import Expr, binary, const, dot, fresh, inside, mul_add, neutral, substitute, walk
 from edgec.expr import make as make_node
 from edgec.linear import coefficient
-from edgec.loops import For, Let, Register, Stmt, get, horizontal, iota, splat, vector
+from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
 from edgec.passes.nest import Domain, Nest
-from edgec.passes.points import KStep, Point, instantiate, scalar_point
+from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule
 from edgec.types import index
 
@@ -53,6 +53,7 @@ class Reduction:
         self.partials = tiler.plan.partials if named else 1
         self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
                           for _ in range(self.partials)]
+        self.within = max((_points(nest.domains[n]) for b in self.domain.body for n in walk(b) if n in nest.domains), default=1)
         self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if self.wide is not None else []
 
     def emit(self, body: list[Stmt]) -> list[dict[Expr, Expr]]:
@@ -114,7 +115,7 @@ class Reduction:
 
     def _written_out(self, axis: Expr, axes: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int]) -> bool:
         """Short reductions, and axes on which border points of the tile disagree, are unrolled."""
-        size = 1
+        size = self.within
         for a in axes:
             size *= self.extents[a].data if self.extents[a].op == "const" else 1 << 20
         around = prod(self.extents[a].data for a, k in env.items() if a in self.extents and k.op == "const")
@@ -153,7 +154,7 @@ class Reduction:
         start, stop = const(0, index), self.extents[axis]
         for least, past in clamps.values():
             start, stop = binary("max", start, least), binary("min", stop, past)
-        unroll = 1 if rest or clamps or stop.op != "const" else min(self.tiler.plan.unroll, stop.data)
+        unroll = 1 if rest or clamps or stop.op != "const" or self.domain.is_nested else min(self.tiler.plan.unroll, stop.data)
         self._unrolled(body, axis, rest, env, met, (start, stop), unroll)
 
     def _unrolled(self, body: list[Stmt], axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int],
@@ -178,7 +179,7 @@ class Reduction:
 
     def _lane_step(self, axis: Expr, base: Expr, copy: int, copies: int) -> KStep | None:
         """Where multiply-adds take a lane of a vector: which lane this one of `copies` steps from `base` on is, if its vector is whole."""
-        width = self.tiler.target.lanes(32)
+        width = self.tiler.target.lanes(16 if self.domain.sums_halves else 32)
         first = copy // width * width
         if self.tiler.target.scalar_operand != "lane" or width == 1 or first + width > copies:
             return None
@@ -217,6 +218,9 @@ class Reduction:
             if state is not None:
                 kept.append(n)
                 tests.append(state)
+        if self.domain.is_nested and any(tests):
+            self._accumulate_tested(body, points, kept, tests, registers[copy % len(registers)])
+            return
         values = self.tiler.values(self.nest, self.domain.body, [points[n] for n in kept], body, step)
         for position, n in enumerate(kept):
             if any(i.lanes > 1 for i, _ in tests[position]):
@@ -225,6 +229,18 @@ class Reduction:
         mine = registers[copy % len(registers)]
         for position, n in enumerate(kept):
             self._combine(body, mine[n], values[position], tests[position])
+
+    def _accumulate_tested(self, body: list[Stmt], points: list[Point], kept: list[int], tests: list[list[tuple[Expr, Expr]]],
+                           registers: list[list[Register]]) -> None:
+        """Where the body has loops of its own: points with equal tests together, these around the loops."""
+        groups: dict[tuple, list[int]] = {}
+        for n, state in zip(kept, tests):
+            groups.setdefault(tuple(state), []).append(n)
+        for state, together in groups.items():
+            inner: list[Stmt] = []
+            for n, value in zip(together, self.tiler.values(self.nest, self.domain.body, [points[n] for n in together], inner, None)):
+                self._combine(inner, registers[n], value, [])
+            body += [If(all_inside(state), tuple(inner))] if state else inner
 
     def _lane_by_lane(self, point: Point, tests: list[tuple[Expr, Expr]]) -> Expr:
         """The body where lanes of one vector disagree on whether they count."""
@@ -276,6 +292,10 @@ class Reduction:
             body.append(Let(s, splat(m if not tests else inside(tests, m, get(r)), s.lanes)))
         for s, r in zip(scratch, registers):
             body.append(Let(r, get(s)))
+
+
+def _points(d: Domain) -> int:
+    return prod(e.data if e.op == "const" else 1 << 20 for e in d.extents)
 
 
 def _holds(i: Expr, extent: Expr) -> bool:

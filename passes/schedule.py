@@ -90,7 +90,12 @@ def arranged(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, row
 
 
 def widest(nest: Nest) -> int:
-    """Bits of the widest element computed with (8-bit data that is summed in 32 bits fills vectors of 32-bit lanes)."""
+    """Bits of the widest element computed with (8-bit data that is summed in 32 bits fills vectors of 32-bit lanes).
+
+    Where products are summed up in 16 bits, that is what fills vectors.
+    """
+    if any(d.sums_halves for d in nest.domains.values()):
+        return 16
     bits = [n.dtype.bits for n in walk(*nest.values) if n.dtype.name not in ("index", "bool") and n.op != "const"]
     return max(bits, default=nest.values[0].dtype.bits)
 
@@ -234,7 +239,7 @@ def _is_one_body(r: int, v: int, row_extent: int, columns: int) -> bool:
 
 def _steps(nest: Nest) -> int:
     """Points of the longest reduction."""
-    return max((prod(_extent(e) for e in d.extents) for d in nest.domains.values()), default=0)
+    return max((d.steps for d in nest.domains.values()), default=0)
 
 
 def _panel(nest: Nest, width: int) -> int:
@@ -380,11 +385,16 @@ def _partials(nest: Nest, target: Any, points: int) -> int:
     return partials
 
 
+def _widens(nest: Nest) -> bool:
+    """Whether reductions widen what they read: loads that stand far ahead of their use then take registers twice."""
+    return any(n.op == "cast" and n.args[0].op == "load" for d in nest.domains.values() for n in walk(*d.body))
+
+
 def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
     """Copies of the innermost step: enough work per iteration to hide the loop, two whole vectors of k where scalars come by lane."""
     if target.compact:
         return max(partials, target.lanes(32) if target.scalar_operand == "lane" and points > 1 else 1)
     if target.scalar_operand == "lane" and points > 1:
-        return max(partials, 2 * target.lanes(32))
+        return max(partials, target.lanes(32) * (1 if _widens(nest) else 2))
     copies = max(1, 16 // max(1, points))
     return max(partials, min(4, 1 << (copies.bit_length() - 1)))

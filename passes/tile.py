@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Callable, Sequence
 
-from edgec.expr import Expr, as_expr, binary, compare, const, fresh, inside_pairs, is_const, substitute, transform, walk
+from edgec.expr import Expr, as_expr, binary, const, fresh, inside_pairs, is_const, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
 from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
@@ -23,14 +23,15 @@ from edgec.passes.blocks import runs
 from edgec.passes.conversions import conversions
 from edgec.passes.dots import dots
 from edgec.passes.first_terms import first_terms
+from edgec.passes.halves import planned as in_halves
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
-from edgec.passes.points import KStep, Point, instantiate, scalar_point
+from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
 from edgec.passes.schedule import Schedule, Segment, schedule
 from edgec.passes.there_and_back import pairs, walks_back
-from edgec.types import bool_, index
+from edgec.types import index
 
 MIN_TESTS, MAX_TESTS = 3, 32  # so many border tests in one tile are worth a copy of it without them
 Inner = Callable[[], list[Stmt]]
@@ -64,15 +65,14 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     @cache
     def planned(number: int) -> tuple[Nest, Schedule]:
         nest = prepared(groups[number], groups[number][0].axes)
-        return nest, choose(nest, target)
+        return in_halves(nest, target, choose)
 
     def step(backward: bool) -> list[Stmt]:
         plans = [planned(number) for number in range(len(groups))]
         return flattened([s for nest, plan in plans for s in _Tiler(nest, plan, target, tables, backward).statements()])
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
-        nest = prepared(group, axes)
-        tiler = _Tiler(nest, choose(nest, target), target, tables)
+        tiler = _Tiler(*in_halves(prepared(group, axes), target, choose), target, tables)
         body = tiler.statements()
         parallel.update(tiler.parallel if len(groups) == 1 else ())
         return body
@@ -235,7 +235,7 @@ class _Tiler:
             return body + self._stores(nest, points, values)
         # Where every read is in range, one test stands for all of them.
         inner = [[_untested(v, tests) for v in at_point] for at_point in values]
-        condition = _all(tests)
+        condition = all_inside(tests)
         body.append(If(condition, tuple(self._stores(nest, points, inner)), tuple(self._stores(nest, points, values))))
         return body
 
@@ -278,7 +278,7 @@ def _result(result: Result, value: Expr, point: Point) -> list[Stmt]:
     if result.combine:
         value = binary(result.combine, load(result.target, offset), value)
     stores = _store(result, offset, value, point)
-    condition = _all([(instantiate(i, point, {}), instantiate(e, point, {})) for i, e in result.guards])
+    condition = all_inside([(instantiate(i, point, {}), instantiate(e, point, {})) for i, e in result.guards])
     if is_const(condition):
         return stores if condition.data else []
     if condition.lanes > 1:
@@ -295,14 +295,6 @@ def _stores_by_lane(target: Param, offset: Expr, value: Expr, condition: Expr, a
             store = Store(target, at, lane(value, k))
             found.append(store if is_const(test) else If(test, (store,)))
     return found
-
-
-def _all(pairs: Sequence[tuple[Expr, Expr]]) -> Expr:
-    """Whether 0 <= i < extent holds for every pair."""
-    condition = const(True, bool_)
-    for i, extent in pairs:
-        condition = binary("and", condition, binary("and", compare("le", 0, i), compare("lt", i, extent)))
-    return condition
 
 
 def _open_tests(values: Sequence[Expr]) -> list[tuple[Expr, Expr]]:

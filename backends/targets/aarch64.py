@@ -8,7 +8,7 @@ from edgec.backends.target import Emulator, Target, available, row
 PACKAGES = ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
 V8 = ("neon", "fp-armv8")
 V8_2 = V8 + ("crc", "lse", "fullfp16", "dotprod")
-V8_6 = V8_2 + ("bf16", "i8mm")
+V8_6 = V8_2 + ("bf16", "i8mm", "fp16fml")
 
 
 INSTRUCTIONS = (
@@ -16,6 +16,8 @@ INSTRUCTIONS = (
     row("sdot", "dotprod", "llvm.aarch64.neon.sdot.v4i32.v16i8", "acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)"),
     row("udot", "dotprod", "llvm.aarch64.neon.udot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:u8[16], group=4)"),
     row("bfdot", "bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "acc:f32[4] += dot(a:bf16[8], b:bf16[8], group=2)"),
+    row("fmlal", "fp16fml", "llvm.aarch64.neon.fmlal.v4f32.v8f16(acc, a:<8 x half>, b:<8 x half>)",
+        "acc:f32[4] += dot(a:f16[4], b:f16[4], group=1)"),
     row("fmla", "neon", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
     row("fmla", "neon", "llvm.fma", "r:f64[*] = fma(a:f64[*], b:f64[*], c:f64[*])"),
     row("fmla", "fullfp16", "llvm.fma", "r:f16[*] = fma(a:f16[*], b:f16[*], c:f16[*])"),

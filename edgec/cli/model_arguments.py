@@ -52,7 +52,7 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         default="f32",
-        choices=["f32", "bf16"],
+        choices=["f32", "bf16", "f16"],
         help="operands of convolutions and matrix products; all else stays f32, and so do their sums (default: f32)",
     )
     parser.add_argument(

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--without", default="", metavar="PASS,...", help="program passes to leave out, as when compiling")
     parser.add_argument("--max-flash-growth", type=float, metavar="X", help="as it will be compiled (default: the target's)")
     parser.add_argument("-O", dest="optimize", default="3", choices=["0", "1", "2", "3", "s"], help="as it will be compiled (default: 3)")
-    parser.add_argument("--precision", default="f32", choices=["f32", "bf16"], help="as it will be compiled (default: f32)")
+    parser.add_argument("--precision", default="f32", choices=["f32", "bf16", "f16"], help="as it will be compiled (default: f32)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,9 @@ from edgec.backends.target import all_targets, find
 from edgec.compiler import compile, lower
 from edgec.edge_file import read_graph
 from edgec.errors import ModelError, Unsupported
+from edgec.graph_parser import parse_graph
 from edgec.graph_text import print_graph
+from edgec.interpreter import interpret
 from edgec.passes.precision import precision
 from edgec.testing_graphs import normal_inputs
 from edgec.verification import verify
@@ -74,6 +76,41 @@ def test_f32_changes_nothing():
 def test_a_target_without_such_products_is_refused_by_name():
     with pytest.raises(Unsupported, match="x86-64-v3 has no dot product of bf16"):
         compile(read_graph(RESIDUAL, "test"), "x86-64-v3", precision="bf16", workers=0)
+
+
+def test_f16_needs_conversions_of_vectors():
+    for name in ("x86-64-v2", "cortex-a7"):
+        with pytest.raises(Unsupported, match=f"{name} has no vector conversion of f16"):
+            precision(read_graph(RESIDUAL, "test"), find(name), to="f16")
+
+
+def test_f16_is_how_operands_lie_in_memory_where_scalars_are_lanes():
+    target = find("aarch64")
+    program = lower(precision(read_graph(RESIDUAL, "test"), target, to="f16"), target)
+    assert [(b.name, b.dtype.name) for k in program.steps for b in k.targets] == [("a.f16", "f16"), ("c.f16", "f16"), ("z", "f32")]
+
+
+def test_f16_is_for_weights_where_scalars_would_be_converted_one_by_one():
+    target = find("x86-64-v3")
+    graph = precision(read_graph(RESIDUAL, "test"), target, to="f16")
+    assert {op.output.dtype.name for op in graph.ops if type(op).__name__ == "Constant"} == {"f16"}
+    assert {b.dtype.name for k in lower(graph, target).steps for b in k.targets} == {"f32"}
+
+
+def test_weights_of_f16_are_packed_as_such():
+    target = find("x86-64-v3")
+    artifact = compile(read_graph(RESIDUAL, "test"), target, precision="f16", workers=0, keep=("asm",))
+    assert "vcvtph2ps" in artifact.asm
+    arrays = normal_inputs(read_graph(RESIDUAL, "test"))
+    expected = interpret(read_graph(RESIDUAL, "test"), arrays)["z"]  # its weights are whole numbers, which f16 holds
+    np.testing.assert_allclose(artifact.run(arrays)["z"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_weight_that_f16_cannot_hold_is_refused_by_name():
+    weights = {"w": np.full((16, 8, 3, 3), -70000.0, np.float32), "v": np.ones((8, 16, 1, 1), np.float32)}
+    graph = parse_graph(RESIDUAL, weights)
+    with pytest.raises(ModelError, match="holds 70000, and f16 ends at 65504"):
+        precision(graph, find("aarch64"), to="f16")
 
 
 def test_an_unknown_precision_is_refused():
