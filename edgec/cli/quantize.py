@@ -3,6 +3,7 @@
     edgec quantize model.onnx --calib calib.npz -o model_int8.onnx
     edgec quantize model.onnx --calib folder --calibrator mse --keep-float head/Conv -o model_int8.onnx
     edgec quantize model.onnx --calib calib.npz --labels classes.npy --max-drop 0.5% -o model_int8.onnx
+    edgec quantize model.onnx --weight-only --weights int4 --rounding gptq --calib calib.npz -o model_w4.onnx
 
 The calibration data is an .npz file with an array for every input, an .npy file where there is but one, or a folder of such files; the
 first axis counts the samples. With a budget (--max-drop, --min-sqnr) the layers that cost most accuracy get 16 bits or stay f32 until it
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.cli.model_arguments import add_model_arguments, model_options, positive
+from edgec.cli.quantize_weights import add_weight_arguments, integer_options, round_weights
 from edgec.cli.task_progress import task_progress
 
 name, help = "quantize", "make an integer model of a float one"
@@ -23,7 +25,7 @@ name, help = "quantize", "make an integer model of a float one"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
-    parser.add_argument("--calib", type=Path, required=True, metavar="DATA", help="samples of the inputs: .npz, .npy or a folder of them")
+    parser.add_argument("--calib", type=Path, metavar="DATA", help="samples of the inputs: .npz, .npy or a folder of them")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the ONNX file to write (default: MODEL_int8.onnx)")
     parser.add_argument("--labels", type=Path, metavar="FILE.npy", help="the class of every sample, for --max-drop")
     parser.add_argument("--max-drop", type=share, metavar="0.5%%", help="accuracy that may be lost on the samples (without --labels: "
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrator", default="minmax", metavar="METHOD",
                         help="how ranges are chosen: minmax, moving-average, percentile, entropy, mse (default: minmax)")
     parser.add_argument("--activations", default="u8", choices=["u8", "i8", "i16"], help="integers of activations (default: u8)")
-    parser.add_argument("--bits", dest="weight_bits", type=int, default=8, choices=[8, 4], help="of the weights (default: 8)")
+    add_weight_arguments(parser)
     parser.add_argument("--granularity", default="channel", choices=["channel", "tensor"], help="weights to one scale (default: channel)")
     parser.add_argument("--asymmetric", action="store_true", help="weights get zero points")
     parser.add_argument("--scale", default="any", choices=["any", "pow2"], help="pow2: all scales are powers of two (default: any)")
@@ -51,7 +53,7 @@ def share(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     from edgec.errors import ModelError
-    from edgec.onnx_reader import load
+    from edgec.model_file import load
     from edgec.quantize import quantize, quantize_within
 
     target = arguments.output or Path(Path(arguments.model).stem + "_int8.onnx")
@@ -59,7 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.labels and arguments.max_drop is None:
         raise ModelError("--labels says nothing without --max-drop", hint="ask for a budget: --max-drop 0.5%")
     graph = load(arguments.model, **_open_dimensions(arguments))
-    options = {"calibrator": arguments.calibrator, "activations": arguments.activations, "weight_bits": arguments.weight_bits,
+    if arguments.weight_only:
+        return round_weights(arguments, graph)
+    options = {**integer_options(arguments), "calibrator": arguments.calibrator, "activations": arguments.activations,
                "granularity": arguments.granularity, "symmetric": not arguments.asymmetric,
                "power_of_two": arguments.scale == "pow2", "keep_float": tuple(arguments.keep_float), "threads": arguments.threads}
     with task_progress() as report:

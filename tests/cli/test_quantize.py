@@ -31,7 +31,7 @@ def test_all_forms_of_data_give_the_same_model(edgec, digits, calib):
 
 def test_the_file_stands_beside_and_runs(edgec, digits_dyn, calib, monkeypatch):
     monkeypatch.chdir(calib)
-    assert edgec("quantize", digits_dyn, "--calib", "calib.npz", "--scale", "pow2", "--bits", "8").status == 0
+    assert edgec("quantize", digits_dyn, "--calib", "calib.npz", "--scale", "pow2", "--weights", "int8").status == 0
     graph = load("digits_dyn_int8.onnx", bind={"N": 3})
     images = np.load("calib.npz")["image"][:3]
     exact = interpret(load(digits_dyn, bind={"N": 3}), {"image": images})["probabilities"]
@@ -45,6 +45,15 @@ def test_the_file_stands_beside_and_runs(edgec, digits_dyn, calib, monkeypatch):
     (["--calib", "empty"], "holds no .npz or .npy files"),
     (["--calib", "broken.npz"], "cannot read calibration data from 'broken.npz'"),
     (["--calib", "wrong.npz"], "there is no input 'picture'"),
+    ([], "an integer network needs samples of the inputs"),
+    (["--calib", "calib.npz", "--weights", "int3"], "an integer network has no 'int3' weights"),
+    (["--calib", "calib.npz", "--block", "16"], "an integer network has no weights in blocks of 16"),
+    (["--weight-only", "--weights", "int5"], "weights cannot become 'int5'"),
+    (["--weight-only", "--weights", "codebook:1000"], "weights cannot become 'codebook:1000'"),
+    (["--weight-only", "--rounding", "gptq"], "gptq rounding needs samples of the inputs"),
+    (["--weight-only", "--weights", "codebook:8", "--block", "16"], "a codebook has no blocks"),
+    (["--weight-only", "--min-sqnr", "30"], "a budget chooses the bits of activations"),
+    (["--weight-only", "--keep-float", "nobody"], "there is no node 'nobody'"),
 ])
 def test_what_cannot_be_quantized_is_told(edgec, digits, calib, monkeypatch, arguments, message):
     monkeypatch.chdir(calib)
@@ -65,3 +74,15 @@ def test_a_budget_prints_its_table(edgec, digits, calib, monkeypatch):
     assert result.status == 0 and "accuracy lost 0.00 %" in result.out
     assert edgec("quantize", digits, "--calib", "calib.npz", "--labels", "classes.npy").status == 1
     assert edgec("quantize", digits, "--calib", "calib.npz", "--max-drop", "much").status == 2
+
+
+def test_weights_alone(edgec, digits, calib):
+    sizes = {}
+    for kind in ("int8", "int4", "codebook:8"):
+        result = edgec("quantize", digits, "--weight-only", "--weights", kind, "--calib", calib / "calib.npz", "--rounding", "gptq",
+                       "-o", calib / "out.onnx")
+        assert result.status == 0 and "SNR (dB)" in result.out
+        onnx.checker.check_model(onnx.load(calib / "out.onnx"), full_check=True)
+        sizes[kind] = (calib / "out.onnx").stat().st_size
+    assert sizes["int4"] < sizes["int8"] < digits.stat().st_size
+    assert edgec("quantize", digits, "--weight-only", "-o", calib / "plain.onnx").status == 0

@@ -1,0 +1,232 @@
+"""Methods that round weights: each is at least as near as rounding to nearest, and what it writes runs in onnxruntime and edgec alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import edgec
+from edgec.compiler import compile
+from edgec.errors import ModelError
+from edgec.graph import Graph, constant, graph_input
+from edgec.ops.activation import Relu
+from edgec.ops.convolution import Conv, ConvTranspose
+from edgec.ops.gather import Gather
+from edgec.ops.matmul import Gemm, MatMul
+from edgec.ops.recurrent import GRU
+from edgec.ops.reshape import Flatten
+from edgec.quantize import quantize
+from edgec.quantize.adaround import adaround
+from edgec.quantize.codebook import codebook, kmeans
+from edgec.quantize.gptq import gptq
+from edgec.quantize.input_moments import input_moments
+from edgec.quantize.reconstruction import Codebook, Reconstruction, descended, second_moment
+from edgec.quantize.rounding import rounding_method
+from edgec.quantize.weight_only import uniform_levels, weight_only
+from edgec.types import DTYPES, TensorType, f32
+
+METHODS = {"gptq": gptq, "adaround": adaround}
+
+
+def problem(seed: int, rows: int, inputs: int, outputs: int) -> Reconstruction:
+    """Weights, and inputs that depend on each other as those of networks do."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.standard_normal((rows, inputs)) @ rng.standard_normal((inputs, inputs)) + rng.standard_normal(inputs)
+    return Reconstruction(rng.standard_normal((inputs, outputs)), second_moment(mixed))
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 60), st.integers(1, 24), st.integers(1, 5), st.sampled_from([2, 3, 4, 8]))
+def test_no_method_is_worse_than_nearest(method, seed, rows, inputs, outputs, bits):
+    given_problem = problem(seed, rows, inputs, outputs)
+    levels = uniform_levels(given_problem.weights, bits)
+    codes = METHODS[method](given_problem, levels)
+    assert codes.min() >= levels.low and codes.max() <= levels.high
+    nearest = given_problem.error(levels.real(levels.codes(given_problem.weights)))
+    assert given_problem.error(levels.real(codes)) <= nearest * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_where_inputs_depend_on_each_other_much_is_won(method):
+    given_problem = problem(3, 200, 32, 16)
+    levels = uniform_levels(given_problem.weights, 4)
+    nearest = given_problem.error(levels.real(levels.codes(given_problem.weights)))
+    assert given_problem.error(levels.real(METHODS[method](given_problem, levels))) < 0.6 * nearest
+
+
+def test_adaround_takes_one_of_two_neighbours():
+    given_problem = problem(4, 100, 16, 8)
+    levels = uniform_levels(given_problem.weights, 4)
+    place = np.clip(given_problem.weights / levels.scale, levels.low, levels.high)
+    assert np.all(np.abs(adaround(given_problem, levels) - place) < 1 + 1e-9)
+
+
+def test_gptq_rounds_to_a_codebook_as_well():
+    given_problem = problem(5, 100, 24, 8)
+    book = codebook(given_problem.weights, 8)
+    nearest = given_problem.error(book.real(book.codes(given_problem.weights)))
+    assert given_problem.error(book.real(gptq(given_problem, book))) < nearest
+
+
+def test_descent_never_climbs():
+    given_problem = problem(6, 40, 12, 4)
+    levels = uniform_levels(given_problem.weights, 3)
+    codes = np.random.default_rng(0).integers(-4, 4, given_problem.weights.shape)
+    damped = Reconstruction(given_problem.weights, given_problem.damped)
+    found = descended(given_problem, levels, codes)
+    assert damped.error(levels.real(found)) <= damped.error(levels.real(codes))
+
+
+@given(st.integers(0, 1000), st.integers(2, 16))
+@settings(max_examples=20, deadline=None)
+def test_kmeans(seed, count):
+    x = np.random.default_rng(seed).standard_normal(200)
+    values = kmeans(x, np.ones(200), count)
+    assert 1 <= len(values) <= count and np.all(np.diff(values) > 0)
+    book = Codebook(values, np.ones((1, 1)))
+    codes = book.codes(x[:, None])[:, 0]
+    assert np.array_equal(codes, np.abs(x[:, None] - values).argmin(1))
+    for code in range(len(values)):  # each value is the mean of what it stands for
+        assert not np.any(codes == code) or np.isclose(values[code], x[codes == code].mean(), atol=1e-2)
+
+
+def test_a_few_values_are_kept_exactly():
+    w = np.random.default_rng(0).choice([-1.0, -0.25, 0.5, 1.0], (20, 6))
+    w[0] = 1.0
+    book = codebook(w, 4)
+    np.testing.assert_allclose(book.real(book.codes(w)), w, atol=1e-12)
+
+
+def test_fewer_levels_use_more_of_the_range():
+    """A shrunk scale clips the tails, and is nearer than the full one."""
+    w = np.random.default_rng(0).standard_normal((400, 5))
+    levels = uniform_levels(w, 3)
+    full = np.abs(w).max(0) / 3.5
+    assert np.all(levels.scale[0] < full)
+    assert np.sum((levels.real(levels.codes(w)) - w) ** 2) < np.sum((np.clip(np.rint(w / full), -4, 3) * full - w) ** 2)
+
+
+# -------------------------------------------------------------------------------------------------------------- whole networks
+
+RNG = np.random.default_rng(7)
+
+
+def values(*shape):
+    return constant((RNG.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32))
+
+
+def network() -> Graph:
+    """Convolutions of all kinds, then products with and without bias."""
+    x = graph_input("x", TensorType(f32, (1, 8, 10, 10)))
+    y = Relu(Conv(x, values(16, 8, 3, 3), values(16), pads=(1, 1, 1, 1)).output).output
+    y = Relu(Conv(y, values(16, 1, 5, 5), group=16, pads=(2, 2, 2, 2)).output).output
+    y = Relu(Conv(y, values(24, 16, 1, 1), values(24)).output).output
+    y = Relu(Conv(y, values(32, 12, 3, 3), group=2, strides=(2, 2)).output).output
+    y = ConvTranspose(y, values(32, 4, 2, 2), strides=(2, 2)).output
+    y = Gemm(Flatten(y).output, values(32, 256), values(32), transB=1).output
+    y = MatMul(Relu(y).output, values(32, 20)).output
+    return Graph((x,), (y,), ("y",), "net")
+
+
+def samples(count=12):
+    return {"x": np.random.default_rng(1).standard_normal((count, 8, 10, 10)).astype(np.float32)}
+
+
+def outputs(made, arrays):
+    """Of onnxruntime and of compiled code; optimised, onnxruntime would round the activations of such products to 8 bits."""
+    model = made.model
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return session.run(None, arrays)[0], compile(edgec.load(model), workers=0).run(arrays)["y"]
+
+
+KINDS = [{"weights": "int8"}, {"weights": "int4"}, {"weights": "int3", "block": 8}, {"weights": "int2"}, {"weights": "codebook:16"},
+         {"weights": "codebook:5"}, {"weights": "int4", "power_of_two": True}, {"weights": "int4", "block": 16}]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_onnxruntime_and_edgec_agree(kind):
+    made = weight_only(network(), samples(), rounding="gptq", **kind)
+    arrays = {"x": samples(1)["x"][0:1]}
+    theirs, ours = outputs(made, arrays)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(np.abs(theirs).max()))
+    assert len(made.layers) == 7 and all(layer.bits <= 8 for layer in made.layers)
+    if kind.get("power_of_two"):
+        scales = [t for t in made.model.graph.initializer if t.name.endswith("scale")]
+        assert scales and all(np.all(np.frexp(onnx.numpy_helper.to_array(t))[0] == 0.5) for t in scales)
+
+
+def distance(made, graph):
+    arrays = samples(20)["x"]
+    run = lambda g: np.concatenate([edgec.interpret(g, {"x": x[None]})["y"] for x in arrays])
+    return float(np.sum((run(made.graph) - run(graph)) ** 2))
+
+
+@pytest.mark.parametrize("method", ["gptq", "adaround"])
+def test_networks_are_nearer_than_with_nearest(method):
+    graph = network()
+    assert distance(weight_only(graph, samples(40), weights="int4", rounding=method), graph) < \
+        distance(weight_only(graph, weights="int4"), graph)
+
+
+def test_more_bits_are_nearer():
+    graph = network()
+    found = [distance(weight_only(graph, weights=kind), graph) for kind in ("int2", "int3", "int4", "int8")]
+    assert found == sorted(found, reverse=True)
+
+
+def test_recurrent_weights_and_tables_of_rows():
+    i = graph_input("i", TensorType(DTYPES["i64"], (6, 1)))
+    rows = Gather(values(50, 24), i).output
+    y = GRU(rows, values(1, 60, 24), values(1, 60, 20), values(1, 120), hidden_size=20).results[0]
+    graph = Graph((i,), (y,), ("y",), "net")
+    made = weight_only(graph, weights="int4")
+    arrays = {"i": np.arange(6)[:, None]}
+    theirs, ours = outputs(made, arrays)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert len(made.layers) == 3
+
+
+def test_moments_are_those_of_all_rows():
+    graph = network()
+    (op,) = [op for op in graph.ops if isinstance(op, MatMul)]
+    values_at = [edgec.interpret(graph.with_outputs([op.operands[0]]), {"x": x[None]})["y"] for x in samples()["x"]]
+    rows = np.concatenate(values_at).astype(np.float64)
+    moments = input_moments(graph, [op], [{"x": x[None]} for x in samples()["x"]])[op]
+    np.testing.assert_allclose(moments.second[0], rows.T @ rows / len(rows), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moments.covariance[0], second_moment(rows, centred=True), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gptq", "adaround"])
+def test_integer_networks_take_the_same_methods(method):
+    graph = network()
+    near, far = (quantize(graph, samples(24), weight_bits=4, rounding=rounding_method(name)) for name in (method, "nearest"))
+    assert distance(near, graph) < distance(far, graph)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"weights": "int5"}, "weights cannot become 'int5'"), ({"weights": "codebook:x"}, "weights cannot become 'codebook:x'"),
+    ({"rounding": "magic"}, "there is no rounding method 'magic'"), ({"rounding": "adaround"}, "adaround rounding needs samples"),
+    ({"weights": "codebook:8", "block": 8}, "a codebook has no blocks"), ({"block": 1}, "a block of 1 inputs is none"),
+    ({"weights": "codebook:8", "rounding": "adaround"}, "adaround rounds up or down"), ({"keep_float": ("no",)}, "there is no node 'no'"),
+])
+def test_bad_options_are_told(options, message):
+    with pytest.raises(ModelError, match=message):
+        weight_only(network(), **options)
+
+
+def test_names_of_integer_rounding():
+    with pytest.raises(ModelError, match="there is no rounding method 'up'"):
+        rounding_method("up")
+
+
+def test_data_that_is_not_finite_is_told():
+    bad = {"x": np.full((2, 8, 10, 10), 3e38, np.float32)}
+    with pytest.raises(ModelError, match="not finite"):
+        weight_only(network(), bad, rounding="gptq")
