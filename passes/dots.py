@@ -19,11 +19,11 @@ from typing import Any, Sequence
 from edgec.backends.instruction import Dot, dots as dot_rows
 from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, walk, word
 from edgec.linear import coefficient
-from edgec.loops import load
+from edgec.loops import group_of, load
 from edgec.passes.nest import Domain, Nest, domain_key
 from edgec.passes.pack import Tables
 from edgec.passes.weight_sums import weight_sum
-from edgec.types import DTYPES, DType, i16, index, u32, word_of
+from edgec.types import DTYPES, DType, element_of, i16, index, u32, word_of
 
 HALF_RANGE = 128
 OTHER_SIGN = {"i8": "u8", "u8": "i8"}
@@ -115,7 +115,7 @@ def _rewritten(node: Expr, domain: Domain, product: Product) -> tuple[Expr, Doma
     extent = domain.extents[place].data
     count = -(-extent // group)
     groups = fresh("g", 0, count - 1)
-    first = _moving_words(product, groups, extent)
+    first = _moving_words(product, domain, groups, extent)
     second = word(_elements(product.other, product.axis, groups, extent, group, product.other_type))
     in_order = (product.row.a, product.row.b) == (product.moving_type.name, product.other_type.name)
     body = (dot(const(0, node.dtype), *((first, second) if in_order else (second, first))),)
@@ -132,14 +132,31 @@ def _elements(x: Expr, axis: Expr, groups: Expr, extent: int, group: int, dtype:
     return [inside([(at, extent)], cast(substitute(x, {axis: at}), dtype), 0) for at in places]
 
 
-def _moving_words(product: Product, groups: Expr, extent: int) -> Expr:
+def _last_word(whole: Expr, gathered: Expr, domain: Domain, extent: int) -> Expr:
+    """The word of an incomplete group of `extent`: what lies behind it is multiplied by zeros, so it is read where there is memory.
+
+    That is where the point has a neighbour along an axis that is tested against its bounds, else where the offset says so.
+    """
+    at, group = whole.args[0], group_of(whole)
+    if not element_of(whole.dtype).is_integer:
+        return gathered
+    neighbours = [(min(steps), n) for n, (i, _) in enumerate(domain.guards)
+                  for steps in [{(coefficient(at, v) or 0) / (coefficient(i, v) or 1) for v in i.free}] if len(steps) == 1]
+    if nearest := min((pair for pair in neighbours if pair[0] >= group - extent), default=None):
+        i, bound = domain.guards[nearest[1]]
+        return inside([(i + 1, bound)], whole, gathered)
+    return inside([(at, whole.data[0].size - group + 1)], whole, gathered)
+
+
+def _moving_words(product: Product, domain: Domain, groups: Expr, extent: int) -> Expr:
     """One group of neighbours as a word in memory, with the sign that the row takes; gathered where incomplete or widened."""
     x, group = product.moving, product.row.group
     gathered = word(_elements(x, product.axis, groups, extent, group, product.moving_type if not product.is_flipped else x.dtype))
     if gathered.dtype is not word_of(x.dtype):
         return gathered
     whole = load(x.data[0], substitute(x.args[0], {product.axis: groups * group}), dtype=gathered.dtype)
-    found = inside([(groups, extent // group)], whole, gathered)
+    rest = _last_word(whole, gathered, domain, extent % group) if extent % group else gathered
+    found = inside([(groups, extent // group)], whole, rest)
     if not product.is_flipped:
         return found
     return bitcast(binary("xor", bitcast(found, u32), TOP_BITS), word_of(product.moving_type))

@@ -32,9 +32,26 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
     if plan.reduce_vector in ordered:
         ordered.remove(plan.reduce_vector)
         ordered.append(plan.reduce_vector)
+    elif (tap := _shared_tap(d, plan)) is not None:
+        ordered.remove(tap)
+        ordered.append(tap)
     return tuple(ordered)
 
 
+def _shared_tap(d: Domain, plan: Schedule) -> Expr | None:
+    """The short axis along which rows of a narrow tile read the same words: written out innermost, each word is loaded for all of them.
+
+    A wide tile has enough vectors to use a word for at once.
+    """
+    wide = max((len(s.piece.lanes) for s in plan.segments), default=NARROW + 1) > NARROW
+    if plan.row is None or not 3 <= plan.rows <= MOST_ROWS or wide or d.body[0].op != "dot":
+        return None
+    moving = [n for n in walk(*d.body) if n.op == "load" and n.dtype.kind == "w" and coefficient(n.args[0], plan.row.var)]
+    return next((v for v, e in zip(d.axes, d.extents) for n in moving if e.op == "const" and 1 < e.data <= LONGEST_TAP
+                 and coefficient(n.args[0], v) == coefficient(n.args[0], plan.row.var)), None)
+
+
+NARROW, LONGEST_TAP, MOST_ROWS = 1, 5, 16  # more rows would keep more words alive than there are registers for
 LONGEST = 256  # multiply-adds in a row: among more of them LLVM keeps scalars that neighbouring taps share, and runs out of registers
 
 

@@ -182,3 +182,26 @@ def test_integer_matmul_is_exact(a_zero, b_zero):
     agree(graph, NATIVE, {"x": random.integers(0, 256, (2, 5, 27)).astype(np.uint8)})
     program = lower(graph, NATIVE)
     assert nodes(tile(program.steps[-1], NATIVE), "dot")
+
+
+def loops_of(shape, target):
+    graph, _ = quantized("u8", "i8", shape, 9)
+    return tile(lower(graph, target).steps[-1], target).loops
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+def test_incomplete_groups_are_whole_words_where_memory_goes_on(pads):
+    """Three channels: the fourth byte of a word belongs to the next point and meets a weight of zero; only the last point is gathered."""
+    gathers = sum(n.op == "word" for s in statements(loops_of((3, 32, 30, 3, pads, 1), NATIVE).body) for n in walk(*expressions(s)))
+    dotted = sum(isinstance(s, Let) and s.value.op == "dot" for s in statements(loops_of((3, 32, 30, 3, pads, 1), NATIVE).body))
+    assert gathers <= dotted // 10
+
+
+def test_narrow_tiles_read_each_word_once_for_the_taps_of_a_row():
+    body = loops_of((16, 16, 16, 3, 1, 1), NATIVE).body
+    most = max((s for s in statements(body) if isinstance(s, For)), key=lambda s: sum(isinstance(c, Let) for c in s.body))
+    loads = {n for s in most.body for n in walk(*expressions(s)) if n.op == "load" and n.lanes == 1}
+    products = sum(isinstance(s, Let) and s.value.op == "dot" for s in most.body)
+    order = [n for s in most.body for n in walk(*expressions(s)) if n.op == "load" and n.lanes == 1]
+    assert products > 2 * len(loads)
+    assert max(len(order) - order[::-1].index(n) - order.index(n) for n in loads) < len(order) // 3  # not kept over other words
