@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import numpy as np
 
 from edgec.expr import Expr
@@ -40,3 +42,16 @@ def number(e: Expr) -> str:
     if e.dtype.name == "f16":
         return f"0xH{int(np.float16(e.data).view(np.uint16)):04X}"
     return f"0x{int(np.float64(e.data).view(np.uint64)):016X}"
+
+
+def to_integer(emit: Callable[[str], str], sign: str, source: str, x: str, kind: str) -> str:
+    """Floats that are known to fit in an integer type. Pairs go one by one: LLVM has none of i32 for Helium, and would go by way of i64,
+    which is a call."""
+    if not (kind == "<2 x i32>" and source == "<2 x float>"):
+        return emit(f"fpto{sign}i {source} {x} to {kind}")
+    pair = "poison"
+    for lane in range(2):
+        single = emit(f"extractelement {source} {x}, i32 {lane}")
+        whole = emit(f"fpto{sign}i float {single} to i32")
+        pair = emit(f"insertelement {kind} {pair}, i32 {whole}, i32 {lane}")
+    return pair

@@ -12,7 +12,7 @@ from typing import Any, Sequence
 
 from edgec.backends.instruction import meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
-from edgec.backends.llvm_spelling import mask, number, suffix, vec
+from edgec.backends.llvm_spelling import mask, number, suffix, to_integer, vec
 from edgec.expr import Expr, const, inside_pairs, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
@@ -440,7 +440,7 @@ class Values(DotProducts):
         if e.data == "within":
             if a.op == "round" and f"nearest.{e.dtype}" in self.native:
                 return self.emit(self._nearest(a.args[0], kind))
-            return self.emit(f"fpto{'u' if e.dtype.kind == 'u' else 's'}i {source} {x} to {kind}")
+            return to_integer(self.emit, "u" if e.dtype.kind == "u" else "s", source, x, kind)
         name = f"llvm.fpto{'u' if e.dtype.kind == 'u' else 's'}i.sat.{suffix(kind, e.lanes)}.{suffix(source, a.lanes)}"
         self.declare(name, kind, [source])
         return self.emit(f"call {kind} @{name}({source} {x})")

@@ -14,11 +14,11 @@ import textwrap
 from pathlib import Path
 
 from edgec import compiler, passes
-from edgec.passes import rules_affine, rules_algebra, rules_joins, rules_pad, rules_products, rules_scales, rules_views
+from edgec.passes import rules_affine, rules_algebra, rules_joins, rules_pad, rules_products, rules_scales, rules_tables, rules_views
 from edgec.pipeline import Pass, parse_pipeline, registered
 
 RULES = (rules_algebra, rules_views, rules_pad, rules_affine, rules_joins)
-INTEGER_RULES = (rules_scales, rules_products)
+INTEGER_RULES = (rules_scales, rules_products, rules_tables)
 
 PAGE = """\
 # Passes

@@ -3,7 +3,8 @@
 What contributed operators mean is written out. Between a DequantizeLinear and a QuantizeLinear a model says real numbers and means
 integers: scales move past what only moves elements (rules_scales), then products of quantized tensors become those of integers
 (rules_products), first those whose result is quantized again, since they define the bits, then all others; sums and means as well
-(rules_means). What is left between the two is computed in f32, in the kernels that read and write bytes.
+(rules_means), and functions of one tensor of bytes become tables (rules_tables). What is left between the two is computed in f32, in the
+kernels that read and write bytes.
 
     quantizelinear(conv(dequantizelinear(x), dequantizelinear(w)))  ->  qlinearconv(x, w)
 """
@@ -14,7 +15,7 @@ from edgec.decomposition import expand
 from edgec.graph import Graph
 from edgec.ops.quantization import DequantizeLinear
 from edgec.ops.quantized_contrib import Contributed
-from edgec.passes import rules_products, rules_scales
+from edgec.passes import rules_products, rules_scales, rules_tables
 from edgec.passes.fold_constants import fold_constants
 from edgec.pipeline import graph_pass
 from edgec.rewrite import rewrite
@@ -28,7 +29,7 @@ def integers(graph: Graph) -> Graph:
         return graph
     graph = expand(graph, lambda op: isinstance(op, Contributed))
     graph = rewrite(graph, *rules_scales.RULES)
-    graph = rewrite(graph, *rules_scales.RULES, *rules_products.REQUANTIZING)
+    graph = rewrite(graph, *rules_scales.RULES, *rules_products.REQUANTIZING, *rules_tables.RULES)
     return rewrite(graph, *rules_scales.RULES, *rules_products.INTEGER)
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings, strategies as st
 import edgec
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.ops.activation import LeakyRelu, Relu
-from edgec.ops.arithmetic import Add, Clip, Mul
+from edgec.ops.activation import HardSwish, LeakyRelu, Relu, Sigmoid
+from edgec.ops.arithmetic import Add, Clip, Div, Mul
 from edgec.ops.convolution import Conv
 from edgec.ops.depth_space import DepthToSpace
 from edgec.ops.gather import Gather
@@ -21,6 +21,7 @@ from edgec.ops.reduction import ReduceMean
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.ops.resize import Resize
 from edgec.ops.slicing import Pad, Slice
+from edgec.ops.transcendental import Erf, Exp
 from edgec.passes import rules_scales
 from edgec.passes.integers import integer_form, integers
 from edgec.rewrite import rewrite
@@ -202,6 +203,36 @@ def test_sums_and_means_are_within_a_quantum_of_real_numbers(name, dtype):
     result = interpret(found, arrays)["y"]
     assert np.abs(result.astype(int) - interpret(graph, arrays)["y"]).max() <= 1
     np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], result)
+
+
+CHAINS = {
+    "Sigmoid": lambda x: Sigmoid(x).output,
+    "silu": lambda x: Mul(x, Sigmoid(x).output).output,
+    "HardSwish": lambda x: HardSwish(x).output,
+    "gelu": lambda x: Mul(Mul(x, Add(Erf(Div(x, number(1.4142135)).output).output, number([1.0])).output).output, number(0.5)).output,
+    "Exp": lambda x: Exp(Clip(x, number(-3), number(3)).output).output,
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("dtype, y_type", [("u8", "i8"), ("i8", "u8"), ("i8", "i8")])
+def test_functions_of_bytes_become_exact_tables(name, dtype, y_type):
+    dtype, y_type = DTYPES[dtype], DTYPES[y_type]
+    q = graph_input("q", TensorType(dtype, (16, 16)))
+    graph = Graph((q,), (quantized(CHAINS[name](dequantized(q, 0.037, dtype.low + 100)), 0.03, y_type.low + 9, y_type),), ("y",))
+    assert kinds(integer_form(graph)) == ["Lookup"]
+    arrays = {"q": np.arange(dtype.low, dtype.high + 1).reshape(16, 16).astype(dtype.numpy)}
+    expected = interpret(graph, arrays)["y"]
+    np.testing.assert_array_equal(interpret(integer_form(graph), arrays)["y"], expected)
+    np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+def test_what_is_cheap_or_reads_two_tensors_stays_arithmetic():
+    a, b = (graph_input(n, TensorType(u8, (3,))) for n in "ab")
+    x = dequantized(a, 0.1, 5)
+    cheap = quantized(Mul(x, number(0.3)).output, 0.2, 1)
+    both = quantized(Mul(Sigmoid(x).output, dequantized(b, 0.2, 0)).output, 0.2, 1)
+    assert "Lookup" not in kinds(integers(Graph((a, b), (cheap, both), ("y", "z"))))
 
 
 def test_sums_of_other_types_stay_real():

@@ -1,0 +1,90 @@
+"""Rules of integers: functions of one tensor of bytes whose result is bytes again become tables.
+
+A table holds what the oracle computes for each of the 256 bytes, so it is exact on every target, whatever its exp or erf; it replaces
+chains that hold such a function or a division. What is cheap (a Relu, another scale) stays arithmetic.
+
+    quantizelinear(x * sigmoid(x))  ->  lookup(b, table)        with x = dequantizelinear(b)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgec.errors import CompileError
+from edgec.graph import Op, Value, constant, run_reference
+from edgec.ops import activation, arithmetic, transcendental
+from edgec.ops.elementwise import Pointwise
+from edgec.ops.lookup import Lookup
+from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
+from edgec.ops.quantized import BYTES
+from edgec.rewrite import rule
+from edgec.scaled_values import quantizing, scaled
+from edgec.types import f32
+
+COSTLY = tuple(c for module in (activation, transcendental) for c in vars(module).values()
+               if isinstance(c, type) and issubclass(c, Op) and c.__module__ == module.__name__
+               and c not in (activation.Relu, activation.LeakyRelu, activation.PRelu, activation.ThresholdedRelu, activation.Shrink)) \
+    + (arithmetic.Div, arithmetic.Pow, arithmetic.Sqrt, arithmetic.Reciprocal)
+MAX_OPERATORS = 32  # of a chain
+
+
+@rule
+def function_of_bytes(op: QuantizeLinear):
+    """quantizelinear(f(dequantizelinear(x)))  ->  lookup(x, table), where f is elementwise and costly"""
+    wanted = quantizing(op)
+    chain = _chain(op) if wanted is not None and wanted.axis is None and wanted.dtype in BYTES else None
+    if chain is None or not any(isinstance(each, COSTLY) for each in chain):
+        return None
+    x = next(each.x for each in chain if isinstance(each, DequantizeLinear))
+    table = _table(chain, x)
+    return None if table is None or x.shape != op.output.shape else Lookup(x, constant(table, "table")).output
+
+
+def _chain(root: QuantizeLinear) -> list[Op] | None:
+    """The elementwise operators from one tensor of bytes to the root, operands first; None where there is more to it."""
+    order: dict[Op, None] = {}
+    work: list[tuple[Op, bool]] = [(root, False)]
+    while work:
+        op, done = work.pop()
+        if done:
+            order[op] = None
+        elif op not in order:
+            inner = _operands(op, root)
+            if inner is None or len(order) + len(work) > MAX_OPERATORS:
+                return None
+            work += [(op, True), *((v.op, False) for v in inner)]
+    return list(order) if len({op.x for op in order if isinstance(op, DequantizeLinear)}) == 1 else None
+
+
+def _operands(op: Op, root: QuantizeLinear) -> list[Value] | None:
+    """The operands of a link of the chain that others compute, none at its beginning; None for what can be no link."""
+    if isinstance(op, DequantizeLinear):
+        given = scaled(op.output)
+        return [] if given is not None and given.axis is None and given.dtype in BYTES and _known(op.operands[1:]) else None
+    if op is root:
+        return [op.x] if _known(op.operands[1:]) else None
+    computed = [v for v in op.operands if not (v.is_constant and v.array.size == 1)]
+    fits = isinstance(op, Pointwise) and op.output.dtype is f32 and all(v.shape == root.output.shape for v in computed)
+    return computed if fits else None
+
+
+def _known(values: tuple[Value, ...]) -> bool:
+    return all(v.is_constant for v in values)
+
+
+def _table(chain: list[Op], x: Value) -> np.ndarray | None:
+    """The results of a chain for every byte, by the operators' own reference; None where one does not take a vector."""
+    every = np.arange(x.dtype.low, x.dtype.high + 1).astype(x.dtype.numpy)
+    done: dict[Value, Value] = {x: constant(every)}
+    try:
+        for op in chain:
+            operands = [done.get(v) or constant(v.array.reshape(())) for v in op.operands]
+            made = op.with_operands(operands)
+            with np.errstate(all="ignore"):
+                done[op.output] = constant(run_reference(made, [v.array for v in operands])[0])
+    except CompileError:
+        return None
+    return done[chain[-1].output].array
+
+
+RULES = (function_of_bytes,)
