@@ -75,6 +75,11 @@ class Node:
             return value
         return self.dequantized(value, tensor.quantization, perm)
 
+    def channels_first(self, n: int) -> Value:
+        """Operand `n`, [n, ..., c], as [n, c, ...]; integers change their order before they become real numbers."""
+        rank = self.given(n).type.rank
+        return self.operand(n, (0, rank - 1, *range(1, rank - 1)))
+
     def optional(self, n: int) -> Value | None:
         return self.operand(n) if self.has(n) else None
 
@@ -92,7 +97,9 @@ class Node:
         return self.emit(DequantizeLinear, value, *_parameters(quantization, value.dtype), axis=axis)
 
     def quantized(self, value: Value, tensor: Tensor) -> Value:
-        """Real numbers as the integers of a tensor."""
+        """Real numbers as the integers of a tensor; what has been transposed last is transposed as integers instead."""
+        if isinstance(value.op, Transpose) and tensor.quantization.scale.size == 1:
+            return transposed(self, self.quantized(value.op.data, tensor), value.op.perm)
         scale, zero = _parameters(tensor.quantization, tensor.dtype)
         code = CODE_OF_DTYPE[tensor.dtype]
         return self.emit(QuantizeLinear, value, scale, zero, axis=tensor.quantization.axis, output_dtype=code if zero is None else 0)
@@ -112,12 +119,6 @@ def transposed(node: Node, value: Value, perm: Sequence[int]) -> Value:
     if value.is_constant:
         return constant(value.array.transpose(perm), value.name, node.loc)
     return node.emit(Transpose, value, perm=tuple(perm))
-
-
-def channels_first(node: Node, value: Value) -> Value:
-    """[n, ..., c] as [n, c, ...]."""
-    rank = value.type.rank
-    return transposed(node, value, (0, rank - 1, *range(1, rank - 1)))
 
 
 def channels_last(node: Node, value: Value) -> Value:

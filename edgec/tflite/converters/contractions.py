@@ -15,7 +15,7 @@ from edgec.ops.convolution import Conv, ConvTranspose
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.reshape import Reshape
 from edgec.tflite.converters.activations import activated
-from edgec.tflite.node import Node, channels_first, channels_last, whole
+from edgec.tflite.node import Node, channels_last, whole
 
 FILTER, DEPTHWISE_FILTER = (0, 3, 1, 2), (3, 0, 1, 2)  # [out, h, w, in] and [1, h, w, out] as [out, in, h, w]
 PADDING = ("SAME_UPPER", "VALID")
@@ -47,9 +47,9 @@ def groups(node: Node, depthwise: bool) -> int:
 def convolution(node: Node, depthwise: bool = False) -> Value:
     """CONV_2D and DEPTHWISE_CONV_2D of real numbers."""
     w = node.operand(1, DEPTHWISE_FILTER if depthwise else FILTER)
-    x = channels_first(node, node.operand(0))
+    x = node.channels_first(0)
     y = node.emit(Conv, x, w, node.optional(2), group=groups(node, depthwise), **window_attributes(node))
-    return activated(node, channels_last(node, y))
+    return channels_last(node, activated(node, y))
 
 
 def transpose_pads(node: Node, kernel: tuple[int, ...], sizes: tuple[int, ...], counts: tuple[int, ...]) -> tuple[int, ...]:
@@ -68,12 +68,12 @@ def transpose_convolution(node: Node) -> Value:
     """TRANSPOSE_CONV: the size of the result, weights [out, h, w, in], the operand, and a bias."""
     sizes = tuple(node.numbers(0))
     w = node.operand(1, (3, 0, 1, 2))
-    x = channels_first(node, node.operand(2))
+    x = node.channels_first(2)
     if len(sizes) != 4 or x.type.rank != 4:
         raise ModelError(f"a transposed convolution of {x.type} to {list(sizes)}; both need four axes", loc=node.loc)
     pads, extra = padded_counts(transpose_pads(node, w.shape[2:], sizes[1:3], x.shape[2:]))
     y = node.emit(ConvTranspose, x, w, node.optional(3), strides=window_attributes(node)["strides"], pads=pads, output_padding=extra)
-    return activated(node, channels_last(node, y))
+    return channels_last(node, activated(node, y))
 
 
 def padded_counts(pads: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

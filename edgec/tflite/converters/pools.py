@@ -11,7 +11,7 @@ from edgec.ops.pooling import AveragePool, MaxPool
 from edgec.tflite.converters.activations import activated, fused_activation
 from edgec.tflite.converters.contractions import PADDING
 from edgec.tflite.fixed.ranges import activation_range
-from edgec.tflite.node import Node, channels_first, channels_last, is_quantized, literal
+from edgec.tflite.node import Node, channels_last, is_quantized, literal
 
 
 def pool_attributes(node: Node) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def pool_attributes(node: Node) -> dict[str, Any]:
 
 def _pool(op: type[Op]) -> Callable[[Node], Value]:
     def convert(node: Node) -> Value:
-        y = node.emit(op, channels_first(node, node.operand(0)), **pool_attributes(node))
-        return _activated(node, channels_last(node, y))
+        y = node.emit(op, node.channels_first(0), **pool_attributes(node))
+        return channels_last(node, _activated(node, y))
     return convert
 
 
@@ -42,9 +42,9 @@ def _activated(node: Node, y: Value) -> Value:
 
 def l2_pool(node: Node) -> Value:
     """The root of the mean of the squares."""
-    x = channels_first(node, node.operand(0))
+    x = node.channels_first(0)
     mean = node.emit(AveragePool, node.emit(Mul, x, x), **pool_attributes(node))
-    return activated(node, channels_last(node, node.emit(Sqrt, mean)))
+    return channels_last(node, activated(node, node.emit(Sqrt, mean)))
 
 
 REAL = {"AVERAGE_POOL_2D": _pool(AveragePool), "L2_POOL_2D": l2_pool}

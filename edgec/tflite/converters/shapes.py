@@ -17,7 +17,7 @@ from edgec.ops.joining import Expand, Tile
 from edgec.ops.reshape import Reshape, Shape, Squeeze, Transpose, Unsqueeze
 from edgec.ops.resize import Resize
 from edgec.ops.slicing import Pad
-from edgec.tflite.node import Node, channels_first, channels_last, is_quantized, literal, whole
+from edgec.tflite.node import Node, channels_last, is_quantized, literal, whole
 from edgec.types import i64
 
 
@@ -68,7 +68,7 @@ def mirrored(node: Node, x: Value, axis: int, begin: int, end: int, border: int)
 def resized(mode: str) -> Callable[[Node], Value]:
     """RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR to the sizes in the second operand (tflite/kernels/internal/reference)."""
     def convert(node: Node) -> Value:
-        x, sizes = channels_first(node, node.operand(0)), node.numbers(1)
+        x, sizes = node.channels_first(0), node.numbers(1)
         corners, centers = node.option("align_corners", False), node.option("half_pixel_centers", False)
         place = "align_corners" if corners else "half_pixel" if centers else "asymmetric"
         nearest = "round_prefer_ceil" if corners else "floor"
@@ -82,7 +82,7 @@ def resized(mode: str) -> Callable[[Node], Value]:
 
 def blocks(op: type[Op]) -> Callable[[Node], Value]:
     """DEPTH_TO_SPACE and SPACE_TO_DEPTH."""
-    return lambda node: channels_last(node, node.emit(op, channels_first(node, node.operand(0)), blocksize=node.option("block_size", 0)))
+    return lambda node: channels_last(node, node.emit(op, node.channels_first(0), blocksize=node.option("block_size", 0)))
 
 
 def shape_of(node: Node) -> Value:

@@ -16,7 +16,7 @@ from edgec.ops.reshape import Reshape
 from edgec.tflite.converters.contractions import DEPTHWISE_FILTER, FILTER, groups, lines, rows, window_attributes
 from edgec.tflite.fixed.multiplier import to_result
 from edgec.tflite.fixed.ranges import activation_range
-from edgec.tflite.node import Node, channels_first, channels_last, whole
+from edgec.tflite.node import Node, channels_last, whole
 from edgec.types import i8, u8
 
 
@@ -41,7 +41,7 @@ def require_bytes(node: Node) -> None:
 def convolution(node: Node, depthwise: bool = False) -> Value:
     """CONV_2D and DEPTHWISE_CONV_2D."""
     require_bytes(node)
-    x, w = channels_first(node, node.operand(0)), node.operand(1, DEPTHWISE_FILTER if depthwise else FILTER)
+    x, w = node.channels_first(0), node.operand(1, DEPTHWISE_FILTER if depthwise else FILTER)
     total = node.emit(ConvInteger, x, w, zero_point(node, 0), zero_point(node, 1), group=groups(node, depthwise), **window_attributes(node))
     if node.has(2):
         total = node.emit(Add, total, node.emit(Reshape, node.operand(2), whole(-1, 1, 1)))

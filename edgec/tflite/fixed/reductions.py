@@ -14,13 +14,13 @@ from edgec.ops.reduction import ReduceSum
 from edgec.tflite.converters.pools import pool_attributes
 from edgec.tflite.fixed.multiplier import BITS, quantized_multiplier, shifted
 from edgec.tflite.fixed.ranges import activation_range
-from edgec.tflite.node import Node, channels_first, channels_last, literal, whole
+from edgec.tflite.node import Node, channels_last, literal, whole
 from edgec.types import i32
 
 
 def average_pool(node: Node) -> Value:
     """AVERAGE_POOL_2D; operand and result are of one scale."""
-    y = node.emit(IntegerAveragePool, channels_first(node, node.operand(0)), **pool_attributes(node))
+    y = node.emit(IntegerAveragePool, node.channels_first(0), **pool_attributes(node))
     low, high = activation_range(node)
     if (low, high) != (y.dtype.low, y.dtype.high):
         y = node.emit(Clip, y, literal(low, y.dtype), literal(high, y.dtype))
