@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.expr import Expr, cast, const, select
-from edgec.ops.pooling import AveragePool, pooled_type, reduce_window, windows
+from edgec.ops.pooling import AveragePool, members, pooled_type, reduce_window, windows
 from edgec.types import TensorType, i32
 
 
@@ -26,12 +26,12 @@ class IntegerAveragePool(AveragePool):
 
     def reference(self, x):
         taps, _, _ = windows(self, x.astype(np.int64), 0)
-        members, _, _ = windows(self, np.ones(x.shape, np.int64), 0)
-        total, count = taps.sum(axis=-1), np.maximum(members.sum(axis=-1), 1)
+        ones, _, _ = windows(self, np.ones(x.shape, np.int64), 0)
+        total, count = taps.sum(axis=-1), np.maximum(ones.sum(axis=-1), 1)
         return (np.sign(total) * ((np.abs(total) + count // 2) // count)).astype(x.dtype)
 
     def lower(self, at, x) -> Expr:
         total = reduce_window(self, at, x, "add", lambda v: cast(v, i32), 0)
-        count = cast(self._members(at[2:], x.shape[2:]), i32)
+        count = cast(members(self, at[2:], x.shape[2:]), i32)
         half = const(count.data // 2, i32) if count.op == "const" else count / const(2, i32)
         return cast((total + select(total > 0, half, -half)) / count, x.dtype)
