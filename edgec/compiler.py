@@ -54,6 +54,7 @@ from edgec.passes.sequences import sequences
 from edgec.passes.stages import stages
 from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
+from edgec.passes.walks import walks
 from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 from edgec.repeats import alone, outside
@@ -77,10 +78,11 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
     (bands, "what is still one stage may share bands of rows with what it reads"),
+    (walks, "what is one point only now that bands and blocks are known can be shared walk by walk"),
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "winograd", "pack_operands", "sequences"})
+OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 

@@ -220,7 +220,19 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:
                     time *= 1.25
+                if row_extent == 1 and shared:
+                    time = _time_of_one_row(time, v, columns, lanes, steps, target)
                 yield TileChoice(r, v, time, registers)
+
+
+def _time_of_one_row(time: float, v: int, columns: int, lanes: int, steps: int, target: Any) -> float:
+    """The cycles of a step of a matrix-vector product: no fewer than its constants take to arrive when they are not in the first-level
+    cache. A few more where two threads would not share the tiles evenly, and for every tile that begins."""
+    if columns < 8 or not target.hand_over or columns * lanes * 4 * steps <= target.l1_bytes:
+        return time
+    tiles = -(-columns // v)
+    uneven = -(-tiles // 2) * 2 * v > 1.06 * columns
+    return max(time, columns * lanes * 4 / STREAM) * (1.04 if uneven else 1.0) + 60.0 * tiles / max(1, steps)
 
 
 def _pieces(vector: Axis | None, v: int, lanes: int, target: Any) -> int:

@@ -56,7 +56,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     reads = [n.data.root for n in walk(*roots) if n.op == "read"]
     written = [s.target.root for s in kernel.stages]
     tables = Tables(list(dict.fromkeys([*written, *reads])), written, target.max_flash_growth)
-    groups = _walked_together(kernel.stages)
+    groups = walked_together(kernel.stages)
     parallel = {axis.var for axis in kernel.axes}
 
     def prepared(group: Sequence[Stage], axes: tuple[Axis, ...]) -> Nest:
@@ -104,7 +104,7 @@ def _is_ordered(kernel: Kernel) -> bool:
     return any(s.combine or any(n.op == "read" for n in walk(*s.indices)) for s in kernel.stages)
 
 
-def _walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
+def walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
     """Neighbouring stages over the very same axes, of which none reads what another of them stores, are one walk."""
     groups: list[list[Stage]] = []
     for stage in stages:

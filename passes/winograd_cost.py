@@ -17,6 +17,7 @@ STREAM = 6.0  # bytes per cycle that memory beyond the caches delivers
 SPILL = 4.0  # bytes per cycle at which scratch that does not stay in L2 comes and goes
 SHARE = 0.7  # of L2 is the scratch's, the rest the weights'
 COPY = 6.0  # cycles to move a vector of outputs from the scratch of overhanging tiles to its place
+CLOSE = 1.03  # of the least cost, within which blocks that two threads share evenly are taken
 START = 3000.0  # cycles by which three loop nests and their ragged ends cost more than one
 
 
@@ -50,8 +51,14 @@ def _best_band(c: Convolution, m: int, target: Any, resident: int) -> Form:
     rows = -(-c.rows[0].extent // m)
     size = (m + c.size - 1) ** 2 * c.channel[1] * c.out.extent * 4
     costs = {band: _cycles(c, m, band, target, resident) for band in range(1, rows + 1)}
-    best = min(costs, key=costs.__getitem__)
+    least = min(costs.values())
+    best = min((band for band in costs if costs[band] <= CLOSE * least), key=lambda band: (_uneven(c, -(-rows // band)), costs[band]))
     return Form(m, best, costs[best], size)
+
+
+def _uneven(c: Convolution, blocks: int) -> float:
+    """How much longer than half of the blocks one of two threads has; the walks of a single block are shared each by itself."""
+    return 0.0 if c.images * blocks == 1 else round(-(-c.images * blocks // 2) * 2 / (c.images * blocks) - 1, 2)
 
 
 def _cycles(c: Convolution, m: int, band: int, target: Any, resident: int) -> float:
