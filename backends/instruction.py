@@ -3,6 +3,7 @@
     meaning  := result ("=" | "+=") operation "(" operand ("," operand)* ["," "group=" number] ")"
     result, operand := name ":" dtype "[" (lanes | "*") "]"           * is any number of lanes; one lane is a scalar
     llvm     := (step ";")* name [arguments]                           without arguments: the accumulator, if any, then the operands
+                                                                       a name may be "bitcast" where steps stand before
     step     := name ":" LLVM type "=" name arguments                  what several instructions compute together
     arguments := "(" argument ("," argument)* ")"
     argument := operand's or step's name [":" LLVM type to bitcast it to] | number (an i32 constant)
@@ -116,7 +117,7 @@ def call(row: Instruction, values: dict[str, str], lanes: int = 0, result: str =
     what = meaning(row, lanes)
     operands = {operand.name: operand for operand in ((what.result,) if what.accumulates else ()) + what.operands}
     *steps, last = row.llvm.split("; ")
-    if not last.startswith("llvm."):
+    if not last.startswith("llvm.") and "(" not in last:
         source, = what.operands
         return "", [f"{result} = {last} {source.llvm} {values[source.name]} to {what.result.llvm}"]
     known = {name: (operand.llvm, values[name]) for name, operand in operands.items()}
@@ -149,6 +150,8 @@ def _invoke(text: str, operands: list[str], known: dict[str, tuple[str, str]], k
             lines.append(f"{result}.{place}.{source} = {_as_type(given, value, cast, source in alike)}")
             given, value = cast, f"{result}.{place}.{source}"
         types, passed = types + [given], passed + [f"{given} {value}"]
+    if name == "bitcast":
+        return lines.append(f"{result} = bitcast {passed[0]} to {kind}")
     lines.append(f"{result} = call {kind} @{name}{suffix}({', '.join(passed)})")
     declared.append(f"declare {kind} @{name}{suffix}({', '.join(types)})")
 

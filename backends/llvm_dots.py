@@ -18,10 +18,11 @@ from edgec.types import DType, element_of, f32, u32
 
 
 def dot_row(target: Any, e: Expr) -> Dot | None:
-    """The row that computes a dot node: of those with its types and enough lanes the narrowest."""
+    """The row that computes a dot node: of those with its types and enough lanes the narrowest, else the widest, used several times."""
     types = (e.dtype.name, *(element_of(a.dtype).name for a in e.args[1:]))
-    fitting = [d for d in dots(target.instructions) if (d.acc, d.a, d.b) == types and d.lanes >= e.lanes]
-    return min(fitting, key=lambda d: d.lanes, default=None)
+    fitting = [d for d in dots(target.instructions) if (d.acc, d.a, d.b) == types]
+    enough = [d for d in fitting if d.lanes >= e.lanes]
+    return min(enough, key=lambda d: d.lanes) if enough else max(fitting, key=lambda d: d.lanes, default=None)
 
 
 def narrow_factor(e: Expr) -> Expr | None:
@@ -50,18 +51,44 @@ class DotProducts:
         return text
 
     def _dot(self, e: Expr, local: dict[Expr, str]) -> str:
-        """The narrowest row that has the lanes; fewer lanes are the low ones of its registers."""
+        """The narrowest row that has the lanes; fewer lanes are the low ones of its registers, more are several of them side by side."""
         found = dot_row(self.target, e)
-        acc, a, b = (self._in_low_lanes(self.operand(x, e.lanes, local), x.dtype, e.lanes, found.lanes) for x in e.args)
+        if e.lanes <= found.lanes:
+            parts = [self._in_low_lanes(self.operand(x, e.lanes, local), x.dtype, e.lanes, found.lanes) for x in e.args]
+            result = self._called(e, found, parts)
+            return result if found.lanes == e.lanes else self._part(e.dtype, found.lanes, result, 0, e.lanes)
+        results = []
+        for start in range(0, e.lanes, found.lanes):
+            parts = [self.operand(x, found.lanes, local) if x.lanes == 1 else self._part(x.dtype, e.lanes, local[x], start, found.lanes)
+                     for x in e.args]
+            results.append(self._called(e, found, parts))
+        return self._side_by_side(e.dtype, found.lanes, results)
+
+    def _side_by_side(self, dtype: DType, lanes: int, texts: list[str]) -> str:
+        """Vectors of equal length, or scalars, as one vector; their number is a power of two."""
+        if lanes == 1 and len(texts) > 1:
+            kind, whole = self.type(dtype, len(texts)), "poison"
+            for k, text in enumerate(texts):
+                whole = self.emit(f"insertelement {kind} {whole}, {self.type(dtype)} {text}, i32 {k}")
+            return whole
+        while len(texts) > 1:
+            kind, order = self.type(dtype, lanes), ", ".join(f"i32 {k}" for k in range(2 * lanes))
+            texts = [self.emit(f"shufflevector {kind} {low}, {kind} {high}, <{2 * lanes} x i32> <{order}>")
+                     for low, high in zip(texts[::2], texts[1::2])]
+            lanes *= 2
+        return texts[0]
+
+    def _called(self, e: Expr, found: Dot, operands: list[str]) -> str:
+        """One use of a row."""
+        acc, a, b = operands
         a, b = (self._as_elements(text, name, found) for text, name in ((a, found.a), (b, found.b)))
         result = self._name()
         declarations, lines = call(found.row, {"acc": acc, "a": a, "b": b}, result=result)
-        for line in declarations.splitlines():
-            self.declared.setdefault(line.partition("@")[2].partition("(")[0], line)
+        self._declare_all(declarations)
         self.lines += ["  " + line for line in lines]
         if not found.adds:
             result = self.emit(f"add {self.type(e.dtype, found.lanes)} {acc}, {result}")
-        return result if found.lanes == e.lanes else self._part(e.dtype, found.lanes, result, 0, e.lanes)
+        return result
 
     def widening_mul_add(self, e: Expr, local: dict[Expr, str]) -> str | None:
         """A multiply-add of f32 vectors whose factors are widened, by the row that takes them as they were; None where there is none."""

@@ -12,8 +12,9 @@ from typing import Any, Sequence
 
 from edgec.backends.instruction import meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
+from edgec.backends.llvm_narrowing import Narrowing
 from edgec.backends.llvm_spelling import mask, number, suffix, to_integer, vec
-from edgec.expr import Expr, const, inside_pairs, walk
+from edgec.expr import Expr, const, inside_pairs, transform, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
 from edgec.portable import expand
@@ -34,7 +35,7 @@ def native_operations(target: Any) -> frozenset[str]:
     return frozenset({f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE} | words)
 
 
-class Values(DotProducts):
+class Values(DotProducts, Narrowing):
     """Emits values into `lines`; `label` is the current block, `registers` the current value of every register."""
 
     def __init__(self, target: Any):
@@ -51,6 +52,7 @@ class Values(DotProducts):
         self.registers: dict[Register, str] = {}
         self.declared: dict[str, str] = {}
         self.expanded: dict[Expr, Expr] = {}
+        self.rounded: dict[Expr, Expr] = {}
         self.changes: dict[Stmt, frozenset[Any]] = {}
 
     def _name(self) -> str:
@@ -80,7 +82,9 @@ class Values(DotProducts):
 
     def portable(self, e: Expr) -> Expr:
         if e not in self.expanded:
-            expand(e, self.native, "fma.f32" in self.native, lambda node: dot_row(self.target, node) is not None, self.expanded)
+            whole, = transform((e,), self._rounding_conversion, self.rounded)
+            expand(whole, self.native, "fma.f32" in self.native, lambda node: dot_row(self.target, node) is not None, self.expanded)
+            self.expanded[e] = self.expanded[whole]
         return self.expanded[e]
 
     def declare(self, name: str, result: str, arguments: Sequence[str], immarg: int = -1) -> None:
@@ -413,6 +417,9 @@ class Values(DotProducts):
         if e.dtype is bool_:
             return self.emit(f"icmp ne {source} {x}, {self._literal(const(0, a.dtype), a.lanes)}")
         if e.data == "saturate":
+            narrowed = self._narrowed(e, x)
+            if narrowed is not None:
+                return narrowed
             x = self._saturated(e, x)
         return self._resize(x, source, result, self._bits(a.dtype), self._bits(e.dtype), a.dtype.kind in "ub")
 
@@ -424,12 +431,6 @@ class Values(DotProducts):
             return x
         return self.emit(f"{'trunc' if after < before else 'zext' if unsigned else 'sext'} {source} {x} to {result}")
 
-    def _saturated(self, e: Expr, x: str) -> str:
-        a = e.args[0]
-        low, high = max(e.dtype.low, a.dtype.low), min(e.dtype.high, a.dtype.high)
-        x = self._choose("max", a.dtype, a.lanes, x, self._literal(const(low, a.dtype), a.lanes))
-        return self._choose("min", a.dtype, a.lanes, x, self._literal(const(high, a.dtype), a.lanes))
-
     def _from_float(self, e: Expr, x: str, source: str, result: str) -> str:
         a = e.args[0]
         if e.dtype.is_float:
@@ -438,13 +439,7 @@ class Values(DotProducts):
             return self.emit(f"fcmp une {source} {x}, {self._literal(const(0.0, a.dtype), a.lanes)}")
         kind = self.type(e.dtype, e.lanes)
         if e.data == "within":
-            if a.op == "round" and f"nearest.{e.dtype}" in self.native:
-                return self.emit(self._nearest(a.args[0], kind))
             return to_integer(self.emit, "u" if e.dtype.kind == "u" else "s", source, x, kind)
         name = f"llvm.fpto{'u' if e.dtype.kind == 'u' else 's'}i.sat.{suffix(kind, e.lanes)}.{suffix(source, a.lanes)}"
         self.declare(name, kind, [source])
         return self.emit(f"call {kind} @{name}({source} {x})")
-
-    def _nearest(self, a: Expr, kind: str) -> str:
-        self.declare(name := f"llvm.lrint.{suffix(kind, a.lanes)}.{suffix(self.of(a), a.lanes)}", kind, [self.of(a)])
-        return f"call {kind} @{name}({self.of(a)} {self.value(a)})"

@@ -66,6 +66,7 @@ class Target:
     fma_per_cycle: int
     masks: bool = False                 # masked loads and stores cost no more than plain ones
     scalar_operand: str                 # how a scalar reaches a multiply-add: "memory", "lane" or "register"
+    joined_vectors: int = 1             # vectors of 32-bit lanes that are best narrowed to bytes together
     late_terms: bool = False            # terms are added behind sums: only then does LLVM make one instruction of a maximum that follows
     l1_bytes: int
     l2_bytes: int = 0

@@ -117,8 +117,9 @@ def _rewritten(node: Expr, domain: Domain, product: Product) -> tuple[Expr, Doma
     groups = fresh("g", 0, count - 1)
     first = _moving_words(product, domain, groups, extent)
     second = word(_elements(product.other, product.axis, groups, extent, group, product.other_type))
-    in_order = (product.row.a, product.row.b) == (product.moving_type.name, product.other_type.name)
-    body = (dot(const(0, node.dtype), *((first, second) if in_order else (second, first))),)
+    # A broadcast comes second where the row's types allow: there instructions take it from memory, or by lane.
+    last = (product.row.a, product.row.b) == (product.other_type.name, product.moving_type.name)
+    body = (dot(const(0, node.dtype), *((second, first) if last else (first, second))),)
     axes = (*domain.axes[:place], groups, *domain.axes[place + 1:])
     extents = (*domain.extents[:place], const(count, index), *domain.extents[place + 1:])
     made = make("reduce", (*axes, *extents, *domain.init, *body), node.dtype, node.data, free=node.free,

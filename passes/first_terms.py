@@ -3,6 +3,8 @@
 Runs on a nest, between `flatten` and the schedule. One addition a result is saved, which counts where reductions are short.
 
     sum_over(c; x[c] * w[o,c]) + b[o]   ->   sum_over(c; x[c] * w[o,c]) started with b[o]
+
+Integer sums wrap, so that all their terms can be brought together first: (sum - z * s[o]) + b[o] is sum + ((0 - z * s[o]) + b[o]).
 """
 
 from __future__ import annotations
@@ -11,23 +13,25 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, is_const, make, transform, walk
+from edgec.expr import Expr, ReduceParts, const, is_const, make, transform, walk
 from edgec.passes.nest import Domain, Nest
+from edgec.types import i32
 
 LATE = frozenset({"reduce", "inside"})  # a term with one of these is not worth having before the loops
 
 
 def first_terms(nest: Nest, target: Any) -> Nest:
     """The nest with added terms as initial values of the sums they are added to."""
-    if nest.is_update or target.late_terms:
+    if nest.is_update:
         return nest
+    nest = _together(nest)
     uses = Counter(a for n in walk(*nest.values) for a in n.args)
     uses.update(nest.values)
     within = {n for total in nest.domains for a in total.args for n in walk(a)}
     domains = dict(nest.domains)
 
     def started(node: Expr) -> Expr | None:
-        if node.op != "add" or len(node.args) != 2 or node in within:
+        if node.op != "add" or len(node.args) != 2 or node in within or target.late_terms and node.dtype.is_float:
             return None
         for total, term in (node.args, node.args[::-1]):
             if total in domains and uses[total] == 1 and _starts(domains[total], total, term):
@@ -36,6 +40,35 @@ def first_terms(nest: Nest, target: Any) -> Nest:
 
     values = transform(nest.values, started)
     return replace(nest, results=tuple(replace(r, value=v) for r, v in zip(nest.results, values)), domains=domains)
+
+
+def _together(nest: Nest) -> Nest:
+    """The nest with the terms of each integer sum that stand outside it as one term."""
+    within = {n for total in nest.domains for a in total.args for n in walk(a)}
+
+    def regrouped(node: Expr) -> Expr | None:
+        if node.dtype is not i32 or node.op not in ("add", "sub") or len(node.args) != 2 or node in within:
+            return None
+        total, terms = _split(node, nest.domains)
+        return total + terms if total is not None and terms is not None else None
+
+    values = transform(nest.values, regrouped)
+    return replace(nest, results=tuple(replace(r, value=v) for r, v in zip(nest.results, values)))
+
+
+def _split(node: Expr, domains: dict[Expr, Domain]) -> tuple[Expr | None, Expr | None]:
+    """A sum and all that is added to it; (None, node) for what is no sum with terms."""
+    if node in domains:
+        return node, None
+    if node.op not in ("add", "sub") or len(node.args) != 2:
+        return None, node
+    a, b = node.args
+    total, terms = _split(a, domains)
+    if total is not None:
+        more = b if node.op == "add" else const(0, i32) - b
+        return total, more if terms is None else terms + more
+    total, terms = _split(b, domains) if node.op == "add" else (None, None)
+    return (total, a if terms is None else terms + a) if total is not None else (None, node)
 
 
 def _starts(d: Domain, total: Expr, term: Expr) -> bool:

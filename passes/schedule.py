@@ -79,7 +79,7 @@ def schedule(nest: Nest, target: Any) -> Schedule:
 def arranged(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rows: int, vectors: int,
              reduce_vector: Expr | None = None) -> Schedule:
     """The schedule with a given register tile: how the vector axis is cut, the order of the other loops, sums and unrolling follow."""
-    segments = _segments(vector, vectors, target.lanes(widest(nest)), target) if vector else ()
+    segments = _segments(vector, vectors, target.lanes(widest(nest)), target, joined(nest, target)) if vector else ()
     rest = tuple(a for a in nest.axes if a is not vector and a is not row)
     outer, middle, block = _loop_order(nest, target, vector, row, rest)
     if sum(segment.count for segment in segments) <= 1:  # one vector tile meets every operand once, whatever the order
@@ -98,6 +98,12 @@ def widest(nest: Nest) -> int:
         return 16
     bits = [n.dtype.bits for n in walk(*nest.values) if n.dtype.name not in ("index", "bool") and n.op != "const"]
     return max(bits, default=nest.values[0].dtype.bits)
+
+
+def joined(nest: Nest, target: Any) -> int:
+    """How many vectors of the widest elements are one value of the loops, since their results fill one vector when they are stored."""
+    stored = min(r.target.dtype.bits for r in nest.results)
+    return max(1, min(target.joined_vectors, widest(nest) // stored)) if widest(nest) == 32 else 1
 
 
 def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
@@ -207,13 +213,15 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
-    calls = calls_of(nest, target)
+    calls, together = calls_of(nest, target), joined(nest, target)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
                 continue
             wide = _pieces(vector, v, lanes, target)
-            registers = scalar_registers(r, wide, calls) if calls else _registers(r, wide, target, shared, steps)
+            if v % together and v < columns:
+                continue
+            registers = scalar_registers(r, wide, calls) if calls else _registers(r, wide, target, shared, steps, together)
             if registers <= (target.general_registers if calls else target.registers):
                 time = _time(r, v, row_extent, columns, target, shared, calls)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
@@ -240,7 +248,7 @@ def _pieces(vector: Axis | None, v: int, lanes: int, target: Any) -> int:
     if vector is None or lanes == 1:
         return v
     whole, rest = divmod(vector.extent, v * lanes)
-    return max(v if whole else 0, len(_ragged(rest, lanes, target.masks).lanes) if rest else 0)
+    return max(v if whole else 0, sum(-(-n // lanes) for n in _ragged(rest, lanes, target.masks).lanes) if rest else 0)
 
 
 def _is_one_body(r: int, v: int, row_extent: int, columns: int) -> bool:
@@ -274,7 +282,9 @@ def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:
     return vector is not None and any(vector.var not in n.free for n in loads)
 
 
-def _registers(r: int, v: int, target: Any, contraction: bool, steps: int) -> int:
+def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, together: int = 1) -> int:
+    if not contraction and together > 1:  # bytes: one row of a window, widened to 16 bits
+        return r * v + (r + 3) * v // 2 + 1
     if not contraction and 0 < steps <= UNROLL_LIMIT and target.scalar_operand != "memory" and target.registers >= 3 * steps:
         return 3 * r * v + 2 * v + steps * v  # written out: windows that overlap, and the vectors of all taps, stay in registers
     if not contraction:
@@ -302,13 +312,13 @@ def _step(r: int, v: int, target: Any, contraction: bool) -> float:
     return max(multiply_adds, loads, latency) + 0.05 * (r + v) + 0.5
 
 
-def _segments(axis: Axis, vectors: int, lanes: int, target: Any) -> tuple[Segment, ...]:
+def _segments(axis: Axis, vectors: int, lanes: int, target: Any, joined: int = 1) -> tuple[Segment, ...]:
     """Whole tiles, then one smaller tile: masked where masks are cheap, else cut into powers of two."""
     width = vectors * lanes
     whole, rest = axis.extent // width, axis.extent % width
-    found = [Segment(0, whole, Piece((lanes,) * vectors, lanes))] if whole else []
+    found = [Segment(0, whole, _ragged(width, lanes * joined, False))] if whole else []
     if rest:
-        found.append(Segment(whole * width, 1, _ragged(rest, lanes, target.masks)))
+        found.append(Segment(whole * width, 1, _ragged(rest, lanes * joined, target.masks)))
     return tuple(found)
 
 

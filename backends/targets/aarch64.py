@@ -18,6 +18,11 @@ INSTRUCTIONS = (
     row("bfdot", "bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "acc:f32[4] += dot(a:bf16[8], b:bf16[8], group=2)"),
     row("fmlal", "fp16fml", "llvm.aarch64.neon.fmlal.v4f32.v8f16(acc, a:<8 x half>, b:<8 x half>)",
         "acc:f32[4] += dot(a:f16[4], b:f16[4], group=1)"),
+    row("fcvtns", "neon", "llvm.aarch64.neon.fcvtns", "r:i32[4] = nearest(a:f32[4])"),
+    row("fcvtns", "neon", "llvm.aarch64.neon.fcvtns", "r:i32[1] = nearest(a:f32[1])"),
+    row("sqxtn", "neon", "llvm.aarch64.neon.sqxtn.v4i16", "r:i16[4] = saturate(a:i32[4])"),
+    row("sqxtn", "neon", "llvm.aarch64.neon.sqxtn.v8i8", "r:i8[8] = saturate(a:i16[8])"),
+    row("sqxtun", "neon", "llvm.aarch64.neon.sqxtun.v8i8", "r:u8[8] = saturate(a:i16[8])"),
     row("fmla", "neon", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
     row("fmla", "neon", "llvm.fma", "r:f64[*] = fma(a:f64[*], b:f64[*], c:f64[*])"),
     row("fmla", "fullfp16", "llvm.fma", "r:f16[*] = fma(a:f16[*], b:f16[*], c:f16[*])"),
@@ -41,7 +46,7 @@ def core(name: str, cpu: str, features: tuple[str, ...], emulated_cpu: str, **fa
     """A core; `emulated_cpu` is the qemu model that has its features."""
     emulator = Emulator("aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64", ("-cpu", emulated_cpu), packages=PACKAGES)
     return Target(name=name, triple="aarch64-unknown-linux-gnu", cpu=cpu, features=features, vector_bits=128, registers=32, fma=True,
-                  scalar_operand="lane", instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
+                  scalar_operand="lane", joined_vectors=4, instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
 
 
 TARGETS = (

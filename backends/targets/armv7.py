@@ -12,6 +12,10 @@ PACKAGES = ("gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross", "qemu-user")
 
 # A vector of f64 does not exist: that row is for scalars.
 INSTRUCTIONS = (
+    row("vcvtr.s32.f32", "vfp4", "h:float = llvm.arm.vcvtr.f32(a); bitcast(h)", "r:i32[1] = nearest(a:f32[1])"),
+    row("vqmovn.s32", "neon", "llvm.arm.neon.vqmovns.v4i16", "r:i16[4] = saturate(a:i32[4])"),
+    row("vqmovn.s16", "neon", "llvm.arm.neon.vqmovns.v8i8", "r:i8[8] = saturate(a:i16[8])"),
+    row("vqmovun.s16", "neon", "llvm.arm.neon.vqmovnsu.v8i8", "r:u8[8] = saturate(a:i16[8])"),
     row("vfma", "vfp4", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
     row("vfma", "vfp4", "llvm.fma", "r:f64[1] = fma(a:f64[1], b:f64[1], c:f64[1])"),
     row("vsqrt", "vfp4", "llvm.sqrt", "r:f32[1] = sqrt(a:f32[1])"),

@@ -26,6 +26,8 @@ INSTRUCTIONS = (
     bytes_row("i8", "i8"),
     bytes_row("u8", "i8"),
     bytes_row("u8", "u8"),
+    row("vcvtn.s32.f32", "mve.fp", "llvm.arm.mve.vcvtn(0, a)", "r:i32[4] = nearest(a:f32[4])"),
+    row("vcvtr.s32.f32", "vfp4d16sp", "h:float = llvm.arm.vcvtr.f32(a); bitcast(h)", "r:i32[1] = nearest(a:f32[1])"),
     row("vfma.f32", "mve.fp", "llvm.fma", "r:f32[*] = fma(a:f32[*], b:f32[*], c:f32[*])"),
     row("vfma.f32", "vfp4d16sp", "llvm.fma", "r:f32[1] = fma(a:f32[1], b:f32[1], c:f32[1])"),
     row("vrintn.f32", "mve.fp", "llvm.roundeven", "r:f32[*] = round_half_even(a:f32[*])"),

@@ -68,6 +68,8 @@ def expected(what: Meaning, values: dict[str, np.ndarray]) -> np.ndarray:
         case "fma":
             exact = ([Fraction(float(each)) for each in triple] for triple in zip(*arguments))
             return np.array([float(a * b + c) for a, b, c in exact]).astype(dtype)
+        case "saturate":
+            return np.clip(arguments[0], DTYPES[what.result.dtype].low, DTYPES[what.result.dtype].high).astype(dtype)
         case "cast":
             return arguments[0].astype(dtype)
         case "nearest":
