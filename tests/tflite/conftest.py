@@ -76,7 +76,7 @@ def _finished(b: Any, name: str, graphs: int, buffers: list[int], custom: str) -
     tflite.OperatorCodeStart(b)
     tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
     tflite.OperatorCodeAddBuiltinCode(b, code)
-    tflite.OperatorCodeAddVersion(b, 1)
+    tflite.OperatorCodeAddVersion(b, 2 if name == "BROADCAST_TO" else 1)
     if custom:
         tflite.OperatorCodeAddCustomCode(b, text)
     codes, held = _offsets(b, [tflite.OperatorCodeEnd(b)]), _offsets(b, buffers)
@@ -140,11 +140,12 @@ def _options(b: Any, kind: str, values: dict[str, Any]) -> int:
     return getattr(tflite, f"{kind}End")(b)
 
 
-def judged(model: bytes | Path, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The results of TFLite's reference kernels, without any delegate."""
+def judged(model: bytes | Path, arrays: Sequence[np.ndarray], reference: bool = True) -> list[np.ndarray]:
+    """The results of TFLite's reference kernels, or (they lack some) of its usual ones, without any delegate."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
     given = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-    runner = Interpreter(**given, experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1)
+    resolver = OpResolverType.BUILTIN_REF if reference else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    runner = Interpreter(**given, experimental_op_resolver_type=resolver, num_threads=1)
     runner.allocate_tensors()
     for detail, array in zip(runner.get_input_details(), arrays):
         runner.set_tensor(detail["index"], array)
@@ -191,13 +192,14 @@ def judge():
 @pytest.fixture(scope="session")
 def agree(judge):
     """agree(model, requant, seeds, tolerance): the interpreter equals the reference kernels; the arrays and results of the last seed."""
-    def run(model: bytes, requant: str = "tflite", seeds: int = 2, tolerance: float = 0.0, quanta: int = 0, draw=drawn):
+    def run(model: bytes, requant: str = "tflite", seeds: int = 2, tolerance: float = 0.0, quanta: int = 0, draw=drawn,
+            reference: bool = True):
         import edgec
         inputs = edgec.load(model, requant=requant).inputs
         for seed in range(seeds):
             arrays = [draw(v.dtype, v.shape, seed + 10 * n) for n, v in enumerate(inputs)]
             graph, found = interpreted(model, arrays, requant)
-            for mine, theirs in zip(found, judge(model, arrays), strict=True):
+            for mine, theirs in zip(found, judge(model, arrays, reference), strict=True):
                 assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
                 difference = np.abs(mine.astype(np.float64) - theirs.astype(np.float64))
                 allowed = tolerance * np.maximum(np.abs(theirs), 1) if mine.dtype.kind == "f" else quanta

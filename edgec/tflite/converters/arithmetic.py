@@ -13,7 +13,7 @@ from edgec.ops.comparison import (And, BitwiseXor, Equal, Greater, GreaterOrEqua
 from edgec.ops.rounding import Ceil, Floor, Round
 from edgec.ops.transcendental import Cos, Exp, Log, Sin
 from edgec.tflite.converters.activations import activated
-from edgec.tflite.node import Node
+from edgec.tflite.node import Node, literal
 
 
 def _fused(op: type[Op]) -> Callable[[Node], Value]:
@@ -55,11 +55,14 @@ def square(node: Node) -> Value:
 
 
 def floor_div(node: Node) -> Value:
-    """The quotient rounded down; of integers by way of the remainder that has the sign of the divisor."""
+    """The quotient rounded down; of integers one less than C's where a remainder is left and the signs differ."""
     a, b = node.operand(0), node.operand(1)
     if a.dtype.is_float:
         return node.emit(Floor, node.emit(Div, a, b))
-    return node.emit(Div, node.emit(Sub, a, node.emit(Mod, a, b)), b)
+    zero, one, quotient = literal(0, a.dtype), literal(1, a.dtype), node.emit(Div, a, b)
+    whole = node.emit(Equal, node.emit(Sub, a, node.emit(Mul, quotient, b)), zero)
+    signs = node.emit(Equal, node.emit(Less, a, zero), node.emit(Less, b, zero))
+    return node.emit(Where, node.emit(Or, whole, signs), quotient, node.emit(Sub, quotient, one))
 
 
 def floor_mod(node: Node) -> Value:

@@ -71,9 +71,7 @@ def resized(mode: str) -> Callable[[Node], Value]:
         x, sizes = node.channels_first(0), node.numbers(1)
         corners, centers = node.option("align_corners", False), node.option("half_pixel_centers", False)
         place = "align_corners" if corners else "half_pixel" if centers else "asymmetric"
-        nearest = "round_prefer_ceil" if corners else "floor"
-        if mode == "nearest" and centers and not corners:
-            place = "half_pixel"
+        nearest = "round_prefer_ceil" if corners or centers else "floor"
         y = node.emit(Resize, x, None, None, whole(*x.shape[:2], *sizes), mode=mode, coordinate_transformation_mode=place,
                       nearest_mode=nearest)
         return channels_last(node, y)
