@@ -196,3 +196,31 @@ def test_extremes_of_bytes(name, make, agree):
     build, Made, _ = make
     a, b, y = (Made("i8", (4, 9), scale=0.1, zero=3) for _ in range(3))
     agree(build(name, [a, b], [y], ("MaximumMinimumOptions", {})))
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+@given(scales=st.tuples(SCALE, SCALE, SCALE))
+@quick
+def test_prelu(dtype, scales, make, agree):
+    build, _, _ = make
+    x, slope, y = (scaled(make, s, dtype, *shape) for s, shape in zip(scales, ((1, 4, 5, 6), (1, 1, 6), (1, 4, 5, 6))))
+    agree(build("PRELU", [x, slope], [y]), seeds=1)
+
+
+@given(scales=st.tuples(SCALE, SCALE, SCALE), adjoint=st.tuples(st.booleans(), st.booleans()))
+@quick
+def test_batch_matmul(scales, adjoint, make, agree):
+    build, _, _ = make
+    shapes = (2, 4, 3) if adjoint[0] else (2, 3, 4), (2, 5, 4) if adjoint[1] else (2, 4, 5), (2, 3, 5)
+    a, b, y = (scaled(make, s, "i8", *shape) for s, shape in zip(scales, shapes))
+    agree(build("BATCH_MATMUL", [a, b], [y], ("BatchMatMulOptions", {"adj_x": adjoint[0], "adj_y": adjoint[1]})), seeds=1)
+
+
+@given(size=st.tuples(st.integers(1, 6), st.integers(1, 6)), counts=st.tuples(st.integers(1, 11), st.integers(1, 11)),
+       how=st.sampled_from(((False, False), (True, False), (False, True))))
+@quick
+def test_resize_bilinear(size, counts, how, make, agree):
+    build, Made, fixed = make
+    x, y = (Made("i8", (1, *s, 3), scale=0.1, zero=5) for s in (size, counts))
+    options = {"align_corners": how[0], "half_pixel_centers": how[1]}
+    agree(build("RESIZE_BILINEAR", [x, fixed(np.array(counts, np.int32))], [y], ("ResizeBilinearOptions", options)), seeds=1)

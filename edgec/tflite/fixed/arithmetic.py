@@ -9,7 +9,9 @@ import numpy as np
 
 from edgec.graph import Value
 from edgec.onnx_tensor import CODE_OF_DTYPE
-from edgec.ops.arithmetic import Add, Mul, Sub
+from edgec.ops.arithmetic import Add, Clip, Mul, Sub
+from edgec.ops.cast import Cast
+from edgec.ops.comparison import Less, Where
 from edgec.ops.rescale import RoundAway
 from edgec.tflite.fixed.multiplier import centred, rescaled, to_result
 from edgec.tflite.fixed.ranges import activation_range, limits
@@ -51,7 +53,19 @@ def dequantize(node: Node) -> Value:
     return node.dequantized(node.operand(0), node.source(0).quantization)
 
 
+def prelu(node: Node) -> Value:
+    """PRELU: a change of scale above 0, a product with the slopes below (tflite/kernels/internal/reference/prelu.h)."""
+    x, ratio = centred(node, 0), np.float32(node.source(0).scale / node.result.scale)
+    slope = np.float32(np.float32(node.source(0).scale * node.source(1).scale) / node.result.scale)
+    plain, sloped = rescaled(node, x, float(ratio)), rescaled(node, node.emit(Mul, x, centred(node, 1)), float(slope))
+    chosen = node.emit(Where, node.emit(Less, x, literal(0, i32)), sloped, plain)
+    moved = node.emit(Add, chosen, literal(node.result.zero, i32))
+    low, high = (literal(n, i32) for n in limits(node.result, -np.inf, np.inf))
+    return node.emit(Cast, node.emit(Clip, moved, low, high), to=CODE_OF_DTYPE[node.result.dtype])
+
+
 FIXED = {
+    "PRELU": prelu,
     "ADD": lambda node: sum_or_difference(node, Add),
     "SUB": lambda node: sum_or_difference(node, Sub),
     "MUL": product,

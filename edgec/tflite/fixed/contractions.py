@@ -63,7 +63,20 @@ def fully_connected(node: Node) -> Value:
     return lines(node, to_result(node, total, factors_of(node), *activation_range(node), axis=1, rounding="once"))
 
 
+def batch_matmul(node: Node) -> Value:
+    """BATCH_MATMUL of two operands with one scale each."""
+    require_bytes(node)
+    sides = []
+    for n, name in enumerate(("adj_x", "adj_y")):
+        rank = node.given(n).type.rank
+        sides.append(node.operand(n, (*range(rank - 2), rank - 1, rank - 2) if node.option(name, False) else None))
+    total = node.emit(MatMulInteger, *sides, zero_point(node, 0), zero_point(node, 1))
+    factor = float(np.float32(node.source(0).scale * node.source(1).scale)) / float(node.result.scale)
+    return to_result(node, total, factor, node.result.dtype.low, node.result.dtype.high)
+
+
 FIXED = {
+    "BATCH_MATMUL": batch_matmul,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": lambda node: convolution(node, depthwise=True),
     "FULLY_CONNECTED": fully_connected,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Callable
 
 from edgec.graph import Value
-from edgec.tflite.fixed import arithmetic, contractions, reductions, softmax, tables
+from edgec.tflite.fixed import arithmetic, contractions, reductions, resize, softmax, tables
 from edgec.tflite.node import Node
 
 FIXED: dict[str, Callable[[Node], Value | tuple[Value, ...]]] = {
-    **arithmetic.FIXED, **contractions.FIXED, **reductions.FIXED, **softmax.FIXED, **tables.FIXED,
+    **arithmetic.FIXED, **contractions.FIXED, **reductions.FIXED, **resize.FIXED, **softmax.FIXED, **tables.FIXED,
 }
