@@ -358,13 +358,17 @@ def _end(dismiss, address: int, threads: list[threading.Thread], engine: llvm.Ex
 
 def _engine() -> llvm.ExecutionEngine:
     initialise()
+    _compiler(llvm.parse_assembly("")).close()  # from here on LLVM knows the symbols of this process
     missing = [name for name in NEEDED if llvm.address_of_symbol(name) is None]
     if missing:
         raise Unsupported(f"this system has no POSIX threads ({', '.join(missing)})", hint="run with one thread")
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=2)
     facts = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)}
     module = llvm.parse_assembly(PROGRAM.format(**facts))
     module.verify()
-    engine = llvm.create_mcjit_compiler(module, machine)
+    engine = _compiler(module)
     engine.finalize_object()
     return engine
+
+
+def _compiler(module: llvm.ModuleRef) -> llvm.ExecutionEngine:
+    return llvm.create_mcjit_compiler(module, llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=2))

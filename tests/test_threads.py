@@ -1,6 +1,8 @@
 """Models on executors of every kind compute the same bits as in one thread, and refuse executors that are none."""
 
 import ctypes
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -197,6 +199,11 @@ def test_the_pool_computes_the_same_bits_again_and_again(threads):
             arrays = normal_inputs(graph, seed=seed)
             assert alone.run(arrays)["y"].tobytes() == lent.run(arrays)["y"].tobytes()
     assert artifact.run(arrays, threads=threads)["y"].tobytes() == artifact.run(arrays)["y"].tobytes()
+
+
+def test_a_pool_may_be_the_first_thing_a_process_makes():
+    program = "from edgec.backends.pool import Pool\nwith Pool(2) as pool: print(pool.slots)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "2\n"
 
 
 def test_models_share_a_pool_also_at_the_same_time():

@@ -20,15 +20,15 @@ from edgec.tune import BATCH, _distinct, candidate, tune
 
 NATIVE = find("native")
 TEXT = """graph g(%x: f32[6,20]) -> (%y) {
-  @t: f32[20,20]
+  @t: f32[20,12]
   @u: f32[20,20]
   @v: f32[20,20]
   @w: f32[20,20]
   %a = MatMul(%x, @u) : f32[6,20]
   %b = MatMul(%a, @v) : f32[6,20]
   %c = MatMul(%b, @w) : f32[6,20]
-  %d = MatMul(%c, @t) : f32[6,20]
-  %y = Softmax(%d) : f32[6,20]
+  %d = MatMul(%c, @t) : f32[6,12]
+  %y = Softmax(%d) : f32[6,12]
 }"""
 
 
