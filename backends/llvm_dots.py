@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, widening_multiply_add
+from edgec.backends.llvm_tables import ByteTables
 from edgec.backends.llvm_spelling import vec
 from edgec.expr import Expr, const
 from edgec.loops import lane, splat
@@ -33,7 +34,7 @@ def narrow_factor(e: Expr) -> Expr | None:
     return e.args[0] if e.op == "cast" and e.args[0].dtype.is_float and e.args[0].dtype.bits == 16 else None
 
 
-class DotProducts:
+class DotProducts(ByteTables):
     """The methods for `word` and `dot` of the class that emits values."""
 
     def _word(self, e: Expr, local: dict[Expr, str]) -> str:

@@ -223,6 +223,8 @@ class Values(DotProducts, Narrowing):
 
     def _load(self, e: Expr, local: dict[Expr, str]) -> str:
         param, active = e.data
+        if e.args[0].lanes > 1:
+            return self._picked(e)
         address = self.address(param, e.args[0])
         kind = vec("i8", e.lanes) if param.dtype is bool_ else self.of(e)
         if active:

@@ -115,7 +115,8 @@ class Printer:
             return f"{self.source(node.data)}[{', '.join(map(sub, node.args))}]"
         if op == "load":
             words = f" as {node.dtype}" if node.dtype is not node.data[0].dtype else ""
-            return f"{self.source(node.data[0])}[{sub(node.args[0])}{lanes_suffix(node.lanes, node.data[1])}{words}]"
+            lanes = 1 if node.args[0].lanes > 1 else node.lanes  # a vector of indices says how many
+            return f"{self.source(node.data[0])}[{sub(node.args[0])}{lanes_suffix(lanes, node.data[1])}{words}]"
         if op == "get":
             return self.source(node.data)
         if op == "inside":

@@ -106,9 +106,11 @@ class Loops:
 def load(param: Param, at: Any, lanes: int = 1, active: int = 0, dtype: DType | None = None) -> Expr:
     """`lanes` consecutive elements of param from flat index `at`; lanes past `active` (0: all) read as zero and touch no memory.
 
+    A vector of indices picks one element of a table in each lane.
     As a word type (`dtype`) of the parameter's elements, each lane is a word of neighbouring elements; `at` still counts elements.
     """
     active = 0 if active >= lanes else active
+    lanes = max(lanes, at.lanes) if isinstance(at, Expr) else lanes
     return make("load", (as_expr(at, index),), dtype or param.dtype, (param, active), lanes=lanes, key=(id(param), active))
 
 

@@ -14,7 +14,7 @@ from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
               "bitcast", "word", "dot", "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
-SCALAR_OPERANDS = {"load": "the index of a load", "splat": "what is splatted", "vector": "a part of a vector"}
+SCALAR_OPERANDS = {"splat": "what is splatted", "vector": "a part of a vector"}
 
 
 def verify_loops(loops: Loops) -> None:
@@ -119,12 +119,14 @@ class _Checker:
             param, active = node.data
             self.param(param)
             self.require(node.args[0].dtype is index, f"a load from {param.name} is indexed by {node.args[0].dtype}")
+            table = param.constant and node.lanes == node.args[0].lanes and not active
+            self.require(node.args[0].lanes == 1 or table, f"the index of a load is a vector, and {param.name} no table: {node}")
             self.require(0 <= active < max(node.lanes, 1), f"{active} of {node.lanes} lanes are loaded from {param.name}")
         if node.op in SCALAR_OPERANDS:
             self.require(all(a.lanes == 1 for a in node.args), f"{SCALAR_OPERANDS[node.op]} is a vector: {node}")
         elif node.op == "lane":
             self.require(0 <= node.data < node.args[0].lanes, f"lane {node.data} of {node.args[0].lanes}: {node}")
-        elif node.op != "horizontal":
+        elif node.op not in ("horizontal", "load"):
             self.require(_agree(a.lanes for a in node.args), f"operands of {sorted({a.lanes for a in node.args})} lanes: {node}")
         self.types(node)
 

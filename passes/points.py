@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
-from edgec.expr import Expr, binary, cast, compare, const, rebuild, substitute
+from edgec.expr import Expr, binary, bitcast, cast, compare, const, is_const, rebuild, substitute
 from edgec.linear import coefficient, without
 from edgec.loops import group_of, iota, lane, load, vector
-from edgec.types import bool_, index
+from edgec.types import bool_, i8, i32, index, u8
+
+BYTES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,25 @@ def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr],
     lanes, group = iota(offset.lanes), group_of(node)
     if coefficient(offset, lanes) == group and (first := without(offset, lanes)).lanes == 1:  # else no run of neighbours
         return load(param, first, offset.lanes, point.active, node.dtype)
+    byte = _byte_of(node)
+    if byte is not None:
+        return load(param, cast(instantiate(byte, point, replaced), index))
     return lane_by_lane(node, point, replaced)
+
+
+def _byte_of(node: Expr) -> Expr | None:
+    """The u8 by which a load picks one of 256 constant bytes: that of cast<index>(x), or of x + 128 for a signed one."""
+    param, at = node.data[0], node.args[0]
+    if not (param.constant and param.size == BYTES and node.dtype.bits == 8 and at.op == "cast"):
+        return None
+    number, = at.args
+    least = number.args[1] if number.op == "sub" else number.args[1] if number.op == "add" else const(0, index)
+    byte = number.args[0] if number.op in ("add", "sub") else number
+    byte = byte.args[0] if byte.op == "cast" and byte.dtype is i32 else byte
+    offset = least.data * (-1 if number.op == "sub" else 1) if is_const(least) else None
+    if byte.dtype is u8 and offset == 0:
+        return byte
+    return binary("xor", bitcast(byte, u8), const(BYTES // 2, u8)) if byte.dtype is i8 and offset == BYTES // 2 else None
 
 
 def lane_by_lane(node: Expr, point: Point, replaced: Mapping[Expr, Expr]) -> Expr:

@@ -36,6 +36,7 @@ INSTRUCTIONS = (
     row("roundpd/vrndscalepd", "sse4.1", "llvm.ceil", "r:f64[*] = ceil(a:f64[*])"),
     row("roundps/vrndscaleps", "sse4.1", "llvm.trunc", "r:f32[*] = trunc(a:f32[*])"),
     row("roundpd/vrndscalepd", "sse4.1", "llvm.trunc", "r:f64[*] = trunc(a:f64[*])"),
+    row("vpermi2b/vpermt2b", "avx512vbmi", "llvm.x86.avx512.vpermi2var.qi.512", "r:u8[64] = pick(a:u8[64], i:u8[64], b:u8[64])"),
     row("cvtps2dq", "sse2", "llvm.lrint", "r:i32[*] = nearest(a:f32[*])"),
     row("sqrtps", "sse2", "llvm.sqrt", "r:f32[*] = sqrt(a:f32[*])"),
     row("sqrtpd", "sse2", "llvm.sqrt", "r:f64[*] = sqrt(a:f64[*])"),

@@ -72,6 +72,9 @@ def expected(what: Meaning, values: dict[str, np.ndarray]) -> np.ndarray:
             return np.clip(arguments[0], DTYPES[what.result.dtype].low, DTYPES[what.result.dtype].high).astype(dtype)
         case "cast":
             return arguments[0].astype(dtype)
+        case "pick":
+            a, i, b = arguments
+            return np.concatenate([a, b])[i % 128]
         case "nearest":
             return np.rint(arguments[0]).astype(dtype)
         case "sqrt":
