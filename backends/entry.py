@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Sequence
 
+from edgec.backends.coded_weights import UNPACK
 from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, ContextLayout, ExecutorLayout, Interface, layout
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, regions_of
@@ -51,6 +52,8 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
                 for s, c in kernels.items()]
     if interface.weights_symbol:
         declared.append(f"@{interface.weights_symbol} = external hidden constant [0 x i8]")
+    if interface.decoded_at is not None:
+        declared.append(f"declare void @{UNPACK}(ptr, ptr)")
     return "\n".join([*lines, "}", *bodies, *declared, 'attributes #0 = { nounwind noredzone "no-builtins" "warn-stack-size"="0" }',
                       'attributes #1 = { nounwind noinline noredzone "no-builtins" "warn-stack-size"="0" }', ""])
 
@@ -141,8 +144,16 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
 
 
 def _weights(interface: Interface, where: ContextLayout, lines: list[str]) -> None:
-    """Append the choice of %weights: those the caller has put elsewhere, or the object's own."""
-    if interface.weights_symbol:
+    """Append the choice of %weights: those the caller has put elsewhere, or the object's own, decoded where they are coded."""
+    if interface.decoded_at is not None:
+        lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}",
+                  f"  %has_given = icmp ugt i32 %size, {where.weights}", "  br i1 %has_given, label %with_given, label %unpack",
+                  "with_given:", "  %given = load ptr, ptr %given_at", "  %none = icmp eq ptr %given, null",
+                  "  br i1 %none, label %unpack, label %with_weights", "unpack:",
+                  f"  %decoded = getelementptr i8, ptr %arena, i32 {interface.decoded_at}",
+                  f"  call void @{UNPACK}(ptr @{interface.weights_symbol}, ptr %decoded)", "  br label %with_weights", "with_weights:",
+                  "  %weights = phi ptr [ %given, %with_given ], [ %decoded, %unpack ]"]
+    elif interface.weights_symbol:
         lines += [f"  %given_at = getelementptr i8, ptr %context, i32 {where.weights}",
                   f"  %has_given = icmp ugt i32 %size, {where.weights}",
                   "  br i1 %has_given, label %with_given, label %with_weights", "with_given:", "  %given = load ptr, ptr %given_at",

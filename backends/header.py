@@ -104,6 +104,10 @@ def _memory(interface: Interface) -> str:
              f"#define {name}_ARENA_ALIGN {interface.arena_align}",
              f"#define {name}_STACK_BYTES {_unsigned(interface.stack_bytes)}",
              f"#define {name}_FLASH_BYTES {_unsigned(interface.flash_bytes)}"]
+    if interface.decoded_at is not None:
+        lines += ["/* Every call whose context has no weights decodes them to this place in the arena, where they stay: later calls with",
+                  "   the same arena may be given them, context.weights = (char *)arena + this. */",
+                  f"#define {name}_DECODED_AT {_unsigned(interface.decoded_at)}"]
     lines += [f"#define {name}_ISA_{level} {number}u" for number, level in enumerate(interface.levels)]
     for dim, low, high in interface.dims:
         lines += [f"#define {name}_{dim.upper()}_MIN {low}", f"#define {name}_{dim.upper()}_MAX {high}"]

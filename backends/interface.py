@@ -45,6 +45,7 @@ class Interface:
     stack_bytes: int = 0
     flash_bytes: int = 0
     weights_symbol: str = ""                # the data section that holds the weights, "" without weights
+    decoded_at: int | None = None           # coded weights are decoded to so many bytes into the arena; None: they are not coded
     levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
 
     def arena_for(self, slots: int) -> int:

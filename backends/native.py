@@ -93,6 +93,8 @@ class Loaded:
             self._rebind(bind(self.interface, inputs))
         if status := self._function(self._context_address):
             raise Internal(f"{self.interface.run_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
+        if self.interface.decoded_at is not None:  # later calls need not decode again
+            self._pointer(self._context, self._layout.weights, self._arena.ctypes.data + self.interface.decoded_at)
         return {name: view.copy() for name, view in self._outputs}
 
     def call(self) -> int:

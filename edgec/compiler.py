@@ -20,6 +20,7 @@ import numpy as np
 from edgec.backends.artifact import Artifact
 from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers, prefix as c_prefix
+from edgec.backends.coded_weights import TEXT as UNPACK_TEXT, coded
 from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
 from edgec.backends.entry import entry_text
@@ -59,6 +60,7 @@ from edgec.passes.winograd import winograd
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
+from edgec.stored_constants import stored_constants
 
 # Graph passes in order: constants first, so that rules see numbers, but not those that are integers with a scale before the pass integers
 # has seen them; bytes for what is smaller than one while operators still know it; folding and simplifying again after decompose, which
@@ -84,13 +86,14 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
 )
 OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
+COMPRESSIONS = ("", "huffman")
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 
 
 def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
             prefix: str | None = None, optimize: str = "3", passes: Sequence[str] = (), without: Sequence[str] = (),
             winograd: bool = True, max_flash_growth: float | None = None, multiversion: bool = False,
-            schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32",
+            schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32", compress: str = "",
             workers: int | None = None, cache: Path | None = None, requant: str = "",
             progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX or TFLite file (or bytes, ModelProto, Graph) for a target.
@@ -100,7 +103,8 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     that one; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
     of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their file; `keep` holds "llvm" and
     "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of contractions, see docs/precision.md; `requant`
-    as in `load`; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
+    as in `load`; `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache`
+    and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant)
     machine = machine_for(target, optimize, max_flash_growth)
@@ -110,14 +114,16 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     name = prefix or _prefix(model, graph)
     machines = _levels(machine, optimize, max_flash_growth) if multiversion else (machine,)
     measured = known_schedules(schedules)
-    choices = (optimize, passes, without, keep, multiversion, precision, measured.text())
+    if compress not in COMPRESSIONS:
+        raise ModelError(f"weights cannot be compressed by '{compress}'", hint="choose huffman, or leave them as they are")
+    choices = (optimize, passes, without, keep, multiversion, precision, compress, measured.text())
     key = _artifact_key(graph, machine, name, *choices) if cache is not None else ""
     known = recall(cache, key) if cache is not None else None
     if known is not None:
         return known
     programs = [lower(optimise_graph(graph, each, passes=passes, precision=precision), each, without=without) for each in machines]
-    artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, schedules=measured, workers=workers, cache=cache,
-                           progress=progress)
+    artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, schedules=measured, compress=compress,
+                           workers=workers, cache=cache, progress=progress)
     if cache is not None and len(artifact.object) <= CACHED_BYTES:
         remember(cache, key, artifact)
     return artifact
@@ -190,7 +196,7 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
 
 
 def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (),
-                trace: bool = False, schedules: Path | Schedules | None = None, **options: Any) -> Artifact:
+                trace: bool = False, schedules: Path | Schedules | None = None, compress: str = "", **options: Any) -> Artifact:
     """The artifact of one program, or of a program for each level of `target`: then the choice is made by what is called first.
 
     With `trace` it times its kernels, see `backends/trace.py`; `schedules` as in `compile`; `options` are `workers`, `cache` and `progress`
@@ -201,10 +207,12 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
              for program, machine in parts]
     parts = [(outside(program), machine) for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
+    constants = sorted({(at, b.data.nbytes, b.data.itemsize) for b, at in offsets.items()})
     interface = _interface(parts[0][0], prefix, blob)
     if len(parts) > 1:
         levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
         interface = replace(interface, levels=levels, arena_bytes=arena)
+    interface = _decoding(interface, blob) if compress and blob else interface
     modules: list[Compiled] = []
     stack = slot_bytes = 0
     for number, ((program, machine), part) in enumerate(zip(parts, tiled)):
@@ -220,7 +228,11 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         frames = entry.stack * (2 if regions else 1)  # a region's own lies under PREFIX_run's
         stack = max(stack, frames + max((o.stack for o in objects), default=0))
         modules += [entry, *objects]
-    data = [DataSection(interface.weights_symbol, blob, WEIGHT_ALIGN)] if blob else []
+    if interface.decoded_at is not None:
+        modules.append(compile_module(UNPACK_TEXT, target, optimize, keep))
+        stack += modules[-1].stack
+    stored = coded(blob, constants) if interface.decoded_at is not None else blob
+    data = [DataSection(interface.weights_symbol, stored, WEIGHT_ALIGN)] if blob else []
     if interface.levels:
         texts = (dispatch_text(interface, target.pointer_bits), init_text(interface, target.levels, target.pointer_bits))
         modules = [*(compile_module(text, target, optimize, keep) for text in texts), *modules]
@@ -228,7 +240,9 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     joined = join([m.object for m in modules], data, interface.public_symbols)
     _require_closed(joined, target)
     interface = replace(interface, stack_bytes=stack, flash_bytes=_flash(joined))
-    return Artifact(interface, target, joined, manifest([program for program, _ in parts], interface, target),
+    facts = manifest([program for program, _ in parts], interface, target) | {
+        "constants": stored_constants(offsets), "constant_bytes": len(stored)}
+    return Artifact(interface, target, joined, facts,
                     "\n".join(m.llvm for m in modules) if "llvm" in keep else None,
                     "\n".join(m.asm for m in modules) if "asm" in keep else None)
 
@@ -321,6 +335,12 @@ def _weights(tiled: Sequence[Tiled]) -> tuple[bytes, dict[Buffer, int]]:
             size += len(data) + padding
         offsets[buffer] = known[key]
     return b"".join(pieces), offsets
+
+
+def _decoding(interface: Interface, blob: bytes) -> Interface:
+    """The interface of a model whose weights are decoded behind everything else in the arena."""
+    at = -(-interface.arena_bytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
+    return replace(interface, decoded_at=at, arena_bytes=at + len(blob))
 
 
 def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> Place:

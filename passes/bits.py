@@ -97,7 +97,7 @@ def _coded(param: Param, loads: Sequence[Expr], tables: Tables) -> Coded | None:
     for size in (8, 4, 2, 1):
         if width & size:
             plane = _plane((data.astype(np.int64) - least).astype(np.uint8) >> shift, size, row)
-            planes.append((tables.add((param, "bits", shift), plane, f"{tables.stem(param)}.bits", u8), size, shift))
+            planes.append((tables.add((param, "bits", shift), plane, f"{tables.stem(param)}.{size}bits", u8), size, shift))
             shift += size
     return Coded(param.dtype, least, row, tuple(planes))
 

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--multiversion", action="store_true", help="code for every level of the target, which "
                         "PREFIX_init chooses from at run time (see `edgec targets x86-64`)")
+    parser.add_argument("--compress-weights", default="", choices=["huffman"], help="code the weights; a call decodes them into the arena")
     parser.add_argument("--prefix", metavar="NAME", help="of every C name (default: from the name of the model)")
     parser.add_argument("-o", "--output", type=Path, default=Path("."), metavar="FOLDER", help="where to write (default: here)")
 
@@ -48,18 +49,27 @@ def run(arguments: argparse.Namespace) -> int:
     keep = tuple(kind for kind in ("llvm", "asm") if kind in kinds)
     stem = _prefix(arguments)
     with delayed_progress(f"compiling {arguments.model}") as report:
-        artifact = compile(graph, prefix=stem, multiversion=arguments.multiversion, keep=keep, progress=report, **options)
+        artifact = compile(graph, prefix=stem, multiversion=arguments.multiversion, keep=keep,
+                           compress=arguments.compress_weights, progress=report, **options)
         contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
         contents |= _texts(graph, artifact.target, stem, kinds, options)
         contents |= pthreads.files() if EXECUTOR in kinds else {}
     for path in write_files({arguments.output / file: data for file, data in contents.items()}):
         print(f"{path}  {path.stat().st_size:,} bytes")
     facts = artifact.interface
+    if arguments.compress_weights or any(row["encoding"] != "f32" for row in artifact.manifest["constants"]):
+        print(_constants(artifact.manifest))
     print(
         f"{facts.run_symbol}: {facts.flash_bytes:,} bytes of code and weights, "
         f"{artifact.manifest['live_bytes']:,} alive at most in {facts.arena_bytes:,} of arena, {facts.stack_bytes:,} of stack"
     )
     return 0
+
+
+def _constants(manifest: dict[str, Any]) -> str:
+    """What the constants are stored as, in one line."""
+    each = ", ".join(f"{row['values']:,} in {row['encoding']} ({row['bytes']:,} bytes)" for row in manifest["constants"])
+    return f"constants: {each}; {manifest['constant_bytes']:,} bytes in the object"
 
 
 def _kinds(text: str) -> list[str]:
