@@ -20,6 +20,7 @@ Every command takes a `.tflite` file where it takes an ONNX file; the package th
 pip install 'edgec[tflite]'
 edgec compile model.tflite --target cortex-m4 -o build
 edgec run model.tflite --inputs in.npz --requant=tflite
+edgec bench model.tflite --requant=tflite --against litert
 ```
 
 Inputs and outputs have the names, types and order of the file; channels stay last there, and quantized ones stay integers. Inside,

@@ -52,7 +52,7 @@ def checked_peer(text: str, model: str) -> tuple[str, str]:
     if name not in PEERS:
         raise Unsupported(f"unknown peer '{name}'", hint=f"the peers are {', '.join(PEERS)}")
     kind = PEERS[name]
-    if kind.suffix and not file:
+    if kind.suffix and not file and not model.endswith(kind.suffix):
         raise ModelError(f"{name} needs the model in its own format", hint=f"--against {name}=model{kind.suffix}")
     if not Path(file or model).is_file():
         raise ModelError(f"there is no file '{file or model}' for {name}")
@@ -114,19 +114,23 @@ def _ncnn_array(array: np.ndarray) -> np.ndarray:
 
 
 def _litert(module: Any, loading: Loading) -> Peer:
-    """With its default delegate, XNNPACK. Quantised inputs and outputs are converted as the scales in the file say."""
+    """With its default delegate, XNNPACK. Quantised inputs and outputs are converted as the scales in the file say, where the compiled
+    model's are real; where it has the same integers (it was made of the same file), they stay as they are."""
     interpreter = module.Interpreter(loading.path, num_threads=loading.threads)
     interpreter.allocate_tensors()
     given, made = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def prepare(arrays: Arrays) -> list[Any]:
-        return [(detail["index"], _fitted(array, detail)) for detail, array in zip(given, arrays.values())]
+    def prepare(arrays: Arrays) -> tuple[list[Any], bool]:
+        whole = any(array.dtype.kind in "iu" and array.dtype == detail["dtype"] for detail, array in zip(given, arrays.values()))
+        return [(d["index"], a if whole and a.dtype == d["dtype"] else _fitted(a, d)) for d, a in zip(given, arrays.values())], whole
 
     def call(tensors: Any) -> dict[str, np.ndarray]:
-        for index, array in tensors:
+        pairs, whole = tensors
+        for index, array in pairs:
             interpreter.set_tensor(index, array)
         interpreter.invoke()
-        return {name: _real(interpreter.get_tensor(detail["index"]), detail) for name, detail in zip(loading.outputs, made)}
+        found = ((name, interpreter.get_tensor(detail["index"]), detail) for name, detail in zip(loading.outputs, made))
+        return {name: array if whole else _real(array, detail) for name, array, detail in found}
     return Peer(prepare, call)
 
 

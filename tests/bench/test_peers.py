@@ -46,3 +46,12 @@ def test_quantised_tensors_are_converted_by_their_scale():
     assert _fitted(x, one).tolist() == [[-128, 2, 3, 4, 127]] and _fitted(x, one).dtype == np.int8
     assert _real(np.array([2, 3, 4], np.int8), one).tolist() == [-0.5, 0.0, 0.5]
     assert _real(x, detail((1, 5))) is x
+
+
+def test_a_model_in_a_peers_own_format_is_its_file(tmp_path, monkeypatch):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert checked_peer("litert", str(model)) == ("litert", str(model))
+    with pytest.raises(ModelError, match="needs the model in its own format"):
+        checked_peer("litert", str(tmp_path / "model.onnx"))
