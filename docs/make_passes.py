@@ -30,7 +30,7 @@ is changed in place, so no pass can leave another's notes stale, and any two ver
 
 ```text
 load -> {graph_passes}
-     -> {program_passes} -> tile
+{program_passes}
 ```
 
 ## Graph passes
@@ -70,10 +70,16 @@ def page() -> str:
     program = program_passes()
     others = [m for m in module_names() if m not in program and m.replace("_", "-") not in registered() and not m.startswith("rules_")]
     return PAGE.format(
-        graph_passes=compiler.GRAPH_PASSES.replace(",", " -> "), program_passes=" -> ".join(program),
+        graph_passes=compiler.GRAPH_PASSES.replace(",", " -> "), program_passes=chain_text([*program, "tile"]),
         graph="\n\n".join(graph_section(registered()[name]) for name in graph), program="\n\n".join(map(module_section, program)),
         parts="\n".join(part(name) for name in sorted(others, key=lambda name: (name != "tile", name))),
         rules="\n\n".join(map(rules_of, RULES)), integer_rules="\n\n".join(map(rules_of, INTEGER_RULES)))
+
+
+def chain_text(names: list[str], width: int = 120) -> str:
+    """The names as lines of a chain."""
+    return textwrap.fill(" ".join(f"->\N{NO-BREAK SPACE}{name}" for name in names), width, initial_indent="     ",
+                         subsequent_indent="     ").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def program_passes() -> list[str]:
