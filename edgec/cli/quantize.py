@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-drop", type=share, metavar="0.5%%", help="accuracy that may be lost on the samples (without --labels: "
                         "share of samples whose class may change)")
     parser.add_argument("--min-sqnr", type=float, metavar="DB", help="least signal to quantization noise at the outputs, such as 30")
-    parser.add_argument("--calibrator", default="minmax", metavar="METHOD",
-                        help="how ranges are chosen: minmax, moving-average, percentile, entropy, mse (default: minmax)")
+    parser.add_argument("--calibrator", default="mse", metavar="METHOD",
+                        help="how ranges are chosen: minmax, moving-average, percentile, entropy, mse (default: mse)")
     parser.add_argument("--activations", default="u8", choices=["u8", "i8", "i16"], help="integers of activations (default: u8)")
     add_weight_arguments(parser)
     parser.add_argument("--granularity", default="channel", choices=["channel", "tensor"], help="weights to one scale (default: channel)")
     parser.add_argument("--asymmetric", action="store_true", help="weights get zero points")
     parser.add_argument("--scale", default="any", choices=["any", "pow2"], help="pow2: all scales are powers of two (default: any)")
+    parser.add_argument("--no-bias-correction", dest="bias_correction", action="store_false",
+                        help="do not take the mean error of rounding into the biases")
     parser.add_argument("--keep-float", action="append", default=[], metavar="NODE", help="a node that stays f32 (may be repeated)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads for the float network (default: 1)")
 
@@ -65,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         return round_weights(arguments, graph)
     options = {**integer_options(arguments), "calibrator": arguments.calibrator, "activations": arguments.activations,
                "granularity": arguments.granularity, "symmetric": not arguments.asymmetric,
-               "power_of_two": arguments.scale == "pow2", "keep_float": tuple(arguments.keep_float), "threads": arguments.threads}
+               "power_of_two": arguments.scale == "pow2", "keep_float": tuple(arguments.keep_float), "threads": arguments.threads,
+               "bias_correction": arguments.bias_correction}
     with task_progress() as report:
         if any(b is not None for b in budget.values()):
             mixed = quantize_within(graph, arguments.calib, arguments.labels, progress=report, **budget, **options)

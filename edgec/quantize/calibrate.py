@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -60,7 +60,3 @@ def _grid(value: Value, observer: Observer, bits: int, method: str, dtype: DType
     low, high = CALIBRATORS[method if bits == BYTE else "minmax"](observer)
     return activation_grid(low, high, dtype if bits == BYTE else i16, power_of_two)
 
-
-def layer_arrays(run: Any, samples: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
-    """One value on every sample, by a runner made for it alone."""
-    return [run(sample)[0] for sample in samples]

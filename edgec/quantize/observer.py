@@ -39,10 +39,11 @@ class Observer:
             self._count(array, max(-low, high))
 
     def _count(self, array: np.ndarray, largest: float) -> None:
-        if not math.isfinite(largest):
+        if largest == 0:
+            self.zeros += array.size
             return
         if largest > self.limit:
-            self._widen(2.0 ** max(-120, math.ceil(math.log2(largest))) if largest > 0 else 2.0**-120)
+            self._widen(2.0 ** max(-120, math.ceil(math.log2(largest))))
         flat = array.ravel()
         bins = (flat * np.float32(BINS / 2 / self.limit)).astype(np.int32)  # towards 0: no bin of one sign holds the other
         places = np.clip(bins + (BINS // 2) - (flat < 0), 0, BINS - 1)

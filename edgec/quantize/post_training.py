@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping
 
 import numpy as np
 from onnx import ModelProto
@@ -20,18 +20,19 @@ from edgec.graph import Graph, Op, Value
 from edgec.onnx_reader import load
 from edgec.onnx_writer import model_proto
 from edgec.quantize import calibration_data
-from edgec.quantize.calibrate import Progress, grids_of, layer_arrays, observe
+from edgec.quantize.bias_correction import corrected
+from edgec.quantize.calibrate import Progress, grids_of, observe
 from edgec.quantize.grid import Grid
 from edgec.quantize.insert import Weights, inserted
 from edgec.quantize.layer_data import LayerData, Rounding
+from edgec.quantize.layer_inputs import LayerInputs
 from edgec.quantize.node_names import node_name, ops_named
 from edgec.quantize.prepare import prepared
 from edgec.quantize.recipe import FLOAT, WIDE, Recipe, recipe_of
-from edgec.quantize.run_values import runner
 from edgec.quantize.weights import grid_of_weights, quantized_weights, to_nearest
 from edgec.types import DTYPES, DType
 
-DEFAULT_CALIBRATOR = "minmax"
+DEFAULT_CALIBRATOR = "mse"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Options:
     power_of_two: bool = False
     keep_float: tuple[str, ...] = ()
     rounding: Rounding = to_nearest
+    bias_correction: bool = True
     threads: int = 1
 
 
@@ -76,7 +78,8 @@ def quantize(model: Any, calib: Any, *, shapes: Mapping[str, Any] | None = None,
 
     `calibrator` is one of CALIBRATORS; `activations` u8, i8 or i16; `weight_bits` 8 or 4; `granularity` channel or tensor; `symmetric` says
     that weights have zero point 0; `power_of_two` that all scales are such; `keep_float` names nodes that stay f32; `rounding` is a
-    method that rounds the weights of a layer (LayerData); `threads` for the float network. ModelError for data that does not fit.
+    method that rounds the weights of a layer (LayerData); `bias_correction` takes the mean error of rounding into the biases; `threads` for
+    the float network. ModelError for data that does not fit.
     """
     making = Making(model, calib, shapes, bind, progress, options)
     return making.finished(making.kept)
@@ -95,6 +98,7 @@ class Making:
         self.kept = {op: FLOAT for name in self.options.keep_float for op in ops_named(original, self.graph, name)}
         histogram = self.options.calibrator in ("percentile", "entropy", "mse")
         self._rounded: dict[tuple[Op, int], Weights] = {}
+        self._inputs = LayerInputs(self.graph, self.samples, self.options.threads)
         self.observers = observe(self.recipe({}), self.samples, histogram, self.options.threads, progress)
 
     def recipe(self, levels: Mapping[Op, int]) -> Recipe:
@@ -113,8 +117,9 @@ class Making:
         missing = [op for op in recipe.layers if keys[op] not in self._rounded]
         for number, op in enumerate(missing):
             self.progress("rounding weights", number, len(missing))
-            layer = layer_data(recipe, op, grids, self.samples, self.options)
-            self._rounded[keys[op]] = quantized_weights(layer, self.options.rounding)
+            layer = layer_data(recipe, op, grids, self._inputs, self.options)
+            made = quantized_weights(layer, self.options.rounding)
+            self._rounded[keys[op]] = corrected(layer, made) if self.options.bias_correction else made
         self.progress("rounding weights", len(missing), len(missing))
         return {op: self._rounded[keys[op]] for op in recipe.layers}
 
@@ -137,16 +142,12 @@ def _byte(options: Options) -> DType:
     return DTYPES[options.activations if options.activations != "i16" else "i8"]
 
 
-def layer_data(recipe: Recipe, op: Op, grids: Mapping[Value, Grid], samples: Sequence[Mapping[str, np.ndarray]],
+def layer_data(recipe: Recipe, op: Op, grids: Mapping[Value, Grid], inputs: Callable[[Op], list[np.ndarray]],
                options: Options) -> LayerData:
-    """What a rounding method sees of a layer."""
+    """What a rounding method sees of a layer; `inputs` gives its operands on the samples, when they are asked for."""
     x, w, *rest = op.operands
     bias = rest[0].array if rest else None
     x_grid = grids[recipe.values[x]]
     grid = grid_of_weights(op, w.array, bias, x_grid, bits=options.weight_bits, per_channel=options.granularity == "channel",
                            symmetric=options.symmetric, power_of_two=options.power_of_two)
-    return LayerData(node_name(op), op, w.array, bias, grid, x_grid, partial(_inputs, recipe.graph, x, samples, options.threads))
-
-
-def _inputs(graph: Graph, x: Value, samples: Sequence[Mapping[str, np.ndarray]], threads: int) -> list[np.ndarray]:
-    return layer_arrays(runner(graph, [x], len(samples), threads), samples)
+    return LayerData(node_name(op), op, w.array, bias, grid, x_grid, partial(inputs, op))

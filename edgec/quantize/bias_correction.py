@@ -1,0 +1,41 @@
+"""Bias correction: the mean error that rounding a layer's operands and weights makes goes into its bias, where it is certain.
+
+The mean error of every output channel is measured on calibration samples (Nagel et al., arXiv:1906.04721, section 4.2, with data). A mean
+of few samples is noise itself, and subtracting noise ruins small networks; so a channel is corrected only where its mean is more than
+CERTAIN standard errors away from 0, and not at all with fewer than LEAST samples.
+
+    corrected(layer, weights)      # the same integers, another bias
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgec.quantize.insert import Weights
+from edgec.quantize.layer_data import LayerData
+
+CERTAIN = 3.0  # standard errors
+LEAST = 8  # samples
+
+
+def corrected(layer: LayerData, weights: Weights) -> Weights:
+    """The weights of a layer with its corrected bias; a layer without a bias stays as it is."""
+    if weights.bias is None or len(layer.inputs) < LEAST:
+        return weights
+    errors = mean_errors(layer, weights)
+    mean, uncertainty = errors.mean(axis=0), errors.std(axis=0, ddof=1) / np.sqrt(len(errors))
+    certain = np.abs(mean) > CERTAIN * uncertainty
+    return replace(weights, bias=(weights.bias - np.where(certain, mean, 0.0)).astype(np.float32))
+
+
+def mean_errors(layer: LayerData, weights: Weights) -> np.ndarray:
+    """f64[samples, channels]: the mean of rounded minus float outputs of each sample."""
+    real = weights.grid.real(weights.integers)
+    found = []
+    for x, rounded in zip(layer.inputs, layer.rounded_inputs):
+        error = layer.output(rounded, real).astype(np.float64) - layer.output(x)
+        axis = 1 if hasattr(layer.op, "w") else error.ndim - 1
+        found.append(error.mean(axis=tuple(n for n in range(error.ndim) if n != axis)))
+    return np.array(found)
