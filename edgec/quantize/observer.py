@@ -43,7 +43,7 @@ class Observer:
             self.zeros += array.size
             return
         if largest > self.limit:
-            self._widen(2.0 ** max(-120, math.ceil(math.log2(largest))))
+            self._widen(2.0 ** max(-100, math.ceil(math.log2(largest))))
         flat = array.ravel()
         bins = (flat * np.float32(BINS / 2 / self.limit)).astype(np.int32)  # towards 0: no bin of one sign holds the other
         places = np.clip(bins + (BINS // 2) - (flat < 0), 0, BINS - 1)
