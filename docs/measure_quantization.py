@@ -1,0 +1,151 @@
+"""What `edgec quantize` costs in accuracy: writes the table of docs/quantization.md between its marks `accuracy`.
+
+    python docs/measure_quantization.py [--keep FOLDER] [MODEL ...]         # of ../shared/models; default: all with data
+
+Every model is quantized with the defaults; one without labels that comes out below LEAST dB, or below the file of onnxruntime's static
+quantization in ../shared/peers, is quantized again with that as its budget. All are judged by onnxruntime on samples that calibrated
+nothing. Results are kept in docs/quantization.json, so that single models can be measured again. Needs onnxruntime and Pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import onnxruntime
+from quantization_data import MODELS, SHARED, Sample, Task, speech_frames, task
+
+from edgec.errors import CompileError
+from edgec.quantize import quantize, quantize_within
+from edgec.quantize.quality import agreement, classes, sqnr
+
+HERE = Path(__file__).resolve().parent
+PAGE, RESULTS = HERE / "quantization.md", HERE / "quantization.json"
+BEGIN, END = "<!-- accuracy: begin -->\n", "<!-- accuracy: end -->"
+LEAST = 25.0  # dB, where there are no labels
+MARGIN = 2.0  # dB that the budget on calibration samples lies above what is wanted on others
+
+TEXT = """\
+## What it costs in accuracy
+
+Written by [measure_quantization.py](measure_quantization.py), judged by onnxruntime {version} on samples that calibrated nothing (which, and
+where from, says [quantization_data.py](quantization_data.py)). *theirs* is onnxruntime's static QDQ quantization of the same model
+(per-channel, min-max) on the same samples; *agree* is the share of samples with the same class as the f32 model. A model that says
+*mixed* was quantized with a budget: {least:.0f} dB, or what *theirs* has; its layers at 8 bits, 16 bits and in f32 are counted.
+
+{table}
+
+Labelled, paired with f32: a drop counts against 0.3 points or one standard error of the difference, whichever is larger. {silero}
+"""
+
+
+def runner(model: Any) -> Callable[[Sample], list[np.ndarray]]:
+    """A function that runs a model file or ModelProto by onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 2
+    session = onnxruntime.InferenceSession(str(model) if isinstance(model, Path) else model.SerializeToString(), options)
+    return lambda sample: session.run(None, sample)
+
+
+def measured(name: str, keep: Path | None) -> dict[str, Any]:
+    """Everything the table says about one model."""
+    path, peer = SHARED / "models" / f"{name}.onnx", SHARED / "peers" / f"{name}_ort_minmax.onnx"
+    f32 = runner(path)
+    given = task(name, f32)
+    exact = [f32(x) for x in given.inputs]
+    theirs = [run(x) for run in [runner(peer)] for x in given.inputs] if peer.exists() else None
+    floor = max(LEAST, sqnr(exact, theirs) if theirs else 0.0)
+    found: dict[str, Any] = {"samples": len(given.inputs), "calib": len(given.calib)}
+    start = time.process_time()
+    made, mixed = quantize(path, given.calib), None
+    found["seconds"] = round(time.process_time() - start, 1)
+    ours = [run(x) for run in [runner(made.model)] for x in given.inputs]
+    found["plain_sqnr"] = sqnr(exact, ours)
+    aim = floor + MARGIN
+    while given.labels is None and sqnr(exact, ours) < floor:
+        mixed = quantize_within(path, given.calib, min_sqnr=aim)
+        made, aim = mixed.quantized, aim + MARGIN
+        ours = [run(x) for run in [runner(made.model)] for x in given.inputs]
+    found["levels"] = {str(b): sum(r.level == b for r in mixed.rows) for b in (8, 16, 32)} if mixed else {}
+    if keep:
+        made.save(keep / f"{name}_int8.onnx")
+    found |= quality("ours", exact, ours, given) | (quality("theirs", exact, theirs, given) if theirs else {})
+    if name.startswith("silero"):
+        found |= decisions(f32, {"ours": runner(made.model), "theirs": runner(peer)})
+    return found
+
+
+def quality(whose: str, exact: list, ours: list, given: Task) -> dict[str, float]:
+    """SQNR, and where there are classes their agreement and accuracy."""
+    found = {f"{whose}_sqnr": sqnr(exact, ours)}
+    if exact[0][0].ndim == 2 and exact[0][0].shape[1] > 1 and exact[0][0].shape[1] < 600 or given.labels is not None:
+        found[f"{whose}_agree"] = agreement(exact, ours)
+    if given.labels is not None:
+        right, before = classes(ours) == given.labels, classes(exact) == given.labels
+        change = before.astype(int) - right
+        found |= {"f32_top1": before.mean(), f"{whose}_top1": right.mean(),
+                  f"{whose}_error": float(change.std(ddof=1) / np.sqrt(len(change)))}
+    return found
+
+
+def decisions(f32: Callable, others: dict[str, Callable]) -> dict[str, float]:
+    """Voice detected or not, frame by frame, every model with the state of its own: shares that agree with the float one."""
+    def run(model: Callable) -> np.ndarray:
+        state, found = np.zeros((2, 1, 128), np.float32), []
+        for frame in speech_frames():
+            probability, state = model({"input": frame, "state": state})
+            found.append(probability.item() > 0.5)
+        return np.array(found)
+    exact = run(f32)
+    return {f"{name}_decisions": float((run(model) == exact).mean()) for name, model in others.items()}
+
+
+HEAD = ("| model | f32 | int8 | drop (error) | agree | theirs: top1, agree | SQNR, dB | theirs | mixed: 8, 16, f32 |\n"
+        "|---|---|---|---|---|---|---|---|---|")
+
+
+def row(name: str, r: dict[str, Any]) -> str:
+    """One line of the table."""
+    def percent(key: str, digits: int = 2) -> str:
+        return f"{100 * r[key]:.{digits}f}" if key in r else ""
+    drop = f"{100 * (r['f32_top1'] - r['ours_top1']):.2f} ({100 * r['ours_error']:.2f})" if "f32_top1" in r else ""
+    theirs = ", ".join(filter(None, (percent("theirs_top1"), percent("theirs_agree"))))
+    mixed = ", ".join(str(n) for n in r["levels"].values()) if r["levels"] else ""
+    other = f"{r['theirs_sqnr']:.1f}" if "theirs_sqnr" in r else ""
+    return (f"| {name} | {percent('f32_top1')} | {percent('ours_top1')} | {drop} | {percent('ours_agree')} | {theirs} | "
+            f"{r['ours_sqnr']:.1f} | {other} | {mixed} |")
+
+
+def page(results: dict[str, Any]) -> str:
+    """The section of the page."""
+    silero = results.get("silero_vad_16k", {})
+    told = (f"Silero, fed a minute of speech frame by frame with its own state, decides as the float model on "
+            f"{100 * silero['ours_decisions']:.2f} % of the frames (theirs {100 * silero['theirs_decisions']:.2f} %)." if silero else "")
+    table = "\n".join([HEAD, *(row(name, results[name]) for name in MODELS if name in results)])
+    return TEXT.format(version=onnxruntime.__version__, least=LEAST, table=table, silero=told)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the quantized models there")
+    arguments = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in arguments.models or MODELS:
+        try:
+            results[name] = measured(name, arguments.keep)
+        except CompileError as error:
+            parser.error(f"{name}: {error}")
+        print(row(name, results[name]), flush=True)
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+        text = PAGE.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        PAGE.write_text(before + BEGIN + page(results) + END + rest.split(END)[1], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
