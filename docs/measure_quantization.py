@@ -32,10 +32,10 @@ MARGIN = 2.0  # dB that the budget on calibration samples lies above what is wan
 TEXT = """\
 ## What it costs in accuracy
 
-Written by [measure_quantization.py](measure_quantization.py), judged by onnxruntime {version} on samples that calibrated nothing (which, and
-where from, says [quantization_data.py](quantization_data.py)). *theirs* is onnxruntime's static QDQ quantization of the same model
-(per-channel, min-max) on the same samples; *agree* is the share of samples with the same class as the f32 model. A model that says
-*mixed* was quantized with a budget: {least:.0f} dB, or what *theirs* has; its layers at 8 bits, 16 bits and in f32 are counted.
+Written by [measure_quantization.py](measure_quantization.py), judged by onnxruntime {version} on samples that calibrated nothing (which,
+and where from, says [quantization_data.py](quantization_data.py)). *theirs* is onnxruntime's static QDQ quantization of the same model
+(per-channel, min-max) on the same samples; *agree* is the share of samples with the same class as the f32 model. A model with numbers
+under *mixed* was quantized with a budget: {least:.0f} dB, or what *theirs* has; its layers at 8 bits, 16 bits and in f32 are counted.
 
 {table}
 

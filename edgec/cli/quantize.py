@@ -96,8 +96,10 @@ def _tell(mixed: Any, labelled: bool) -> None:
 
 def _open_dimensions(arguments: argparse.Namespace) -> dict[str, Any]:
     """The sizes that are given; a named open dimension without one stays open, and is 1 for calibration."""
+    from edgec.model_file import is_tflite
     from edgec.onnx_reader import open_names
     options = model_options(arguments)
     given = {**options["bind"]}
-    names = [n for n in open_names(arguments.model) if n not in given] if not options["shapes"] else []
+    known = options["shapes"] or is_tflite(arguments.model)
+    names = [] if known else [n for n in open_names(arguments.model) if n not in given]
     return {**options, "bind": {**dict.fromkeys(names, "1..2"), **given}}
