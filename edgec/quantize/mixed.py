@@ -19,11 +19,12 @@ from edgec.quantize.calibrate import Progress
 from edgec.quantize.post_training import Making, Quantized
 from edgec.quantize.quality import Outputs
 from edgec.quantize.recipe import BYTE, WIDE, Recipe
-from edgec.quantize.run_values import whole_runner
+from edgec.quantize.run_values import multiply_adds, whole_runner
 from edgec.quantize.sensitivity import sensitivities
 from edgec.quantize.simulation import Simulation
 
-PROBES = 8  # samples that sensitivities are measured on
+PROBES = (8, 64)  # samples that sensitivities are measured on: at least, and at most where the network is small
+PROBING = 10**11  # multiply-adds that may be spent on it beyond the least
 JUDGES = 512  # samples, at most, that the budget is measured on, unless there are labels
 
 
@@ -49,15 +50,23 @@ def quantize_within(model: Any, calib: Any, labels: Any = None, *, max_drop: flo
     given = None if labels is None else calibration_data.labels(labels, len(making.samples))
     samples = making.samples if given is not None else making.samples[:JUDGES]
     recipe, weights = making.recipe({}), making.weights(making.recipe({}))
-    rounds = PROBES * (2 * len(recipe.observed) + len(recipe.layers)) + 4 * len(samples)
+    settings = 2 * len(recipe.observed) + len(recipe.layers) + 1
+    probes = _probes(making, samples, settings)
+    rounds = len(probes) * settings + 4 * len(samples)
     simulation = Simulation(recipe, weights, rounds, making.options.threads, lambda done, total: progress("compiling probes", done, total))
     exact = _results(making.graph, samples, making.options.threads)
     grids = {bits: making.grids(_all_at(recipe, bits)) for bits in (BYTE, WIDE)}
-    probes = [samples[n] for n in np.linspace(0, len(samples) - 1, min(PROBES, len(samples))).astype(int)]
     table = sensitivities(simulation, grids, probes, lambda done, total: progress("measuring sensitivities", done, total))
     measure = simulated(simulation, samples, exact, given, making.grids)
     search = Search(recipe, table, measure)
     return _settled(making, search, budget, samples, exact, given)
+
+
+def _probes(making: Making, samples: Sequence[Mapping[str, np.ndarray]], settings: int) -> list[Mapping[str, np.ndarray]]:
+    """The samples to measure sensitivities on, evenly drawn; every layer is computed twice."""
+    each = 2 * settings * sum(map(multiply_adds, making.graph.ops))
+    count = min(len(samples), max(PROBES[0], min(PROBES[1], PROBING // max(1, each))))
+    return [samples[n] for n in np.linspace(0, len(samples) - 1, count).astype(int)]
 
 
 def _settled(making: Making, search: Search, budget: Budget, samples: Sequence[Mapping[str, np.ndarray]], exact: Outputs,

@@ -74,7 +74,8 @@ class Simulation:
             return plain.results
         given = self.weights[op]
         rounded = constant(given.grid.real(given.integers), f"{operands[1].name}.rounded")
-        return (self._mixed(plain.output, op.with_operands([operands[0], rounded, *operands[2:]]).output, self.rows[op]),)
+        bias = [constant(given.bias, f"{operands[2].name}.corrected")] if len(operands) > 2 else []
+        return (self._mixed(plain.output, op.with_operands([operands[0], rounded, *bias]).output, self.rows[op]),)
 
     def _number(self, row: int, column: int) -> Value:
         line = Gather(self.switch, constant(np.array(row, np.int64)), axis=0).output
