@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--calib", type=Path, metavar="DATA", help="samples of the inputs: .npz, .npy or a folder of them")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the ONNX file to write (default: MODEL_int8.onnx)")
+    parser.add_argument("--dynamic", action="store_true", help="activations become integers by their extremes in each call: no --calib")
     parser.add_argument("--labels", type=Path, metavar="FILE.npy", help="the class of every sample, for --max-drop")
     parser.add_argument("--max-drop", type=share, metavar="0.5%%", help="accuracy that may be lost on the samples (without --labels: "
                         "share of samples whose class may change)")
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     graph = load(arguments.model, **_open_dimensions(arguments))
     if arguments.weight_only:
         return round_weights(arguments, graph)
+    if arguments.dynamic:
+        return _dynamic(arguments, graph, target)
     options = {**integer_options(arguments), "calibrator": arguments.calibrator, "activations": arguments.activations,
                "granularity": arguments.granularity, "symmetric": not arguments.asymmetric,
                "power_of_two": arguments.scale == "pow2", "keep_float": tuple(arguments.keep_float), "threads": arguments.threads,
@@ -81,6 +84,18 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{target}  {target.stat().st_size:,} bytes, the float model has {Path(arguments.model).stat().st_size:,}")
     layers = made.recipe.layers
     print(f"{len(layers)} convolutions and matrix products, {len(made.recipe.quantized) - len(layers)} other operators on integers")
+    return 0
+
+
+def _dynamic(arguments: argparse.Namespace, graph: Any, target: Path) -> int:
+    """Write the network whose activations are quantized as it runs."""
+    from edgec.errors import ModelError
+    from edgec.quantize.dynamic import dynamic, save
+    if arguments.calib or arguments.max_drop is not None or arguments.min_sqnr is not None or arguments.weight_bits != 8:
+        raise ModelError("--dynamic looks at no data and has weights of 8 bits", hint="leave out --calib, --bits and the budget")
+    made = dynamic(graph, keep_float=tuple(arguments.keep_float), per_channel=arguments.granularity == "channel")
+    save(made, target)
+    print(f"{target}  {target.stat().st_size:,} bytes, the float model has {Path(arguments.model).stat().st_size:,}")
     return 0
 
 

@@ -86,3 +86,10 @@ def test_weights_alone(edgec, digits, calib):
         sizes[kind] = (calib / "out.onnx").stat().st_size
     assert sizes["int4"] < sizes["int8"] < digits.stat().st_size
     assert edgec("quantize", digits, "--weight-only", "-o", calib / "plain.onnx").status == 0
+
+
+def test_dynamic_needs_no_data(edgec, digits, calib):
+    assert edgec("quantize", digits, "--dynamic", "-o", calib / "dynamic.onnx").status == 0
+    assert "DynamicQuantizeLinear" in {n.op_type for n in onnx.load(calib / "dynamic.onnx").graph.node}
+    result = edgec("quantize", digits, "--dynamic", "--calib", calib / "calib.npz", "-o", calib / "no.onnx")
+    assert result.status == 1 and "looks at no data" in result.err and not (calib / "no.onnx").exists()

@@ -30,7 +30,7 @@ def test_plain_integers_where_they_are_good_enough():
     assert made.quantized.model == quantize(DIGITS / "digits.onnx", CALIB).model
 
 
-@pytest.mark.parametrize("wanted", [45.0, 55.0, 70.0, 200.0])
+@pytest.mark.parametrize("wanted", [52.0, 70.0, 200.0])
 def test_any_sqnr_is_met(wanted):
     made = quantize_within(DIGITS / "digits.onnx", CALIB, min_sqnr=wanted)
     assert made.quality.sqnr >= wanted and measured(made.quantized) >= min(wanted, 110.0) - 0.5
