@@ -129,8 +129,7 @@ def row(name: str, r: dict[str, Any]) -> str:
 def page(results: dict[str, Any]) -> str:
     """The section of the page."""
     silero = results.get("silero_vad_16k", {})
-    told = (f"Silero, fed a minute of speech frame by frame with its own state, decides as the float model on "
-\n"
+    told = ("Silero, fed a minute of speech frame by frame with its own state, decides as the float model on\n"
             f"{100 * silero['ours_decisions']:.2f} % of the frames (theirs {100 * silero['theirs_decisions']:.2f} %)." if silero else "")
     table = "\n".join([HEAD, *(row(name, results[name]) for name in MODELS if name in results)])
     return TEXT.format(version=onnxruntime.__version__, least=LEAST, table=table, silero=told)
