@@ -91,8 +91,8 @@ def _dynamic(arguments: argparse.Namespace, graph: Any, target: Path) -> int:
     """Write the network whose activations are quantized as it runs."""
     from edgec.errors import ModelError
     from edgec.quantize.dynamic import dynamic, save
-    if arguments.calib or arguments.max_drop is not None or arguments.min_sqnr is not None or arguments.weight_bits != 8:
-        raise ModelError("--dynamic looks at no data and has weights of 8 bits", hint="leave out --calib, --bits and the budget")
+    if arguments.calib or arguments.max_drop is not None or arguments.min_sqnr is not None:
+        raise ModelError("--dynamic looks at no data", hint="leave out --calib and the budget")
     made = dynamic(graph, keep_float=tuple(arguments.keep_float), per_channel=arguments.granularity == "channel")
     save(made, target)
     print(f"{target}  {target.stat().st_size:,} bytes, the float model has {Path(arguments.model).stat().st_size:,}")
