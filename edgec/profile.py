@@ -29,15 +29,18 @@ from edgec.cli.text_table import text_table
 from edgec.compiler import emit, known_schedules, lower, machine_for, optimise_graph
 from edgec.drawn_inputs import drawn_inputs
 from edgec.graph import Graph
+from edgec.expr import walk
 from edgec.kernel import Kernel, Program
 from edgec.kernel_facts import KernelFacts, kernel_facts
-from edgec.machine_peak import peak_flops
+from edgec.loops import expressions, statements
+from edgec.machine_peak import peak_dots, peak_flops
 from edgec.memory_speed import Level, memory_speed, speed_at
 from edgec.model_file import load
 from edgec.passes.explain import Explanation, explain
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import Tiled, tile
 from edgec.schedules import Schedules
+from edgec.types import i32
 
 SECONDS = 1.0   # how long the model is run
 LEAST_RUNS = 7
@@ -70,6 +73,7 @@ class Row:
     least: float = 0.0
     compute_seconds: float = 0.0  # the operations at the processor's peak
     memory_seconds: float = 0.0   # the bytes at the memory's speed
+    dotted: bool = False          # its products are dot products of integers
     parts: int = 0                # that threads can share it as; 0: it stays in the calling thread
 
     @property
@@ -101,6 +105,7 @@ class Profile:
     runs: int = 0
     threads: int = 1            # of the whole calls; each kernel by itself is timed in one
     peak: float = 0.0           # operations per second of one core
+    peak_dots: float = 0.0      # the same of dot products of integers; 0 without an instruction for them, or where nothing uses it
     levels: tuple[Level, ...] = field(default_factory=tuple)
     macs: int = 0
     flash_bytes: int = 0
@@ -170,7 +175,8 @@ class Profile:
         lines.append(f"median of {self.runs} runs: kernels {1e3 * self.total:.3f} ms together; a whole call of the usual build "
                      f"{'' if self.threads == 1 else f'with {self.threads} threads '}{whole} ms (least {least}, on the processor {busy})")
         speeds = ", ".join(f"{level.speed / 1e9:.0f} GB/s from {_size(level.size)}" for level in self.levels)
-        return "\n".join([*lines, f"measured limits of one core: {self.peak / 1e9:.0f} GFLOP/s; {speeds}"])
+        dotted = f", {self.peak_dots / 1e9:.0f} GOP/s by dot products of integers" if self.peak_dots else ""
+        return "\n".join([*lines, f"measured limits of one core: {self.peak / 1e9:.0f} GFLOP/s{dotted}; {speeds}"])
 
     def facts(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
@@ -248,7 +254,8 @@ def _row(kernel: Kernel, target: Target, bindings: Mapping[str, int], measured: 
     places = [loc for loc in kernel.origins or (kernel.loc,) if loc and loc.node]
     nodes = tuple(f"{loc.node} ({loc.op})" if loc.op else loc.node for loc in places)
     reads, writes = _touched(kernel)
-    return Row(kernel.name, nodes, kernel_facts(kernel, bindings), tuple(walks), reads, writes), tiled
+    dotted = any(n.op == "dot" and n.dtype is i32 for s in statements(tiled.loops.body) for n in walk(*expressions(s)))
+    return Row(kernel.name, nodes, kernel_facts(kernel, bindings), tuple(walks), reads, writes, dotted=dotted), tiled
 
 
 def _walk(nest: Any, e: Explanation) -> Walk:
@@ -275,11 +282,13 @@ def _measured(result: Profile, program: Program, usual: Artifact, traced: Artifa
         wholes, on_processor, times = _runs(plain, timed, log, seconds)
     working_set = result.flash_bytes + result.arena_bytes
     peak, levels = peak_flops(target), memory_speed(target, working_set)
+    dots = peak_dots(target) if any(row.dotted for row in result.rows) else 0.0
     # A short kernel is timed best by the quick clock, a long one by the clock that does not count other programs.
     medians, leasts = (np.minimum(*(best(found, axis=0) for found in times.values())) for best in (np.median, np.min))
-    rows = tuple(_timed(row, float(m), float(least), peak, levels, working_set) for row, m, least in zip(result.rows, medians, leasts))
+    rows = tuple(_timed(row, float(m), float(least), peak, dots, levels, working_set)
+                 for row, m, least in zip(result.rows, medians, leasts))
     return replace(result, rows=rows, whole=median(wholes), whole_least=min(wholes), whole_processor=median(on_processor), runs=len(wholes),
-                   peak=peak, levels=levels)
+                   peak=peak, peak_dots=dots, levels=levels)
 
 
 def _runs(plain: Loaded, timed: Loaded, log: Log, seconds: float) -> tuple[list[float], list[float], dict[int, list[np.ndarray]]]:
@@ -302,10 +311,16 @@ def _runs(plain: Loaded, timed: Loaded, log: Log, seconds: float) -> tuple[list[
     return wholes, on_processor, times
 
 
-def _timed(row: Row, seconds: float, least: float, peak: float, levels: tuple[Level, ...], working_set: int) -> Row:
+def _timed(row: Row, seconds: float, least: float, peak: float, dots: float, levels: tuple[Level, ...], working_set: int) -> Row:
     facts = row.facts
     fresh = facts.weight_bytes / facts.repeats  # the other iterations of a loop find their weights in the cache
     again = facts.read_bytes + facts.written_bytes + facts.weight_bytes - fresh
     memory = again / speed_at(levels, facts.bytes) + fresh / speed_at(levels, working_set)
-    return replace(row, seconds=seconds, least=least, compute_seconds=facts.operations / peak,
-                   memory_seconds=memory)
+    return replace(row, seconds=seconds, least=least, memory_seconds=memory,
+                   compute_seconds=_computing(row, peak, dots))
+
+
+def _computing(row: Row, peak: float, dots: float) -> float:
+    """Seconds of a kernel's operations: dot products of integers at their own peak."""
+    products = 2 * row.facts.macs if row.dotted and dots else 0
+    return (products / dots if products else 0.0) + (row.facts.operations - products) / peak
