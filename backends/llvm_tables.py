@@ -1,4 +1,4 @@
-"""Picking bytes of a table as LLVM IR: by the row that does it within registers, else one lane after the other. And rounding to integers.
+"""Picking bytes of a table as LLVM IR: by the row that does it within registers, else one lane after the other.
 
     p1[cast<index>(x)]      # x: u8[16]; twice llvm.x86.avx512.vpermi2var.qi.512 over halves of the table, chosen by the top bit of x
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgec.backends.instruction import call, meaning
-from edgec.backends.llvm_spelling import suffix, vec
+from edgec.backends.llvm_spelling import vec
 from edgec.expr import Expr
 
 BYTES = 256
@@ -56,7 +56,3 @@ class ByteTables:
             found = self.emit(f"load i8, ptr {address}, align 1")
             text = self.emit(f"insertelement {vec('i8', lanes)} {text}, i8 {found}, i32 {k}")
         return text
-
-    def _nearest(self, a: Expr, kind: str) -> str:
-        self.declare(name := f"llvm.lrint.{suffix(kind, a.lanes)}.{suffix(self.of(a), a.lanes)}", kind, [self.of(a)])
-        return f"call {kind} @{name}({self.of(a)} {self.value(a)})"
