@@ -23,14 +23,14 @@ from edgec.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from edgec.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from edgec.ops.quantized import MatMulInteger
 from edgec.ops.reshape import Flatten, Transpose
-from edgec.types import DType, TensorType, f32, i8, u8
+from edgec.types import DType, TensorType, f32, i8, i16, u8
 
 CHANNELS = (1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 32, 33)
 SIDES = (1, 2, 3, 5, 7, 8, 9)
 
 
 def quantized_network(seed: int, steps: int = 4) -> Graph:
-    """A chain of quantized layers on an image of bytes."""
+    """A chain of quantized layers on an image of bytes, or of 16-bit numbers."""
     return _Network(seed).graph(steps)
 
 
@@ -46,13 +46,15 @@ class _Network:
 
     def __init__(self, seed: int):
         self.random, self.numbers = Random(seed), np.random.default_rng(seed)
-        self.type: DType = self.random.choice((u8, i8))
+        self.type: DType = self.random.choice((u8, i8, u8, i8, i16))
 
     def graph(self, steps: int) -> Graph:
         shape = (self.random.choice((1, 1, 2)), self.random.choice(CHANNELS), self.random.choice(SIDES), self.random.choice(SIDES))
         q = graph_input("q", TensorType(self.type, shape))
-        x = DequantizeLinear(q, self.number(0.02), self.zero()).output
-        layers = (self.conv, self.conv, self.conv, self.depthwise, self.residual, self.pool, self.join, self.function)
+        x = DequantizeLinear(q, self.number(0.02 * self.step), self.zero()).output
+        layers = (self.conv, self.conv, self.conv, self.depthwise, self.residual, self.pool)
+        if self.type is not i16:  # of which functions stay real, and as exact as the machine's exp
+            layers += (self.join, self.function)
         for _ in range(steps):
             x = self.random.choice(layers)(x)
         x = self.random.choice((lambda v: v, self.dense, self.tokens, self.mean))(x)
@@ -61,14 +63,21 @@ class _Network:
     def number(self, size: float) -> Value:
         return constant(np.float32(size * self.random.uniform(0.5, 2)))
 
+    @property
+    def step(self) -> float:
+        """A quantum, where that of a byte is 1."""
+        return 2.0 ** (8 - self.type.bits)
+
     def zero(self) -> Value:
-        """A zero point: anything, or an end of the range."""
+        """A zero point: anything, or an end of the range; 0 of 16 bits."""
+        if self.type is i16:
+            return constant(np.int16(0))
         ends = (self.type.low, self.type.high, self.random.randint(self.type.low, self.type.high))
         return constant(np.array(self.random.choice(ends), self.type.numpy))
 
     def rounded(self, y: Value, spread: float) -> Value:
         """The layer's result as bytes, and as real numbers again; `spread` is about how far it reaches."""
-        scale, zero = self.number(spread / 100), self.zero()
+        scale, zero = self.number(spread * self.step / 100), self.zero()
         act = self.random.choice((None, None, Relu, LeakyRelu, Clip))
         if act is Clip:
             y = Clip(y, self.number(-spread / 4), self.number(spread / 3)).output

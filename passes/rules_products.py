@@ -23,13 +23,13 @@ from edgec.ops.cast import Cast
 from edgec.ops.convolution import Conv
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.quantization import QuantizeLinear
-from edgec.ops.quantized import BYTES, ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul
+from edgec.ops.quantized import BYTES, WORDS, ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul
 from edgec.ops.quantized_gemm import QGemm
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.passes.rules_means import quantized_arithmetic
 from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
 from edgec.rewrite import Context, rule
-from edgec.types import f32, i32
+from edgec.types import DType, f32, i32
 
 SAME_SCALE = 1e-5  # exporters round sx * sw in more than one way
 LARGEST_BIAS = 2 ** 30  # leaves the other half of the i32 range to the sum
@@ -48,13 +48,13 @@ class Factors:
         return np.float32(self.x.scale.array) * self.w.scale.array.astype(np.float32)
 
 
-def factors(op: Conv | MatMul | Gemm) -> Factors | None:
-    """Both operands as bytes with known scales: x with one for all, w with one for all or one an output channel."""
+def factors(op: Conv | MatMul | Gemm, types: tuple[DType, ...] = BYTES) -> Factors | None:
+    """Both operands as integers with known scales: x of one of the types with one for all, w bytes with one for all or one a channel."""
     found = [scaled(v) for v in op.operands[:2]]
     if None in found:
         return None
     x, w = (each.with_bytes() for each in found)
-    fits = x.axis is None and w.axis in (None, _channel_axis(op)) and x.dtype in BYTES and w.dtype in BYTES
+    fits = x.axis is None and w.axis in (None, _channel_axis(op)) and x.dtype in types and w.dtype in BYTES
     return Factors(x, w) if fits and is_regular(x.scale) and is_regular(w.scale) else None
 
 
@@ -89,7 +89,7 @@ def integer_bias(bias: Value, scales: np.ndarray) -> Value | None:
 def requantize(op: QuantizeLinear, context: Context):
     """quantizelinear(clip(conv(dequantizelinear(x), dequantizelinear(w), b)))  ->  clip(qlinearconv(x, w, b')); others alike"""
     wanted = quantizing(op)
-    if wanted is None or wanted.axis is not None or wanted.dtype not in BYTES or not is_regular(wanted.scale):
+    if wanted is None or wanted.axis is not None or wanted.dtype not in BYTES + WORDS or not is_regular(wanted.scale):
         return None
     if not wanted.zero_point.is_constant:
         return None
@@ -135,7 +135,7 @@ def _quantized(op: Op, wanted: Scaled) -> Value | None:
     """The result of an operator as integers of the wanted scale."""
     if not isinstance(op, (Conv, MatMul, Gemm)):
         return quantized_arithmetic(op, wanted)
-    found = factors(op)
+    found = factors(op, BYTES + WORDS)
     if found is None:
         return None
     x, w = found.x, found.w

@@ -2,6 +2,7 @@
 
 The sums are plain products of (element - zero point) in i32, which wrap as ONNX allows. The QLinear forms then scale to 8 bits with
 y = clamp(round_half_even(f32(sum) * m) + zero_point), m = f32(f32(scale_a * scale_b) / scale_y), the same in reference and lowering.
+They also take activations of 16 bits, which ONNX does not know; see `sum_type`.
 
     ConvInteger(x, w, x_zero_point, pads=(1, 1, 1, 1))       # i32
 """
@@ -20,9 +21,10 @@ from edgec.ops.matmul import matmul_indices, matmul_shape
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
 from edgec.ops.constant_table import table
 from edgec.ops.window import Window, require_counts, window_of
-from edgec.types import DType, TensorType, dtype_of, f32, i8, i32, index, u8
+from edgec.types import DType, TensorType, dtype_of, f32, i8, i16, i32, i64, index, u8, u16
 
 BYTES = (i8, u8)
+WORDS = (i16, u16)
 
 
 def is_single(value: Value) -> bool:
@@ -61,6 +63,18 @@ def entry(array: np.ndarray, place: Expr) -> Expr:
     return const(array.item(), dtype_of(array.dtype)) if array.size == 1 else read(table(array), (place,))
 
 
+def sum_type(x: Value, zero: Value | None, weights: np.ndarray | None, axes: tuple[int, ...] | int, bias: Value | None = None) -> DType:
+    """What sums of products over `axes` of centered weights are kept in: i32 for bytes, and where no sum of 16-bit ones can leave it."""
+    if x.dtype in BYTES:
+        return i32
+    if weights is None or any(v is not None and not v.is_constant for v in (zero, bias)):
+        return i64
+    middle = 0 if zero is None else int(np.abs(zero.array.astype(np.int64)).max())
+    reach = max(-x.dtype.low, x.dtype.high) + middle  # of x and of its zero point, which are summed apart
+    largest = int(np.abs(weights.astype(np.int64)).sum(axis=axes).max(initial=0)) * reach
+    return i32 if largest + (0 if bias is None else int(np.abs(bias.array.astype(np.int64)).max(initial=0))) <= i32.high else i64
+
+
 def requantized(total: Expr, m: Expr, zero_point: Expr, dtype: DType) -> Expr:
     """clamp(round_half_even(f32(total) * m) + zero_point); the cast saturates."""
     return rounded_to(cast(total, f32) * m, zero_point, dtype)
@@ -78,15 +92,16 @@ def requantize(total: np.ndarray, m: np.ndarray, zero_point: np.ndarray, dtype: 
     return np.clip(rounded, dtype.low, dtype.high).astype(dtype.numpy)
 
 
-def wrapped(total: np.ndarray) -> np.ndarray:
-    """Whole numbers of a float64 array, exact below 2^53, in i32 with wrapping."""
-    return total.astype(np.int64).astype(np.int32)
+def wrapped(total: np.ndarray, x: Value | None = None) -> np.ndarray:
+    """Whole numbers of a float64 array, exact below 2^53, in i32 with wrapping; in i64 where they come from 16-bit `x`."""
+    return total.astype(np.int64).astype(np.int32 if x is None or x.dtype in BYTES else np.int64)
 
 
-def require_bytes(op: Op, *pairs: tuple[Value, Value | None]) -> None:
-    """8-bit operands, each with a zero point of its own type."""
+def require_bytes(op: Op, *pairs: tuple[Value, Value | None], words: bool = False) -> None:
+    """8-bit (with `words` also 16-bit) operands, each with a zero point of its own type."""
     for value, zero_point in pairs:
-        op.require(value.dtype in BYTES, f"%{value.name} is {value.dtype}; i8 or u8 is needed")
+        fits = value.dtype in BYTES or words and value.dtype in WORDS
+        op.require(fits, f"%{value.name} is {value.dtype}; i8 or u8 is needed")
         op.require(zero_point is None or zero_point.dtype is value.dtype, f"%{value.name} and its zero point differ in element type")
 
 
@@ -112,44 +127,45 @@ def require_channels_of(op: Op, count, what: str, *values: Value | None) -> None
 
 
 def integer_convolution(op: Op, x: np.ndarray, w: np.ndarray, x_zero_point, w_zero_point) -> np.ndarray:
-    """Convolution of arrays less their zero points (numbers, or one an output channel), as i32."""
+    """Convolution of arrays less their zero points (numbers, or one an output channel), as i32 (i64 of 16-bit x)."""
     centered = x.astype(np.float64) - (0 if x_zero_point is None else x_zero_point.astype(np.float64).reshape(()))
     channel = 0 if w_zero_point is None else w_zero_point.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
-    return wrapped(convolve(centered, w.astype(np.float64) - channel, window_of(op, x.shape[2:], w.shape[2:]), op.group))
+    return wrapped(convolve(centered, w.astype(np.float64) - channel, window_of(op, x.shape[2:], w.shape[2:]), op.group), op.x)
 
 
 def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Reader | None, w_zero_point: Reader | None,
                             b: Reader | None = None) -> Expr:
-    """The i32 sum at one output index, with the bias; padding reads as the zero point of x, so it adds nothing.
+    """The sum at one output index with the bias, in `sum_type`; padding reads as the zero point of x, so it adds nothing.
 
     With constant weights, sum (x - zx) (w - zw) = sum x w' - zx sum w': a sum of plain products, and one over the taps within bounds of
     w' = w - zw added up over the channels; without padding that one is a number a channel, as is b - zx sum w'. Exact, since i32 wraps.
     """
-    bias = 0 if b is None else b(at[1])
-    window, zero = window_of(op, x.shape[2:], w.shape[2:]), number(x_zero_point, i32)
     constant = centered(w.value, w_zero_point and w_zero_point.value, 0)
+    wide = sum_type(x.value, x_zero_point and x_zero_point.value, constant, tuple(range(1, w.rank)), b and b.value)
+    bias = 0 if b is None else cast(b(at[1]), wide)
+    window, zero = window_of(op, x.shape[2:], w.shape[2:]), number(x_zero_point, wide)
     if constant is None:
         padding = number(x_zero_point, x.dtype)
-        return convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=padding), i32) - zero,
-                               lambda o, *i: cast(w(o, *i), i32) - number(w_zero_point, i32, o)) + bias
+        return convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=padding), wide) - zero,
+                               lambda o, *i: cast(w(o, *i), wide) - number(w_zero_point, wide, o)) + bias
     weights = table(constant)
-    total = convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=0), i32),
-                            lambda *i: cast(read(weights, i), i32))
+    total = convolution_sum(at, window, op.group, w.shape, lambda n, c, position: cast(x(n, c, *position, fill=0), wide),
+                            lambda *i: cast(read(weights, i), wide))
     if is_const(zero, 0):
         return total + bias
     given = constant_array(b)
     if zero.op == "const" and given is not None and all(is_no_border(p) for p in (*window.begin, *window.end)):
-        return total + entry(offsets(given, zero.data, constant.astype(np.int32).reshape(len(constant), -1).sum(axis=1)), at[1])
-    return total - zero * _inner_weights(at, window, x, constant) + bias
+        return total + entry(offsets(given, zero.data, constant.astype(np.int32).reshape(len(constant), -1).sum(axis=1), wide), at[1])
+    return total - zero * cast(_inner_weights(at, window, x, constant), wide) + bias
 
 
 def is_no_border(pad) -> bool:
     return isinstance(pad, int) and pad == 0
 
 
-def offsets(bias: np.ndarray, zero: int, sums: np.ndarray) -> np.ndarray:
-    """bias - zero * sums, one a channel, in i32 with wrapping."""
-    return wrapped(bias.astype(np.float64) - float(zero) * sums.astype(np.float64)).reshape(-1)
+def offsets(bias: np.ndarray, zero: int, sums: np.ndarray, wide: DType = i32) -> np.ndarray:
+    """bias - zero * sums, one a channel, in i32 with wrapping (or in i64)."""
+    return (bias.astype(np.int64) - zero * sums.astype(np.int64)).astype(wide.numpy).reshape(-1)
 
 
 def _inner_weights(at, window: Window, x: Reader, weights: np.ndarray) -> Expr:
@@ -221,7 +237,8 @@ class QLinearConv(Op):
     strides: tuple = ()
 
     def infer(self) -> TensorType:
-        require_bytes(self, (self.x, self.x_zero_point), (self.w, self.w_zero_point), (self.y_zero_point, None))
+        require_bytes(self, (self.x, self.x_zero_point), (self.y_zero_point, None), words=True)
+        require_bytes(self, (self.w, self.w_zero_point))
         require_single(self, self.x_scale, self.x_zero_point, self.y_scale, self.y_zero_point)
         self.require(self.b is None or self.b.dtype is i32, "the bias must be i32")
         self.require(all(v.dtype is f32 for v in (self.x_scale, self.w_scale, self.y_scale)), "the scales must be f32")
@@ -270,37 +287,38 @@ def spread(array: np.ndarray | None, axis: int) -> np.ndarray:
     return array[:, None] if array.ndim == 1 and array.size > 1 and axis == -2 else array.reshape(()) if array.size == 1 else array
 
 
-def integer_product(a: np.ndarray, b: np.ndarray, a_zero_point, b_zero_point) -> np.ndarray:
-    """matmul of arrays less their zero points, as i32."""
+def integer_product(a: np.ndarray, b: np.ndarray, a_zero_point, b_zero_point, of: Value | None = None) -> np.ndarray:
+    """matmul of arrays less their zero points, as i32 (i64 of a 16-bit a)."""
     left = a.astype(np.float64) - spread(a_zero_point, -2).astype(np.float64)
-    return wrapped(np.matmul(left, b.astype(np.float64) - spread(b_zero_point, -1).astype(np.float64)))
+    return wrapped(np.matmul(left, b.astype(np.float64) - spread(b_zero_point, -1).astype(np.float64)), of)
 
 
 def integer_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None) -> Expr:
-    """The i32 sum of (a - zero point) * (b - zero point) at one output index; for a constant b as for convolutions."""
+    """The i32 or i64 sum of (a - zero point) * (b - zero point) at one output index; for a constant b as for convolutions."""
     constant = centered(b.value, b_zero_point and b_zero_point.value, -1) if b.rank > 1 else None
+    wide = sum_type(a.value, a_zero_point and a_zero_point.value, constant, -2)
     if constant is None:
-        return _plain_product_sum(at, a, b, a_zero_point, b_zero_point)
+        return _plain_product_sum(at, a, b, a_zero_point, b_zero_point, wide)
     factors = table(constant)
 
     def product(k):
         left, right = matmul_indices(at, a.shape, b.shape, k)
-        return cast(a(*left), i32) * cast(read(factors, right), i32)
+        return cast(a(*left), wide) * cast(read(factors, right), wide)
 
     left, right = matmul_indices(at, a.shape, b.shape, 0)
-    total, zero = fold((a.shape[-1],), "add", product), line(a_zero_point, i32, left, -2)
+    total, zero = fold((a.shape[-1],), "add", product), line(a_zero_point, wide, left, -2)
     if is_const(zero, 0):
         return total
     sums, place = constant.astype(np.int32).sum(axis=-2, dtype=np.int32), (*right[:-2], right[-1])
     if zero.op == "const":
-        return total + read(table(sums * np.int32(-zero.data)), place)
-    return total - zero * read(table(sums), place)
+        return total + read(table((sums.astype(np.int64) * -zero.data).astype(wide.numpy)), place)
+    return total - zero * cast(read(table(sums), place), wide)
 
 
-def _plain_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None) -> Expr:
+def _plain_product_sum(at, a: Reader, b: Reader, a_zero_point: Reader | None, b_zero_point: Reader | None, wide: DType) -> Expr:
     def product(k):
         left, right = matmul_indices(at, a.shape, b.shape, k)
-        return (cast(a(*left), i32) - line(a_zero_point, i32, left, -2)) * (cast(b(*right), i32) - line(b_zero_point, i32, right, -1))
+        return (cast(a(*left), wide) - line(a_zero_point, wide, left, -2)) * (cast(b(*right), wide) - line(b_zero_point, wide, right, -1))
     return fold((a.shape[-1],), "add", product)
 
 
@@ -339,7 +357,8 @@ class QLinearMatMul(Op):
     y_zero_point: Value
 
     def infer(self) -> TensorType:
-        require_bytes(self, (self.a, self.a_zero_point), (self.b, self.b_zero_point), (self.y_zero_point, None))
+        require_bytes(self, (self.a, self.a_zero_point), (self.y_zero_point, None), words=True)
+        require_bytes(self, (self.b, self.b_zero_point))
         self.require(all(v.dtype.is_float for v in (self.a_scale, self.b_scale, self.y_scale)), "the scales must be of a float type")
         made = TensorType(self.y_zero_point.dtype, matmul_shape(self, self.a, self.b))
         require_lines(self, self.a, -2, self.a_scale, self.a_zero_point)
@@ -348,7 +367,7 @@ class QLinearMatMul(Op):
         return made
 
     def reference(self, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
-        total = integer_product(a, b, a_zero_point, b_zero_point)
+        total = integer_product(a, b, a_zero_point, b_zero_point, self.a)
         scales = [s.astype(np.float32) for s in (spread(a_scale, -2), spread(b_scale, -1), spread(y_scale, -1))]
         return requantize(total, scales[0] * scales[1] / scales[2], spread(y_zero_point, -1).astype(np.float64), self.y_zero_point.dtype)
 

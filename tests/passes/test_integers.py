@@ -16,6 +16,7 @@ from edgec.ops.joining import Concat, Tile
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
+from edgec.ops.quantized import sum_type
 from edgec.ops.quantized_contrib import QLinearConcat
 from edgec.ops.reduction import ReduceMean
 from edgec.ops.reshape import Reshape, Transpose
@@ -25,7 +26,7 @@ from edgec.ops.transcendental import Erf, Exp
 from edgec.passes import rules_scales
 from edgec.passes.integers import integer_form, integers
 from edgec.rewrite import rewrite
-from edgec.types import TensorType, f32, i8, u8
+from edgec.types import TensorType, f32, i8, i16, i32, i64, u8
 from edgec.verifier import verify
 
 quick = settings(deadline=None, max_examples=25)
@@ -159,6 +160,44 @@ def test_products_compute_the_formula(case):
 def test_native_code_equals_the_interpreter(case):
     graph, arrays, expected = case
     np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+@st.composite
+def words(draw_):
+    """A convolution or Gemm of 16-bit activations: (graph, arrays, exact sum, m, zero point); long rows leave the i32 range."""
+    seed, kind, zx = draw_(st.integers(0, 99)), draw_(st.sampled_from(("Conv", "Gemm", "MatMul"))), draw_(st.sampled_from((0, 77, -32768)))
+    inner, full = draw_(st.integers(1, 5)) if draw_(st.booleans()) else 1200, draw_(st.booleans())
+    random = np.random.default_rng(seed)
+    sx, sy, sw = np.float32(0.001), np.float32(inner * 0.004), random.uniform(0.001, 0.002, 3).astype(np.float32)
+    shape, w_shape = ((1, inner, 4), (3, inner, 1)) if kind == "Conv" else ((2, inner), (inner, 3))
+    q, w = graph_input("q", TensorType(i16, shape)), np.full(w_shape, 127, np.int8) if full else draw(seed, i8, *w_shape)
+    x, v = dequantized(q, sx, zx), dequantized(number(w, np.int8), sw, [0, 0, 0], axis=0 if kind == "Conv" else 1)
+    y = Conv(x, v).output if kind == "Conv" else Gemm(x, v).output if kind == "Gemm" else MatMul(x, v).output
+    a = np.full(shape, 32767) if full else draw(seed + 1, i16, *shape).astype(np.int64)
+    wide = w.astype(np.int64)
+    total = np.einsum("ncy,oc->noy", a - zx, wide[:, :, 0]) if kind == "Conv" else (a - zx) @ wide
+    m = ((sx * sw) / sy).reshape(-1, *[1] * (kind == "Conv"))
+    return Graph((q,), (quantized(y, sy, -5, i16),), ("y",)), {"q": a.astype(np.int16)}, formula(total, m, -5, i16, i16.low, i16.high)
+
+
+@given(words())
+@settings(deadline=None, max_examples=12)
+def test_activations_of_16_bits(case):
+    """Exact also where the sum needs 64 bits; native code as well."""
+    graph, arrays, expected = case
+    found = integer_form(graph)
+    assert len(kinds(found)) == 1 and kinds(found)[0].startswith("Q")
+    np.testing.assert_array_equal(interpret(found, arrays)["y"], expected)
+    np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+def test_sums_of_16_bits_stay_in_32_where_they_fit():
+    x = graph_input("x", TensorType(i16, (1, 500)))
+    assert sum_type(x, None, np.full((500, 2), 100, np.int8), 0) is i32      # 500 * 100 * 32768 < 2^31
+    assert sum_type(x, None, np.full((500, 2), 127, np.int8), 0) is i32
+    assert sum_type(x, None, np.full((600, 2), 127, np.int8), 0) is i64
+    assert sum_type(x, constant(np.int16(9000)), np.full((500, 2), 127, np.int8), 0) is i64
+    assert sum_type(graph_input("x", TensorType(u8, (1, 9))), None, None, 0) is i32
 
 
 def test_a_product_that_is_not_quantized_again_is_exact_times_the_scale():
