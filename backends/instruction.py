@@ -98,6 +98,18 @@ def dots(rows: tuple[Instruction, ...]) -> tuple[Dot, ...]:
     return tuple(found)
 
 
+@cache
+def wide_row(rows: tuple[Instruction, ...], a: str, b: str) -> tuple[Instruction, int, str] | None:
+    """The row that adds all products of two vectors to a scalar, how many, and the type it takes the elements in: theirs or i16."""
+    for kind in (a, "i16") if a == b else ("i16",):
+        for row in rows:
+            what = meaning(row)
+            takes = what.operation == "dot" and what.accumulates and what.result.lanes == 1 and _word_bits(what) > 32
+            if takes and all(each.dtype == kind for each in what.operands) and {a, b} <= {kind, "i8", "u8"}:
+                return row, what.group, kind
+    return None
+
+
 def _calls(row: Instruction) -> int:
     """How often the row's last instruction occurs in it."""
     last = row.llvm.rpartition("; ")[2].partition("(")[0]

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, widening_multiply_add
+from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, wide_row, widening_multiply_add
 from edgec.backends.llvm_tables import ByteTables
 from edgec.backends.llvm_spelling import vec
+from edgec.backends.target import Instruction
 from edgec.expr import Expr, const
 from edgec.loops import lane, splat
-from edgec.types import DType, element_of, f32, u32
+from edgec.types import DTYPES, DType, element_of, f32, u32
 
 
 def dot_row(target: Any, e: Expr) -> Dot | None:
@@ -108,6 +109,30 @@ class DotProducts(ByteTables):
         self.declared.setdefault(declaration.partition("@")[2].partition("(")[0], declaration)
         self.lines += ["  " + line for line in lines]
         return result
+
+    def _add(self, e: Expr, local: dict[Expr, str]) -> str:
+        """A sum; one of all products of two vectors and a scalar may be one instruction."""
+        a, b = e.args[0], e.args[-1]
+        found = self._wide_product(b) if len(e.args) == 2 and e.lanes == 1 else None
+        if found is None:
+            return self._arithmetic(e, local)
+        row, kind, factors = found
+        bits = DTYPES[kind].bits
+        texts = [self._resize(self.value(x), self.of(x), self.type(DTYPES[kind], x.lanes), x.dtype.bits, bits, x.dtype.kind == "u")
+                 for x in factors]
+        result = self._name()
+        declarations, lines = call(row, {"acc": local[a], "a": texts[0], "b": texts[1]}, result=result)
+        self._declare_all(declarations)
+        self.lines += ["  " + line for line in lines]
+        return result
+
+    def _wide_product(self, e: Expr) -> tuple[Instruction, str, list[Expr]] | None:
+        """The row, its element type and the factors of the sum over the products of two vectors."""
+        if e.op != "horizontal" or e.data != "add" or e.args[0].op != "mul":
+            return None
+        factors = [x.args[0] for x in e.args[0].args if x.op == "cast" and x.args[0].op == "load"]
+        found = wide_row(self.target.instructions, *(x.dtype.name for x in factors)) if len(factors) == 2 else None
+        return (found[0], found[2], factors) if found and found[1] == e.args[0].lanes else None
 
     def _as_elements(self, text: str, element: str, found: Dot) -> str:
         kind = LLVM_TYPES[element]

@@ -13,6 +13,7 @@ from edgec.expr import Expr
 from edgec.linear import coefficient
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import Schedule
+from edgec.passes.wide_dots import wide_axis
 
 MAX_BODIES = 512  # steps of points that one loop body may hold, written out
 MAX_LANES = 64
@@ -74,6 +75,8 @@ def _wrong_vector(plan: Schedule, target: Any) -> str:
 def _wrong_reduction(nest: Nest, plan: Schedule, target: Any) -> str:
     if plan.reduce_vector is None:
         return ""
+    if plan.vector is not None and plan.reduce_vector is wide_axis(nest, target):
+        return ""  # points are scalars there, the other axis gives the columns of the tile
     if plan.vector is not None:
         return "either a parallel axis fills vectors or a reduction does"
     return "" if plan.reduce_vector in wide_axes(nest, target.lanes(32)) else "neighbours along this reduction are no neighbours in memory"

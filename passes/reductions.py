@@ -19,6 +19,7 @@ from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, spl
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule
+from edgec.passes.wide_dots import wide_group
 from edgec.types import index
 
 
@@ -52,6 +53,7 @@ def _shared_tap(d: Domain, plan: Schedule) -> Expr | None:
 
 
 NARROW, LONGEST_TAP, MOST_ROWS = 1, 5, 16  # more rows would keep more words alive than there are registers for
+WRITTEN_OUT = 4  # vectors of a dot product that are written out
 LONGEST = 256  # multiply-adds in a row: among more of them LLVM keeps scalars that neighbouring taps share, and runs out of registers
 
 
@@ -66,12 +68,14 @@ class Reduction:
         named = isinstance(self.domain.combine, str)
         wide = tiler.plan.reduce_vector
         self.wide = wide if wide in self.domain.axes and all(p.lanes == 1 for p in points) else None
-        self.lanes = tiler.target.lanes(max(b.dtype.bits for b in self.domain.body)) if self.wide is not None else 1
-        self.partials = tiler.plan.partials if named else 1
+        self.group = wide_group(self.domain, tiler.target) if self.wide is not None and tiler.plan.vector is not None else 0
+        self.lanes = 1 if self.group else tiler.target.lanes(max(b.dtype.bits for b in self.domain.body)) if self.wide is not None else 1
+        self.partials = tiler.plan.partials if named and not self.group else 1
         self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
                           for _ in range(self.partials)]
         self.within = max((_points(nest.domains[n]) for b in self.domain.body for n in walk(b) if n in nest.domains), default=1)
-        self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if self.wide is not None else []
+        apart = self.wide is not None and not self.group
+        self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if apart else []
 
     def emit(self, body: list[Stmt]) -> list[dict[Expr, Expr]]:
         """Append initialisation, loops and merging; give what the reduction (or its items) is replaced by, per point."""
@@ -210,6 +214,8 @@ class Reduction:
 
     def _wide_axis(self, body: list[Stmt], axis: Expr, env: dict[Expr, Expr], met: frozenset[int]) -> None:
         """The axis whose neighbours fill a vector: whole vectors, then the rest element by element."""
+        if self.group:
+            return self._whole_vectors(body, axis, env, met)
         extent, inner = self.extents[axis].data, []
         stride = self.lanes * self.partials
         k = fresh("k", 0, max(0, extent - stride))
@@ -224,11 +230,22 @@ class Reduction:
         for last in range(whole, extent):
             self._accumulate(body, {**env, axis: const(last, index)}, met, None, 0, [self.scalars])
 
+    def _whole_vectors(self, body: list[Stmt], axis: Expr, env: dict[Expr, Expr], met: frozenset[int]) -> None:
+        """The axis in vectors whose products are added up at once; the last one may be used in part."""
+        extent, group = self.extents[axis].data, self.group
+        whole, inner = extent // group * group, list[Stmt]()
+        if whole > WRITTEN_OUT * group:
+            k = fresh("k", 0, whole - group)
+            self._accumulate(inner, {**env, axis: k + iota(group)}, met, None, 0, self.registers, group)
+            body.append(For(k, const(0, index), const(whole, index), group, tuple(inner)))
+        for start in range(whole if inner else 0, extent, group):
+            self._accumulate(body, {**env, axis: iota(group) + start}, met, None, 0, self.registers, group, min(group, extent - start))
+
     # -------------------------------------------------------------------------------------------------------- one point
 
     def _accumulate(self, body: list[Stmt], env: dict[Expr, Expr], met: frozenset[int], step: KStep | None, copy: int,
-                    registers: Any, lanes: int = 0) -> None:
-        points = [Point({**p.env, **env}, lanes or p.lanes, lanes or p.active) for p in self.points]
+                    registers: Any, lanes: int = 0, active: int = 0) -> None:
+        points = [Point({**p.env, **env}, lanes or p.lanes, active or lanes or p.active) for p in self.points]
         kept, tests = [], []
         for n, p in enumerate(points):
             state = self._guards_at(p, met)
@@ -292,6 +309,8 @@ class Reduction:
             summed = dot(get(register), *value.args[1:])
             body.append(Let(register, splat(inside(tests, summed, get(register)), register.lanes)))
             return
+        if self.group:
+            value = horizontal("add", value)
         if tests:
             value = inside(tests, value, self._neutral(0))
         if combine == "add" and value.op == "mul":

@@ -17,6 +17,7 @@ from edgec.linear import coefficient
 from edgec.loops import group_of
 from edgec.passes.nest import Nest, strides_of
 from edgec.passes.scalar_dots import calls_of, instructions, registers as scalar_registers
+from edgec.passes.wide_dots import wide_axis
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
 PANEL = 0.3           # the share of L2 beyond which the packed constants of one tile are fetched again by every row of tiles
@@ -68,6 +69,12 @@ def schedule(nest: Nest, target: Any) -> Schedule:
     lanes = target.lanes(widest(nest))
     if nest.is_update:  # points may meet in one element: they go one by one, in order
         return Schedule(None, (), None, None, 1, nest.axes, (), 0, 1, 1)
+    wide = wide_axis(nest, target)
+    if wide is not None:  # sums of whole vectors: the points of a tile are scalars
+        vector = _scalar_column(nest)
+        row = row_axis(nest, vector)
+        rows, columns = _tile_size(nest, target, vector, row, 1, 1)
+        return arranged(nest, target, vector, row, rows, columns, wide)
     vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
     reduce_vector = _reduce_vector(nest, lanes) if lanes > 1 and (vector is None or _gathers(nest, vector)) else None
     vector = None if reduce_vector is not None else vector
@@ -79,7 +86,8 @@ def schedule(nest: Nest, target: Any) -> Schedule:
 def arranged(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rows: int, vectors: int,
              reduce_vector: Expr | None = None) -> Schedule:
     """The schedule with a given register tile: how the vector axis is cut, the order of the other loops, sums and unrolling follow."""
-    segments = _segments(vector, vectors, target.lanes(widest(nest)), target, joined(nest, target)) if vector else ()
+    lanes = target.lanes(widest(nest)) if reduce_vector is None else 1
+    segments = _segments(vector, vectors, lanes, target, joined(nest, target) if lanes > 1 else 1) if vector else ()
     rest = tuple(a for a in nest.axes if a is not vector and a is not row)
     outer, middle, block = _loop_order(nest, target, vector, row, rest)
     if sum(segment.count for segment in segments) <= 1:  # one vector tile meets every operand once, whatever the order
@@ -186,13 +194,13 @@ def _reduce_vector(nest: Nest, lanes: int) -> Expr | None:
     return None
 
 
-def _tile_size(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int) -> tuple[int, int]:
+def _tile_size(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int, calls: int = 0) -> tuple[int, int]:
     """(rows, vectors): the least estimated time over the actual extents among tiles whose accumulators fit the registers."""
     if not nest.domains:
         copies = 4 if lanes > 1 and len(nest.results) == 1 else 1
         return 1, 1 if vector is None else min(copies, -(-vector.extent // lanes))
     best, best_time = (1, 1), float("inf")
-    for tile in tile_choices(nest, target, vector, row, lanes):
+    for tile in tile_choices(nest, target, vector, row, lanes, calls):
         if tile.cycles < best_time * 0.999:
             best, best_time = (tile.rows, tile.vectors), tile.cycles
     return best
@@ -208,12 +216,12 @@ class TileChoice:
     registers: int
 
 
-def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int) -> Iterator[TileChoice]:
+def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, lanes: int, calls: int = 0) -> Iterator[TileChoice]:
     """Every register tile of a reduction that fits the registers, with what it is estimated to take."""
     columns = -(-vector.extent // lanes) if vector else 1
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
-    calls, together = calls_of(nest, target), joined(nest, target)
+    calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):

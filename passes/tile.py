@@ -29,7 +29,7 @@ from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
-from edgec.passes.schedule import Schedule, Segment, schedule
+from edgec.passes.schedule import Piece, Schedule, Segment, schedule
 from edgec.passes.there_and_back import pairs, walks_back
 from edgec.types import index
 
@@ -192,7 +192,8 @@ class _Tiler:
         return body
 
     def _segment(self, segment: Segment) -> list[Stmt]:
-        nest = pack(self.nest, segment, self.plan.vector, self.orders, self.tables) if self.nest.domains else self.nest
+        packed = segment if self.plan.reduce_vector is None else Segment(0, self.plan.vector.extent, Piece((1,), 1))
+        nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables) if self.nest.domains else self.nest
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         place = segment.count - 1 - number if self.backward else number
         body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, self._columns(segment, place)))

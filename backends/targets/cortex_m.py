@@ -60,5 +60,5 @@ TARGETS = (
     core("cortex-m7", "thumbv7em", ("dsp", "vfp4d16sp", "fp-armv8d16sp"), "mps2-an500",
          vector_bits=0, registers=32, fma=True, fma_latency=5, fma_per_cycle=1, l1_bytes=16 << 10),
     core("cortex-m55", "thumbv8.1m.main", ("dsp", "vfp4d16sp", "fp-armv8d16sp", "fullfp16", "mve", "mve.fp", "lob"), "mps3-an547",
-         vector_bits=128, registers=8, fma=True, fma_latency=4, fma_per_cycle=1, masks=True, l1_bytes=32 << 10),
+         vector_bits=128, registers=8, general_registers=10, fma=True, fma_latency=4, fma_per_cycle=1, masks=True, l1_bytes=32 << 10),
 )
