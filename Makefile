@@ -11,7 +11,7 @@ BIN          := $(VENV)/bin
 
 EMULATORS := qemu-user qemu-system-arm
 COMPILERS := gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
-             gcc-arm-none-eabi libnewlib-arm-none-eabi
+             gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
 
 .NOTPARALLEL:
 .PHONY: test demo bench docs lint tools clean

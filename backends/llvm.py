@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from edgec.backends.llvm_spelling import mask, suffix, vec
+from edgec.backends.llvm_spelling import mask, suffix, vec, vector_attributes
 from edgec.backends.llvm_values import Values
 from edgec.expr import is_const
 from edgec.loops import Block, For, If, Let, Loops, Param, Register, Stmt, Store, statements
@@ -46,8 +46,7 @@ class _Function(Values):
         attributes = 'nounwind noredzone "no-builtins" "no-trapping-math"="true" "denormal-fp-math"="ieee,ieee" "warn-stack-size"="0"'
         if self.target.compact:
             attributes += " optsize"
-        if self.target.vector_bits > 256:
-            attributes += f' "prefer-vector-width"="{self.target.vector_bits}" "min-legal-vector-width"="{self.target.vector_bits}"'
+        attributes += vector_attributes(self.target)
         return (head + "\n".join(self.lines) + "\n  ret void\n}\n\n" + "\n".join(self.declared.values()) +
                 f"\nattributes #0 = {{ {attributes} }}\n{NO_UNROLL}")
 

@@ -10,6 +10,7 @@ from typing import Callable
 
 import numpy as np
 
+from edgec.backends.target import Target
 from edgec.expr import Expr
 from edgec.types import bool_
 
@@ -55,3 +56,11 @@ def to_integer(emit: Callable[[str], str], sign: str, source: str, x: str, kind:
         whole = emit(f"fpto{sign}i float {single} to i32")
         pair = emit(f"insertelement {kind} {pair}, i32 {whole}, i32 {lane}")
     return pair
+
+
+def vector_attributes(target: Target) -> str:
+    """What a function's attributes say of the vectors it may use: how long they are, where the instruction set leaves that open."""
+    if target.vector_scale:
+        return f" vscale_range({target.vector_scale},{target.vector_scale})"
+    bits = target.vector_bits
+    return f' "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"' if bits > 256 else ""

@@ -57,6 +57,8 @@ TARGETS = (
     core("cortex-a72", "cortex-a72", V8 + ("crc",), "cortex-a72", fma_latency=3, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=1 << 20),
     core("cortex-a76", "cortex-a76", V8_2, "cortex-a76", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=256 << 10,
          l3_bytes=2 << 20),
+    core("neoverse-v2", "neoverse-v2", V8_6 + ("sve", "sve2"), "max,sve128=on", fma_latency=4, fma_per_cycle=4, l1_bytes=64 << 10,
+         l2_bytes=2 << 20, l3_bytes=32 << 20),
     core("cortex-a710", "cortex-a710", V8_6, "max", fma_latency=4, fma_per_cycle=2, l1_bytes=64 << 10, l2_bytes=512 << 10,
          l3_bytes=8 << 20),
 )

@@ -43,8 +43,11 @@ def describe(known: Sequence[Target], triple: str, cpu: str, features: dict[str,
 
 
 def widest(known: Sequence[Target], architecture: str, present: frozenset[str]) -> Target:
-    """The target of this architecture with the widest vectors whose features the host has; the least demanding if LLVM sees no features."""
-    family = [target for target in known if target.triple.split("-")[0] == architecture]
+    """The target of this architecture with the widest vectors whose features the host has; the least demanding if LLVM sees no features.
+
+    Targets of a fixed vector scale are left out: how long such vectors are on the host is not among its features.
+    """
+    family = [target for target in known if target.triple.split("-")[0] == architecture and not target.vector_scale]
     fitting = [target for target in family if frozenset(target.features) <= present]
     return max(fitting or family[:1] or list(known[:1]), key=lambda target: (target.vector_bits, len(target.features)))
 

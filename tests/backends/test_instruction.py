@@ -10,6 +10,7 @@ from edgec.backends.instruction import Meaning, Operand, call, meaning
 from edgec.backends.interface import Interface, Port, layout
 from edgec.backends.inspect_object import undefined_symbols
 from edgec.backends.join import join
+from edgec.backends.llvm_spelling import vector_attributes
 from edgec.backends.machine import create_machine
 from edgec.backends.native import Loaded, runs_here
 from edgec.backends.target import Instruction, all_targets
@@ -41,7 +42,7 @@ def model(target, row) -> tuple[Interface, str]:
                  f"%{each.name} = load {each.llvm}, ptr %{each.name}.p, align {DTYPES[each.dtype].bytes}"]
     body += ["%out.at = getelementptr i8, ptr %context, i32 " + str(where.outputs[0]), "%out = load ptr, ptr %out.at", *lines,
              f"store {what.result.llvm} %r, ptr %out, align {DTYPES[what.result.dtype].bytes}", "ret i32 0"]
-    return interface, declaration + "\ndefine i32 @row_run(ptr %context) nounwind {\n  " + "\n  ".join(body) + "\n}\n"
+    return interface, declaration + "\ndefine i32 @row_run(ptr %context) nounwind" + vector_attributes(target) + " {\n  " + "\n  ".join(body) + "\n}\n"
 
 
 def random_operand(operand: Operand, operation: str, random: np.random.Generator) -> np.ndarray:
