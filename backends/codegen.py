@@ -49,9 +49,15 @@ def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequenc
     _optimise(module, machine, speed, size)
     with _Captured(log_is_file) as printed:
         data = machine.emit_object(module)
-        asm = machine.emit_assembly(module) if "asm" in keep else ""
-    stack = max((int(n) for n in FRAME.findall(printed.text)), default=0)
-    return Compiled(data, stack, str(module) if "llvm" in keep else "", asm)
+        asm = machine.emit_assembly(module) if "asm" in keep or target.vector_frame else ""
+    stack = max((int(n) for n in FRAME.findall(printed.text)), default=0) + _vectors_on_stack(target, asm)
+    return Compiled(data, stack, str(module) if "llvm" in keep else "", asm if "asm" in keep else "")
+
+
+def _vectors_on_stack(target: Target, asm: str) -> int:
+    """Bytes of vectors of open length on the stack of a module of one function, which LLVM leaves out of the size of its frame."""
+    found = re.finditer(target.vector_frame, asm) if target.vector_frame else ()
+    return sum(int(n) * (target.vector_bits // 8 if unit == "vectors" else 1) for each in found for unit, n in each.groupdict().items())
 
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: int, size: int) -> None:
