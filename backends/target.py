@@ -65,7 +65,7 @@ class Target:
     fma_latency: int                    # cycles from one multiply-add into the accumulator of the next
     fma_per_cycle: int
     vector_scale: int = 0               # of vectors whose length the instruction set leaves open: LLVM's vscale, fixed; else 0
-    vector_frame: str = ""              # where assembly puts such vectors on the stack: a regular expression with a group `vectors` or `bytes`
+    vector_frame: str = ""              # a regular expression with a group `vectors` or `bytes`: what assembly puts on the stack of them
     masks: bool = False                 # masked loads and stores cost no more than plain ones
     scalar_operand: str                 # how a scalar reaches a multiply-add: "memory", "lane" or "register"
     joined_vectors: int = 1             # vectors of 32-bit lanes that are best narrowed to bytes together
