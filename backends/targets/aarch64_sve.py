@@ -30,6 +30,7 @@ INSTRUCTIONS = (
 TARGETS = (
     Target(name="neoverse-v1", triple="aarch64-unknown-linux-gnu", cpu="neoverse-v1", features=FEATURES, vector_bits=256, vector_scale=2,
            vector_frame=r"addvl\s+sp, sp, #-(?P<vectors>\d+)", registers=32, fma=True, fma_latency=4, fma_per_cycle=2,
-           scalar_operand="register", l1_bytes=64 << 10, l2_bytes=1 << 20, l3_bytes=32 << 20, instructions=available(INSTRUCTIONS, FEATURES),
+           scalar_operand="register", l1_bytes=64 << 10, l2_bytes=1 << 20, l3_bytes=32 << 20,
+           instructions=available(INSTRUCTIONS, FEATURES),
            emulator=Emulator("aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64", ("-cpu", "max,sve256=on"), packages=PACKAGES)),
 )
