@@ -24,6 +24,7 @@ PANEL = 0.3           # the share of L2 beyond which the packed constants of one
 STREAM = 32.0         # bytes a cycle at which they then arrive
 WAYS = 8              # of a first-level cache
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out
+POINTERS = 8          # loads at places that other loads give, beyond which a kernel is left scalar
 SMALL_TILE = 24       # points of a register tile where code is to be small
 
 
@@ -67,7 +68,7 @@ class Schedule:
 def schedule(nest: Nest, target: Any) -> Schedule:
     """The schedule of a nest for a target's description."""
     lanes = target.lanes(widest(nest))
-    if nest.is_update:  # points may meet in one element: they go one by one, in order
+    if nest.is_update or _follows_pointers(nest):  # points may meet in one element: they go one by one, in order
         return Schedule(None, (), None, None, 1, nest.axes, (), 0, 1, 1)
     wide = wide_axis(nest, target)
     if wide is not None:  # sums of whole vectors: the points of a tile are scalars
@@ -81,6 +82,13 @@ def schedule(nest: Nest, target: Any) -> Schedule:
     row = row_axis(nest, vector)
     rows, vectors = _tile_size(nest, target, vector, row, lanes)
     return arranged(nest, target, vector, row, rows, vectors, reduce_vector)
+
+
+def _follows_pointers(nest: Nest) -> bool:
+    """Whether a point goes from one load to the next: in vectors, every lane would do so by itself, in as many copies of the code."""
+    if nest.domains:
+        return False
+    return sum(1 for n in nest.loads if any(m.op == "load" for m in walk(n.args[0]))) > POINTERS
 
 
 def arranged(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rows: int, vectors: int,

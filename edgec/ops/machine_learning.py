@@ -1,4 +1,4 @@
-"""Operators of ai.onnx.ml on numbers, and n-grams: ArrayFeatureExtractor Binarizer TreeEnsemble TfIdfVectorizer.
+"""Operators of ai.onnx.ml on single features, and n-grams: ArrayFeatureExtractor Binarizer TfIdfVectorizer.
 
 What text would be looked up in is refused by name: compiled code has no strings.
 
@@ -7,8 +7,6 @@ What text would be looked up in is refused by name: compiled code has no strings
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgec.errors import Unsupported
@@ -16,7 +14,7 @@ from edgec.expr import Expr, compare, const, select
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
-from edgec.types import TensorType, dtype_of, f32, f64, i32, i64
+from edgec.types import TensorType, f32, i32, i64
 
 
 class ArrayFeatureExtractor(Op):
@@ -56,100 +54,6 @@ class Binarizer(Op):
 
     def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
         return select(compare("lt", const(self.threshold, x.dtype), x(*at)), const(1, x.dtype), const(0, x.dtype))
-
-
-MODES = ("le", "lt", "ge", "gt", "eq", "ne", "member")  # of a node, by their numbers in TreeEnsemble
-
-
-class TreeEnsemble(Op):
-    """ONNX TreeEnsemble: the leaves that each row reaches in some trees, their weights added (or their mean) by target."""
-
-    domain = "ai.onnx.ml"
-    x: Value
-    aggregate_function: int = 1
-    leaf_targetids: tuple
-    leaf_weights: Any
-    membership_values: Any = None
-    n_targets: int = 1
-    nodes_falseleafs: tuple
-    nodes_falsenodeids: tuple
-    nodes_featureids: tuple
-    nodes_hitrates: Any = None
-    nodes_missing_value_tracks_true: tuple = ()
-    nodes_modes: Any
-    nodes_splits: Any
-    nodes_trueleafs: tuple
-    nodes_truenodeids: tuple
-    post_transform: int = 0
-    tree_roots: tuple
-
-    def infer(self) -> TensorType:
-        self.require(self.x.type.rank == 2 and self.x.dtype in (f32, f64), f"needs [batch, features], the operand is {self.x.type}")
-        self.require(dtype_of(self.leaf_weights.dtype) is self.x.dtype, f"weights of {self.leaf_weights.dtype} for {self.x.dtype}")
-        if self.post_transform or self.aggregate_function not in (0, 1):
-            raise Unsupported(f"TreeEnsemble with post_transform={self.post_transform}, aggregate_function={self.aggregate_function}",
-                              loc=self._pending_loc, hint="only sums and means without a transform are compiled")
-        return TensorType(self.x.dtype, (self.x.shape[0], self.n_targets))
-
-    def _members(self) -> list[np.ndarray]:
-        """The set of each node that tests membership, in order of the nodes: NaN ends a set."""
-        values = np.zeros(0) if self.membership_values is None else np.asarray(self.membership_values)
-        return [part[~np.isnan(part)] for part in np.split(values, np.flatnonzero(np.isnan(values)) + 1)]
-
-    def _holds(self, node: int, value: float) -> bool:
-        if np.isnan(value) and self.nodes_missing_value_tracks_true and self.nodes_missing_value_tracks_true[node]:
-            return True
-        mode, split = int(self.nodes_modes[node]), self.nodes_splits[node]
-        if mode == 6:
-            number = sum(int(m) == 6 for m in self.nodes_modes[:node])
-            return bool(value in self._members()[number])
-        return bool((value <= split, value < split, value >= split, value > split, value == split, value != split)[mode])
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        result = np.zeros((len(x), self.n_targets))
-        for row, features in enumerate(x):
-            for root in self.tree_roots:
-                node, leaf = root, False
-                while not leaf:
-                    holds = self._holds(node, features[self.nodes_featureids[node]])
-                    leaf = bool((self.nodes_trueleafs if holds else self.nodes_falseleafs)[node])
-                    node = (self.nodes_truenodeids if holds else self.nodes_falsenodeids)[node]
-                result[row, self.leaf_targetids[node]] += self.leaf_weights[node]
-        return (result / (len(self.tree_roots) if self.aggregate_function == 0 else 1)).astype(x.dtype)
-
-    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
-        row, target = at
-        total = const(0, x.dtype)
-        for root in self.tree_roots:
-            total = total + self._reached(root, False, row, target, x, len(self.nodes_modes))
-        return total * (1.0 / len(self.tree_roots)) if self.aggregate_function == 0 else total
-
-    def _reached(self, node: int, leaf: bool, row: Expr, target: Expr, x: Reader, depth: int) -> Expr:
-        """What the subtree below a node adds to a target: the weight of the leaf that the tests lead to."""
-        if leaf:
-            weight = const(float(self.leaf_weights[node]), x.dtype)
-            return select(compare("eq", target, self.leaf_targetids[node]), weight, const(0, x.dtype))
-        if depth < 0:
-            raise Unsupported("TreeEnsemble: its nodes form a cycle", loc=self.loc)
-        value = x(row, self.nodes_featureids[node])
-        yes = self._reached(self.nodes_truenodeids[node], bool(self.nodes_trueleafs[node]), row, target, x, depth - 1)
-        no = self._reached(self.nodes_falsenodeids[node], bool(self.nodes_falseleafs[node]), row, target, x, depth - 1)
-        return select(self._test(node, value), yes, no)
-
-    def _test(self, node: int, value: Expr) -> Expr:
-        mode, split = MODES[int(self.nodes_modes[node])], const(float(self.nodes_splits[node]), value.dtype)
-        if mode == "member":
-            number = sum(int(m) == 6 for m in self.nodes_modes[:node])
-            found = compare("ne", value, value)
-            found = found & compare("eq", value, value)
-            for member in self._members()[number]:
-                found = found | compare("eq", value, const(float(member), value.dtype))
-        else:
-            mirrored = {"ge": "le", "gt": "lt"}
-            found = compare(mirrored[mode], split, value) if mode in mirrored else compare(mode, value, split)
-        if self.nodes_missing_value_tracks_true and self.nodes_missing_value_tracks_true[node]:
-            found = found | compare("ne", value, value)
-        return found
 
 
 class TfIdfVectorizer(Op):

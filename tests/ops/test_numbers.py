@@ -1,4 +1,4 @@
-"""Random numbers, trees and n-grams: formulas against references, and what is drawn is what was asked for."""
+"""Random numbers and n-grams: formulas against references, and what is drawn is what was asked for."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
 from edgec.graph import graph_input, run_reference
-from edgec.ops.machine_learning import ArrayFeatureExtractor, Binarizer, TfIdfVectorizer, TreeEnsemble
+from edgec.ops.machine_learning import ArrayFeatureExtractor, Binarizer, TfIdfVectorizer
 from edgec.ops.random_numbers import Multinomial, RandomNormal, RandomNormalLike, RandomUniform, RandomUniformLike
 from edgec.types import TensorType, f32, i32, i64
 
@@ -46,29 +46,8 @@ def test_features(check):
                          [x, np.array([3, 0])])[0].tolist() == x[:, [3, 0]].tolist()
 
 
-TREE = {"nodes_featureids": (0, 1, 0), "nodes_truenodeids": (1, 0, 1), "nodes_falsenodeids": (2, 1, 2), "nodes_trueleafs": (0, 1, 1),
-        "nodes_falseleafs": (0, 1, 1), "tree_roots": (0,), "leaf_targetids": (0, 1, 0), "n_targets": 2}
-
-
-@pytest.mark.parametrize("mode", range(6))
-def test_trees(check, mode):
-    x = np.float32([[1, 5], [2, 5], [3, 7], [np.nan, 1]])
-    check(TreeEnsemble, [x], oracle=False, leaf_weights=np.float32([1, 10, 100]), nodes_splits=np.float32([2, 5, 3]),
-          nodes_modes=np.array([mode, 0, 1], np.uint8), nodes_missing_value_tracks_true=(1, 0, 0), **TREE)
-
-
-def test_trees_of_sets(check):
-    x = np.float32([[1, 5], [2, 5], [4, 5]])
-    check(TreeEnsemble, [x], oracle=False, leaf_weights=np.float32([1, 10, 100]), nodes_splits=np.float32([0, 5, 3]),
-          nodes_modes=np.array([6, 0, 0], np.uint8), membership_values=np.float32([1, 4, np.nan]), **TREE)
-
-
 def test_errors():
-    x = graph_input("x", TensorType(f32, (2, 2)))
     with pytest.raises(TypeMismatch, match="cannot be i32"):
         RandomUniform(shape=(2,), dtype=6)
     with pytest.raises(Unsupported, match="strings"):
         TfIdfVectorizer(graph_input("w", TensorType(i32, (2,))), 1, 0, 1, "TF", (0,), (0,), pool_strings=("a",))
-    with pytest.raises(Unsupported, match="post_transform=1"):
-        TreeEnsemble(x, leaf_weights=np.float32([1, 10, 100]), nodes_splits=np.float32([2, 5, 3]), nodes_modes=np.zeros(3, np.uint8),
-                     post_transform=1, **TREE)
