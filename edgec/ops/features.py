@@ -43,7 +43,8 @@ class Scaler(FeatureOp):
         self.require_numbers()
         for name in ("offset", "scale"):
             number = len(getattr(self, name))
-            self.require(number == 1 or self.x.type.rank > 0 and number == self.x.shape[-1], f"{number} elements of {name} for {self.x.type}")
+            fits = number == 1 or self.x.type.rank > 0 and number == self.x.shape[-1]
+            self.require(fits, f"{number} elements of {name} for {self.x.type}")
         return TensorType(f32, self.x.shape)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
@@ -56,7 +57,7 @@ class Scaler(FeatureOp):
 
 
 class Normalizer(FeatureOp):
-    """ONNX Normalizer: rows divided by their largest element (MAX), the sum of magnitudes (L1) or their length (L2); by 1 where that is 0."""
+    """ONNX Normalizer: rows divided by their largest element (MAX), the sum of magnitudes (L1) or their length (L2), unless it is 0."""
 
     norm: str = "MAX"
 
