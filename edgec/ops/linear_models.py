@@ -1,7 +1,7 @@
 """Linear models and support vector machines of ai.onnx.ml: LinearClassifier LinearRegressor SVMRegressor.
 
-Decomposed into products with constant matrices and elementwise work. Formulas: ai.onnx.ml's operator documentation; where that is silent, as
-onnxruntime does.
+Decomposed into products with constant matrices and elementwise work. Formulas: ai.onnx.ml's operator documentation; where that is silent,
+as onnxruntime does.
 
     LinearRegressor(x, coefficients=(1.0, 2.0), intercepts=(0.5,)).output
 """
@@ -32,7 +32,8 @@ class RowOp(Op):
     x: Value
 
     def require_rows(self) -> None:
-        self.require(self.x.type.rank == 2 and self.x.dtype in (f32, f64, i32, i64), f"needs [rows, features] of numbers, it is {self.x.type}")
+        fits = self.x.type.rank == 2 and self.x.dtype in (f32, f64, i32, i64)
+        self.require(fits, f"needs [rows, features] of numbers, it is {self.x.type}")
         self.require(isinstance(self.x.shape[1], int), "the number of features must be known")
 
     def matrix(self, numbers: tuple, rows: int) -> np.ndarray:
@@ -56,7 +57,8 @@ class LinearRegressor(RowOp):
         return TensorType(f32, (self.x.shape[0], self.targets))
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        return transformed(_linear(x, self.matrix(self.coefficients, self.targets), self.intercepts), self.post_transform).astype(np.float32)
+        scores = _linear(x, self.matrix(self.coefficients, self.targets), self.intercepts)
+        return transformed(scores, self.post_transform).astype(np.float32)
 
     def decompose(self) -> Value:
         return transformed(_linear_value(self.x, self.matrix(self.coefficients, self.targets), self.intercepts), self.post_transform)
@@ -114,7 +116,8 @@ class Kernelled(RowOp):
     def require_kernel(self) -> None:
         self.require_rows()
         self.require(self.kernel_type in ("LINEAR", "POLY", "RBF", "SIGMOID"), f"kernel_type is {self.kernel_type!r}")
-        self.require(len(self.support_vectors) % self.x.shape[1] == 0, f"{len(self.support_vectors)} numbers of vectors of {self.x.shape[1]}")
+        number, size = len(self.support_vectors), self.x.shape[1]
+        self.require(number % size == 0, f"{number} numbers of vectors of {size}")
 
     @property
     def _vectors(self) -> np.ndarray:
@@ -157,8 +160,8 @@ class SVMRegressor(Kernelled):
     def infer(self) -> TensorType:
         self.require_kernel()
         expected = self.n_supports or self.x.shape[1]
-        self.require(len(self.coefficients) == expected and len(self.rho) == 1, f"{len(self.coefficients)} coefficients, {expected} expected, "
-                     f"and {len(self.rho)} of rho")
+        self.require(len(self.coefficients) == expected and len(self.rho) == 1,
+                     f"{len(self.coefficients)} coefficients, {expected} expected, and {len(self.rho)} of rho")
         return TensorType(f32, (self.x.shape[0], 1))
 
     @property
