@@ -28,7 +28,7 @@ PAGE = """\
 
 <!-- written by docs/make_operators.py; `make docs` writes it anew -->
 
-`edgec ops` prints this list for the version at hand; `edgec check MODEL` names the operators of a model that cannot be compiled, all at
+`edgec ops` prints this list for the version at hand; `edgec check MODEL` names everything that keeps a model from being compiled, all at
 once. An operator is one class: its types (`infer`), its meaning in numpy (`reference`) and the way it is compiled.
 
 {ways}

@@ -35,6 +35,7 @@ class CompileError(Exception):
     def __init__(self, message: str, *, loc: Loc | None = None, notes: Iterable[str] = (), hint: str = ""):
         super().__init__(message)
         self.message, self.loc, self.notes, self.hint = message, loc, tuple(notes), hint
+        self.parts: tuple[CompileError, ...] = ()  # the errors that this one reports together
 
     def __str__(self) -> str:
         place = str(self.loc) if self.loc else ""
@@ -69,4 +70,11 @@ def raise_all(errors: list[CompileError]) -> None:
         return
     if len(errors) == 1:
         raise errors[0]
-    raise type(errors[0])(f"{len(errors)} problems", notes=[line for error in errors for line in str(error).splitlines()])
+    together = type(errors[0])(f"{len(errors)} problems", notes=[line for error in errors for line in str(error).splitlines()])
+    together.parts = tuple(errors)
+    raise together
+
+
+def each_problem(error: CompileError) -> tuple[CompileError, ...]:
+    """The errors that an error of `raise_all` reports together; any other error alone."""
+    return tuple(one for part in error.parts for one in each_problem(part)) or (error,)

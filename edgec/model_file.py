@@ -24,12 +24,21 @@ def load(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Ma
     if is_tflite(model):
         from edgec.tflite.reader import load as load_tflite
         return load_tflite(model, shapes, bind, known, requant)
-    if requant:
-        file = os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""
-        raise ModelError(f"--requant {requant} is for .tflite models", loc=Loc(file),
-                         hint="an ONNX model says itself how it is rounded; leave the option out")
     from edgec.onnx_reader import load as load_onnx
-    return load_onnx(model, shapes, bind, known)
+    return load_onnx(model, **onnx_options(model, shapes, bind, known, requant))
+
+
+def onnx_options(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Mapping[str, Any] | None = None,
+                 known: Mapping[str, np.ndarray] | None = None, requant: str = "") -> dict[str, Any]:
+    """The arguments of `load` for an ONNX model as those of `edgec.onnx_reader.load`; ModelError for what is not for such a model."""
+    if requant:
+        raise ModelError(f"--requant {requant} is for .tflite models", loc=_place(model),
+                         hint="an ONNX model says itself how it is rounded; leave the option out")
+    return {"shapes": shapes, "bind": bind, "known": known}
+
+
+def _place(model: Any) -> Loc:
+    return Loc(os.fspath(model) if isinstance(model, (str, os.PathLike)) else "")
 
 
 def is_tflite(model: Any) -> bool:

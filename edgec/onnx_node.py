@@ -20,7 +20,7 @@ from onnx import AttributeProto, TypeProto
 from edgec.errors import Loc, ModelError, TypeMismatch, Unsupported
 from edgec.graph import Op, Value, fields_of
 from edgec.onnx_tensor import CODE_OF_DTYPE, MAX_ELEMENTS, read_sparse_tensor, read_tensor
-from edgec.ops import OPERATORS
+from edgec.ops import OPERATORS, Operators
 
 NEWEST = onnx.defs.onnx_opset_version()
 OLDEST = 1
@@ -138,7 +138,7 @@ def check_attributes(op: str, protos: list[AttributeProto], known: Signature, lo
         raise ModelError(f"{op} needs the attribute '{missing[0]}'", loc=loc)
 
 
-def build(node: Node, captured: tuple[Value, ...] = ()) -> tuple[Value, ...]:
+def build(node: Node, captured: tuple[Value, ...] = (), operators: Operators = OPERATORS) -> tuple[Value, ...]:
     """The results of the operator class, one per result the node names; the node must be of the newest opset.
 
     `captured` are the outer values that subgraphs of the node read: the operand field of that name. An attribute field `outputs`, which
@@ -148,7 +148,7 @@ def build(node: Node, captured: tuple[Value, ...] = ()) -> tuple[Value, ...]:
     if known is not None:
         check_presence(node, known)
         check_types(node, known)
-    cls = OPERATORS[node.domain, node.op]
+    cls = operators[node.domain, node.op]
     fields = {**_operand_fields(cls, node), **_attribute_fields(cls, node, known)}
     if captured:
         fields["captured"] = captured
@@ -197,9 +197,14 @@ def _attribute_fields(cls: type[Op], node: Node, known: Signature | None) -> dic
     names = {f.name for f in fields_of(cls) if f.kind == "attribute"}
     for name, value in node.attributes.items():
         if name not in names and not (known and name in known.attributes and _same(value, known.attributes[name][2])):
-            raise Unsupported(f"{node.op} with {name}={value}", loc=node.loc)
+            raise Unsupported(f"{node.op} with {name}={value}", loc=node.loc, hint=_nearest_form(node.op, name, known))
     found = {n: v for n, v in node.attributes.items() if n in names}
     return {**found, "outputs": max(1, len(node.outputs))} if "outputs" in names else found
+
+
+def _nearest_form(op: str, name: str, known: Signature | None) -> str:
+    default = known.attributes[name][2] if known and name in known.attributes else None
+    return f"the nearest supported form is {op} with {name}={default}" if default is not None else f"leave {name} out"
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -23,7 +23,7 @@ def live_order(nodes: Sequence[NodeProto], defined: Iterable[str], wanted: Seque
     """
     defined = set(defined)
     producers = _producers(nodes, defined, where)
-    uses = [list(_uses(node)) for node in nodes]
+    uses = [list(names_read(node)) for node in nodes]
     problems = [p for n, names in enumerate(uses) for p in _undefined(names, defined, producers, outer, where(n))]
     problems += [ModelError(f"the graph output '{n}' is not computed by any node", loc=place)
                  for n in wanted if n not in producers and n not in defined and not outer(n)]
@@ -41,7 +41,7 @@ def live_nodes(nodes: Sequence[NodeProto], wanted: Iterable[str]) -> list[int]:
         n = stack.pop()
         if n not in live:
             live.add(n)
-            stack.extend(producers[name] for name in _uses(nodes[n]) if name in producers)
+            stack.extend(producers[name] for name in names_read(nodes[n]) if name in producers)
     return sorted(live)
 
 
@@ -94,7 +94,7 @@ def _cycle(path: list[int], start: int, where: Where) -> ModelError:
     return ModelError(f"the graph has a cycle through {len(members)} node{'s' if len(members) > 1 else ''}", loc=where(start), notes=shown)
 
 
-def _uses(node: NodeProto) -> Iterator[str]:
+def names_read(node: NodeProto) -> Iterator[str]:
     """Every name a node reads, those its subgraphs take from outside included."""
     yield from filter(None, node.input)
     for graph in subgraphs(node):
@@ -113,5 +113,5 @@ def free_names(graph: GraphProto) -> list[str]:
     """The names a subgraph reads and does not define (its nesting is bounded by the protobuf parser)."""
     own = {v.name for v in graph.input} | {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     own.update(name for node in graph.node for name in node.output)
-    used = [name for node in graph.node for name in _uses(node)] + [v.name for v in graph.output]
+    used = [name for node in graph.node for name in names_read(node)] + [v.name for v in graph.output]
     return [name for name in dict.fromkeys(used) if name not in own]

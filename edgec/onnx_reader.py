@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -30,20 +31,23 @@ from edgec.onnx_shapes import Size, input_types
 from edgec.onnx_support import operator_problem, unsupported_operators
 from edgec.onnx_tensor import dtype_of_code, read_sparse_tensor, read_tensor
 from edgec.onnx_upgrade import upgrade
-from edgec.ops import OPERATORS
+from edgec.ops import OPERATORS, Operators
 
 
 def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Sequence[Size]] | None = None,
-         bind: Mapping[str, Size] | None = None, known: Mapping[str, np.ndarray] | None = None) -> Graph:
+         bind: Mapping[str, Size] | None = None, known: Mapping[str, np.ndarray] | None = None,
+         operators: Operators | None = None, reader: Callable[..., "Reader"] | None = None) -> Graph:
     """The graph of an ONNX file (or its bytes, or a ModelProto), of any opset.
 
     `shapes` gives the shape of an input (`{"x": (1, 3, 224, 224)}`, a range as text: `("1..8", 42)`), `bind` the size or range of a named
-    open dimension, `known` the array of an input that decides shapes: the graph then is one for that array. ModelError for a broken file or
-    open dimensions, Unsupported for what edgec cannot express, TypeMismatch from the operators.
+    open dimension, `known` the array of an input that decides shapes: the graph then is one for that array. `operators` are all that are
+    known, by domain and name (default: edgec's own), `reader` a class in the place of Reader. ModelError for a broken file or open
+    dimensions, Unsupported for what edgec cannot express, TypeMismatch from the operators.
     """
     proto, file, folder = _open(model)
     try:
-        return _read_model(proto, file, folder, shapes or {}, bind or {}, known or {})
+        make = partial(reader or Reader, operators=OPERATORS if operators is None else operators)
+        return _read_model(proto, file, folder, make, shapes or {}, bind or {}, known or {})
     except RecursionError:
         raise ModelError("the model is nested too deeply", loc=Loc(file)) from None
     except MemoryError:
@@ -70,8 +74,7 @@ def _open(model: Any) -> tuple[ModelProto, str, Path | None]:
         raise ModelError("this is not an ONNX model, or it is cut short: the protobuf data cannot be decoded", loc=Loc(file)) from None
 
 
-def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mapping[str, Any], bind: Mapping[str, Any],
-                known: Mapping[str, np.ndarray]) -> Graph:
+def _read_model(model: ModelProto, file: str, folder: Path | None, make: Callable[..., "Reader"], *given: Any) -> Graph:
     place = Loc(file)
     _require_text(model, place)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
@@ -83,8 +86,9 @@ def _read_model(model: ModelProto, file: str, folder: Path | None, shapes: Mappi
         hint = "convert it with onnx.version_converter.convert_version" if opsets[""] < OLDEST else "install a newer onnx package"
         raise Unsupported(f"the model is of opset {opsets['']}; edgec reads {OLDEST} to {NEWEST}", loc=place, hint=hint)
     functions = local_functions(model, place)
-    raise_all(unsupported_operators(model.graph, opsets, functions, file))
-    return Reader(file, folder, functions).model_graph(model.graph, opsets, shapes, bind, known)
+    reader = make(file, folder, functions)
+    reader.unsupported(unsupported_operators(model.graph, opsets, functions, file, reader.operators))
+    return reader.model_graph(model.graph, opsets, *given)
 
 
 def _require_text(model: ModelProto, place: Loc) -> None:
@@ -129,8 +133,12 @@ class Scope:
 class Reader:
     """Reads the graphs of one model; its state is the file's place and functions, and a counter that keeps subgraph inputs apart."""
 
-    def __init__(self, file: str, folder: Path | None, functions: dict[Key, Any]):
-        self.file, self.folder, self.functions, self.tags = file, folder, functions, 0
+    def __init__(self, file: str, folder: Path | None, functions: dict[Key, Any], operators: Operators):
+        self.file, self.folder, self.functions, self.operators, self.tags = file, folder, functions, operators, 0
+
+    def unsupported(self, problems: list[CompileError]) -> None:
+        """What to do about operators that nobody knows."""
+        raise_all(problems)
 
     def model_graph(self, graph: GraphProto, opsets: dict[str, int], shapes: Mapping[str, Any], bind: Mapping[str, Any],
                     known: Mapping[str, np.ndarray]) -> Graph:
@@ -148,7 +156,7 @@ class Reader:
         tensors = {i.name: v for i, v in zip(infos, inputs)}
         scope.values.update((i.name, make(tensors)) for i, (_, make) in zip(whole, forms))
         outputs = self.body(graph.node, scope, [o.name for o in graph.output], place)
-        self._check_outputs(graph, outputs)
+        self.check_outputs(graph, outputs)
         pairs = [pair for o, v in zip(graph.output, outputs) for pair in flat_results(o.name, v)]
         names, values = [n for n, _ in pairs], [v for _, v in pairs]
         return Graph(tuple(inputs), tuple(values), tuple(names), graph.name or "graph")
@@ -158,7 +166,7 @@ class Reader:
         _unique([name for name, _ in named], "initialiser", place)
         scope.tensors.update(named)
 
-    def _check_outputs(self, graph: GraphProto, outputs: Sequence[Value]) -> None:
+    def check_outputs(self, graph: GraphProto, outputs: Sequence[Value]) -> None:
         for info, value in zip(graph.output, outputs):
             if value is None and info.type.WhichOneof("value") != "optional_type":
                 raise ModelError(f"the output '{info.name}' is an operand that is not given", loc=Loc(self.file))
@@ -256,11 +264,11 @@ class Reader:
         newer = upgrade(node, emit)
         if not isinstance(newer, Node):
             return newer
-        if (newer.domain, newer.op) in OPERATORS:
-            return build(newer)
+        if (newer.domain, newer.op) in self.operators:
+            return build(newer, operators=self.operators)
         body = schema_body(newer)
         if body is None:
-            problem = operator_problem(newer.domain, newer.op, {**scope.opsets, "": NEWEST}, node.loc)
+            problem = operator_problem(newer.domain, newer.op, {**scope.opsets, "": NEWEST}, node.loc, self.operators)
             raise problem or Unsupported(f"operator {newer.op} is not supported with these operands", loc=node.loc)
         return self.call(body, newer, scope)
 

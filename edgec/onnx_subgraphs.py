@@ -20,7 +20,6 @@ from edgec.expr import Expr
 from edgec.graph import Graph, Input, Value, run_reference
 from edgec.onnx_functions import schema_body
 from edgec.onnx_node import Node, build
-from edgec.ops import OPERATORS
 from edgec.types import TensorType, bool_, i64
 
 KNOWN_SIZE = 64
@@ -38,7 +37,7 @@ def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]
         found = unrolled(reader, node, scope)
         if found is not None:
             return found
-    if (node.domain, node.op) not in OPERATORS:
+    if (node.domain, node.op) not in reader.operators:
         body = schema_body(node)
         if body is not None:  # the graphs stand in the body ONNX gives for this very call
             return reader.call(body, node, scope)
@@ -48,7 +47,7 @@ def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]
     bodies = {n: _read_body(reader, g, scope, types, captures, node, n) for n, g in node.attributes.items() if isinstance(g, GraphProto)}
     inner = tuple(captures.values())
     graphs = {n: Graph((*formal, *inner), tuple(outputs), names, f"{node.op}.{n}") for n, (formal, outputs, names) in bodies.items()}
-    return build(replace(node, attributes={**node.attributes, **graphs}), captured=tuple(captures))
+    return build(replace(node, attributes={**node.attributes, **graphs}), captured=tuple(captures), operators=reader.operators)
 
 
 def _taken_branch(reader: Any, node: Node, scope: Any, branch: str) -> list[Value]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any, Iterator, Sequence
 
 from onnx import FunctionProto, GraphProto, NodeProto
@@ -15,10 +16,11 @@ from edgec.onnx_node import NEWEST, schema_of
 from edgec.onnx_order import live_nodes, subgraphs
 from edgec.onnx_sequences import HANDLERS
 from edgec.onnx_upgrade import can_upgrade
-from edgec.ops import OPERATORS
+from edgec.ops import OPERATORS, Operators
 
 
-def unsupported_operators(graph: GraphProto, opsets: dict[str, int], functions: dict[Key, FunctionProto], file: str) -> list[CompileError]:
+def unsupported_operators(graph: GraphProto, opsets: dict[str, int], functions: dict[Key, FunctionProto], file: str,
+                          operators: Operators = OPERATORS) -> list[CompileError]:
     """One problem for each operator (of a domain and opset) that has neither a class nor a body, at the first node that uses it.
 
     Nodes that no output depends on do not count; the branches of an If are looked at when they are read, since one may never be taken.
@@ -33,7 +35,7 @@ def unsupported_operators(graph: GraphProto, opsets: dict[str, int], functions: 
             key = (domain_of(node.domain), node.op_type, getattr(node, "overload", ""))
             loc = Loc(file, prefix + (node.name or next(filter(None, node.output), "")), node.op_type, n)
             if key not in functions:
-                problem = operator_problem(key[0], node.op_type, versions, loc)
+                problem = operator_problem(key[0], node.op_type, versions, loc, operators)
                 if problem is not None:
                     found.setdefault((key, versions.get(key[0])), problem)
             elif key not in entered:
@@ -45,16 +47,17 @@ def unsupported_operators(graph: GraphProto, opsets: dict[str, int], functions: 
     return list(found.values())
 
 
-def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc) -> CompileError | None:
+def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc,
+                     operators: Operators = OPERATORS) -> CompileError | None:
     """Why an operator cannot be read, None where it can (as far as can be told without its operands)."""
     if domain not in opsets:
         return ModelError(f"operator {op} is of domain '{domain or 'ai.onnx'}', which the model does not import", loc=loc)
     read_elsewhere = domain == "" and (op in ("Constant", "If", *HANDLERS) or can_upgrade(op, opsets[""]))
-    if (domain, op) in OPERATORS or read_elsewhere:
+    if (domain, op) in operators or read_elsewhere:
         return None
     schema = schema_of(domain, op, opsets[domain])
     if schema is None:
-        return _unknown(domain, op, opsets[domain], loc)
+        return _unknown(domain, op, opsets[domain], loc, operators)
     if not (schema.has_function or schema.has_context_dependent_function):
         return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported", loc=loc,
                            hint="see docs/operators.md for the list")
@@ -80,8 +83,9 @@ def _has_body(name: str) -> bool:
     return schema is not None and (schema.has_function or schema.has_context_dependent_function)
 
 
-def _unknown(domain: str, op: str, version: int, loc: Loc) -> CompileError:
+def _unknown(domain: str, op: str, version: int, loc: Loc, operators: Operators) -> CompileError:
+    near = get_close_matches(op, [name for place, name in operators if place == domain], 1)
     if domain == "":
-        return ModelError(f"ONNX opset {version} has no operator {op}", loc=loc)
-    return Unsupported(f"operator {op} of domain '{domain}' is not known", loc=loc,
-                       hint="export the model with standard ONNX operators, or as a model that brings the function along")
+        return ModelError(f"ONNX opset {version} has no operator {op}", loc=loc, hint=f"the nearest is {near[0]}" if near else "")
+    other = "give it with --ops my_ops.py, or export the model with standard ONNX operators, or as one that brings the function along"
+    return Unsupported(f"operator {op} of domain '{domain}' is not known", loc=loc, hint=f"the nearest is {near[0]}" if near else other)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Mapping
 
 from edgec.graph import Constant, Input, Op
 
@@ -22,4 +23,5 @@ def _collect() -> dict[tuple[str, str], type[Op]]:
     return found
 
 
+Operators = Mapping[tuple[str, str], type[Op]]  # by domain and name
 OPERATORS: dict[tuple[str, str], type[Op]] = _collect()

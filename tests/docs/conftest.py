@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:#|//|/\*) ([\w./-]+\.\w+)(?: \*/)?")
-COMPILING = ("compile", "run", "verify")
+COMPILING = ("compile", "run", "verify", "check")
 
 
 @dataclass
