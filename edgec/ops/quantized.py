@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.box_sums import box_sum, prefix_sums, within
+from edgec.box_sums import box_sum, prefix_sums, window_sums, windows, within
 from edgec.expr import Expr, as_expr, cast, const, is_const, read, unary
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
@@ -20,7 +20,7 @@ from edgec.ops.convolution import convolution_sum, convolve, kernel_of, require_
 from edgec.ops.matmul import matmul_indices, matmul_shape
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
 from edgec.ops.constant_table import table
-from edgec.ops.window import Window, require_counts, window_of
+from edgec.ops.window import require_counts, window_of
 from edgec.types import DType, TensorType, dtype_of, f32, i8, i16, i32, i64, index, u8, u16
 
 BYTES = (i8, u8)
@@ -138,7 +138,8 @@ def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Read
     """The sum at one output index with the bias, in `sum_type`; padding reads as the zero point of x, so it adds nothing.
 
     With constant weights, sum (x - zx) (w - zw) = sum x w' - zx sum w': a sum of plain products, and one over the taps within bounds of
-    w' = w - zw added up over the channels; without padding that one is a number a channel, as is b - zx sum w'. Exact, since i32 wraps.
+    w' = w - zw added up over the channels, which a table has for every way that a border cuts taps off (see edgec.box_sums), as b - zx sum
+    w' where the bias and the zero point are constant. Exact, since i32 wraps.
     """
     constant = centered(w.value, w_zero_point and w_zero_point.value, 0)
     wide = sum_type(x.value, x_zero_point and x_zero_point.value, constant, tuple(range(1, w.rank)), b and b.value)
@@ -153,29 +154,22 @@ def integer_convolution_sum(op: Op, at, x: Reader, w: Reader, x_zero_point: Read
                             lambda *i: cast(read(weights, i), wide))
     if is_const(zero, 0):
         return total + bias
-    given = constant_array(b)
-    if zero.op == "const" and given is not None and all(is_no_border(p) for p in (*window.begin, *window.end)):
-        return total + entry(offsets(given, zero.data, constant.astype(np.int32).reshape(len(constant), -1).sum(axis=1), wide), at[1])
-    return total - zero * cast(_inner_weights(at, window, x, constant), wide) + bias
-
-
-def is_no_border(pad) -> bool:
-    return isinstance(pad, int) and pad == 0
+    given, taps = constant_array(b), np.moveaxis(constant.astype(np.int32).sum(axis=1, dtype=np.int32), 0, -1)
+    starts = window.position(at[2:], (0,) * window.rank)
+    places = [(as_expr(i, index), d, size, k) for i, d, size, k in zip(starts, window.dilations, x.shape[2:], window.kernel)]
+    found = windows(places)
+    if found is None:
+        prefix = table(prefix_sums(taps, window.rank))
+        return total - zero * cast(box_sum([within(*p) for p in places], lambda corner: read(prefix, (*corner, at[1]))), wide) + bias
+    sums = window_sums(taps, found[1])
+    if zero.op == "const" and given is not None:
+        return total + cast(read(table(offsets(given, zero.data, sums, wide)), (*found[0], at[1])), wide)
+    return total - zero * cast(read(table(sums), (*found[0], at[1])), wide) + bias
 
 
 def offsets(bias: np.ndarray, zero: int, sums: np.ndarray, wide: DType = i32) -> np.ndarray:
     """bias - zero * sums, one a channel, in i32 with wrapping (or in i64)."""
-    return (bias.astype(np.int64) - zero * sums.astype(np.int64)).astype(wide.numpy).reshape(-1)
-
-
-def _inner_weights(at, window: Window, x: Reader, weights: np.ndarray) -> Expr:
-    """The sum of the weights of output channel at[1] over the taps that lie within x."""
-    n, o, *y = at
-    taps = np.moveaxis(weights.astype(np.int32).sum(axis=1, dtype=np.int32), 0, -1)
-    sums = table(prefix_sums(taps, window.rank))
-    starts = window.position(y, (0,) * window.rank)
-    ranges = [within(as_expr(i, index), d, size, k) for i, d, size, k in zip(starts, window.dilations, x.shape[2:], window.kernel)]
-    return box_sum(ranges, lambda corner: read(sums, (*corner, o)))
+    return (bias.astype(np.int64) - zero * sums.astype(np.int64)).astype(wide.numpy)
 
 
 def centered(weights: Value, zero_point: Value | None, axis: int) -> np.ndarray | None:
