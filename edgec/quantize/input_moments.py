@@ -57,7 +57,8 @@ def input_moments(graph: Graph, ops: Sequence[Op], samples: Sequence[Mapping[str
                   progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[Op, Moments]:
     """The moments of every op's rows; ModelError where the network gives NaN or infinity."""
     found = {op: Moments() for op in ops}
-    run = runner(graph, [op.operands[0] for op in ops], threads)
+    run = runner(graph, [op.operands[0] for op in ops], len(samples), threads,
+                 lambda done, total: progress("compiling the float network", done, total))
     for number, sample in enumerate(samples):
         progress("calibrating", number, len(samples))
         for op, x in zip(ops, run(sample)):
