@@ -120,7 +120,7 @@ def row(name: str, r: dict[str, Any]) -> str:
         return f"{100 * r[key]:.{digits}f}" if key in r else ""
     drop = f"{100 * (r['f32_top1'] - r['ours_top1']):.2f} ({100 * r['ours_error']:.2f})" if "f32_top1" in r else ""
     theirs = ", ".join(filter(None, (percent("theirs_top1"), percent("theirs_agree"))))
-    mixed = ", ".join(str(n) for n in r["levels"].values()) if r["levels"] else ""
+    mixed = ", ".join(str(r["levels"][bits]) for bits in ("8", "16", "32")) if r["levels"] else ""
     other = f"{r['theirs_sqnr']:.1f}" if "theirs_sqnr" in r else ""
     return (f"| {name} | {percent('f32_top1')} | {percent('ours_top1')} | {drop} | {percent('ours_agree')} | {theirs} | "
             f"{r['ours_sqnr']:.1f} | {other} | {mixed} |")
