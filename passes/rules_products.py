@@ -20,11 +20,12 @@ from edgec.onnx_tensor import CODE_OF_DTYPE
 from edgec.ops.activation import Relu
 from edgec.ops.arithmetic import Add, Clip, Mul
 from edgec.ops.cast import Cast
-from edgec.ops.convolution import Conv
+from edgec.ops.convolution import Conv, ConvTranspose
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.quantization import QuantizeLinear
 from edgec.ops.quantized import BYTES, WORDS, ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul
 from edgec.ops.quantized_gemm import QGemm
+from edgec.ops.quantized_transposed import ConvTransposeInteger, QLinearConvTranspose
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.passes.rules_means import quantized_arithmetic
 from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
@@ -37,31 +38,39 @@ LARGEST_BIAS = 2 ** 30  # leaves the other half of the i32 range to the sum
 
 @dataclass(frozen=True)
 class Factors:
-    """The two quantized operands of a product."""
+    """The two quantized operands of a product; the scales of weights that lie in groups count for each group."""
 
     x: Scaled
     w: Scaled
+    groups: int = 1
 
     @property
     def scales(self) -> np.ndarray:
         """f32(sx * sw), one number or one a channel."""
-        return np.float32(self.x.scale.array) * self.w.scale.array.astype(np.float32)
+        made = np.float32(self.x.scale.array) * self.w.scale.array.astype(np.float32)
+        return np.tile(made, self.groups) if made.ndim else made
 
 
-def factors(op: Conv | MatMul | Gemm, types: tuple[DType, ...] = BYTES) -> Factors | None:
+Product = Conv | ConvTranspose | MatMul | Gemm
+
+
+def factors(op: Product, types: tuple[DType, ...] = BYTES) -> Factors | None:
     """Both operands as integers with known scales: x of one of the types with one for all, w bytes with one for all or one a channel."""
     found = [scaled(v) for v in op.operands[:2]]
     if None in found:
         return None
     x, w = (each.with_bytes() for each in found)
+    if isinstance(op, ConvTranspose) and not (w.x.is_constant and w.zero_point.is_constant):
+        return None
     fits = x.axis is None and w.axis in (None, _channel_axis(op)) and x.dtype in types and w.dtype in BYTES
-    return Factors(x, w) if fits and is_regular(x.scale) and is_regular(w.scale) else None
+    groups = op.group if isinstance(op, ConvTranspose) else 1
+    return Factors(x, w, groups) if fits and is_regular(x.scale) and is_regular(w.scale) else None
 
 
-def _channel_axis(op: Conv | MatMul | Gemm) -> int:
-    """The axis of the weights that counts output channels."""
-    if isinstance(op, Conv):
-        return 0
+def _channel_axis(op: Product) -> int:
+    """The axis of the weights that counts output channels (of a group, in a ConvTranspose)."""
+    if isinstance(op, (Conv, ConvTranspose)):
+        return int(isinstance(op, ConvTranspose))
     return 0 if isinstance(op, Gemm) and op.transB else max(op.operands[1].type.rank - 1, 0)
 
 
@@ -133,7 +142,7 @@ def clamped(made: Value, wanted: Scaled, low: float, high: float) -> Value:
 
 def _quantized(op: Op, wanted: Scaled) -> Value | None:
     """The result of an operator as integers of the wanted scale."""
-    if not isinstance(op, (Conv, MatMul, Gemm)):
+    if not isinstance(op, Product):
         return quantized_arithmetic(op, wanted)
     found = factors(op, BYTES + WORDS)
     if found is None:
@@ -142,12 +151,13 @@ def _quantized(op: Op, wanted: Scaled) -> Value | None:
     operands = (x.x, x.scale, x.zero_point, w.x, w.scale, w.zero_point)
     if isinstance(op, MatMul):
         return QLinearMatMul(*operands, wanted.scale, wanted.zero_point).output
-    if isinstance(op, Conv):
-        bias = None if op.b is None else integer_bias(op.b, found.scales)
-        made = None if op.b is not None and bias is None else bias
-        return None if made is None and op.b is not None else QLinearConv(*operands, wanted.scale, wanted.zero_point, bias,
-                                                                           **op.attributes).output
-    return _gemm(op, found, wanted)
+    if isinstance(op, Gemm):
+        return _gemm(op, found, wanted)
+    bias = None if op.b is None else integer_bias(op.b, found.scales)
+    if op.b is not None and bias is None:
+        return None
+    kind = QLinearConv if isinstance(op, Conv) else QLinearConvTranspose
+    return kind(*operands, wanted.scale, wanted.zero_point, bias, **op.attributes).output
 
 
 def _gemm(op: Gemm, found: Factors, wanted: Scaled) -> Value | None:
@@ -167,11 +177,21 @@ def _gemm(op: Gemm, found: Factors, wanted: Scaled) -> Value | None:
 @rule
 def integer_conv(op: Conv):
     """conv(dequantizelinear(x), dequantizelinear(w), b)  ->  cast(convinteger(x, w)) * (sx * sw) + b"""
+    return _convolution(op, ConvInteger)
+
+
+@rule
+def integer_conv_transpose(op: ConvTranspose):
+    """convtranspose(dequantizelinear(x), dequantizelinear(w), b)  ->  cast(convtransposeinteger(x, w)) * (sx * sw) + b"""
+    return _convolution(op, ConvTransposeInteger)
+
+
+def _convolution(op: Conv | ConvTranspose, kind: type[Op]) -> Value | None:
     found = factors(op)
     if found is None:
         return None
     x, w = found.x, found.w
-    total = ConvInteger(x.x, w.x, x.zero_point, w.zero_point, **op.attributes).output
+    total = kind(x.x, w.x, x.zero_point, w.zero_point, **op.attributes).output
     channels = (-1, *[1] * (op.x.type.rank - 2))
     return _real(total, found, channels, op.b, lambda b: Reshape(b, constant(np.array(channels, np.int64))).output)
 
@@ -215,4 +235,4 @@ def _exact_bias(bias: Value, scales: np.ndarray) -> Value | None:
 
 
 REQUANTIZING = (requantize,)
-INTEGER = (integer_conv, integer_matmul, integer_gemm)
+INTEGER = (integer_conv, integer_conv_transpose, integer_matmul, integer_gemm)

@@ -18,7 +18,7 @@ from edgec.expr import dim, inside
 from edgec.graph import Op, Value
 from edgec.ops.accumulation import fold, narrow, rounded, widen
 from edgec.ops.window import Window, explicit_pads, greatest, padded, per_axis, require_counts, tap_views, window_of
-from edgec.types import TensorType
+from edgec.types import DType, TensorType
 
 
 def kernel_of(op: Op, w: Value) -> tuple[int, ...]:
@@ -120,46 +120,21 @@ class ConvTranspose(Op):
         require_operands(self, self.x, self.w, self.b, transposed=True)
         same = all(v.dtype is self.x.dtype for v in self.operands)
         self.require(self.x.dtype.is_float and same, "operands must have one float type")
-        _, counts = self.window(self.x.shape[2:], kernel_of(self, self.w))
-        self.require(all(not isinstance(c, int) or c > 0 for c in counts), f"the output would have spatial shape {list(counts)}")
-        return TensorType(self.x.dtype, (self.x.shape[0], self.w.shape[1] * self.group, *counts))
-
-    def window(self, sizes, kernel) -> tuple[Window, tuple[Any, ...]]:
-        """The window with its padding, and the spatial output sizes."""
-        rank = len(sizes)
-        strides, dilations = per_axis(self, "strides", rank), per_axis(self, "dilations", rank)
-        extra = per_axis(self, "output_padding", rank, 0)
-        window = Window(tuple(kernel), strides, dilations, (0,) * rank, (0,) * rank)
-        full = tuple(dim(s * (n - 1) + a + e) for s, n, a, e in zip(strides, sizes, extra, window.extents))
-        same = self.auto_pad in ("SAME_UPPER", "SAME_LOWER")
-        if not self.output_shape and not same:
-            begin, end = explicit_pads(self, rank) if self.auto_pad == "NOTSET" else (window.begin, window.end)
-            counts = tuple(dim(f - b - e) for f, b, e in zip(full, begin, end))
-        else:
-            counts = per_axis(self, "output_shape", rank) if self.output_shape else tuple(dim(n * s) for n, s in zip(sizes, strides))
-            begin, end = self._distribute(full, counts)
-        return Window(window.kernel, strides, dilations, begin, end), counts
-
-    def _distribute(self, full, counts):
-        """Padding that cuts the full output down to `counts`: half on each side, an odd element at the end for SAME_UPPER only."""
-        total = [greatest(f - c, 0) for f, c in zip(full, counts)]
-        half = tuple(dim(t // 2) for t in total)
-        rest = tuple(dim(t - h) for t, h in zip(total, half))
-        return (half, rest) if self.auto_pad == "SAME_UPPER" else (rest, half)
+        return transposed_type(self, self.x.dtype)
 
     def reference(self, x, w, b):
-        window, counts = self.window(x.shape[2:], w.shape[2:])
+        window, counts = transposed_window(self, x.shape[2:], w.shape[2:])
         y = scatter_convolve(x.astype(np.float64), w.astype(np.float64), window, counts, self.group)
         if b is not None:
             y = y + b.astype(np.float64).reshape(-1, *[1] * (x.ndim - 2))
         return rounded(y, self.x.dtype)
 
     def lower(self, at, x, w, b):
-        window, _ = self.window(x.shape[2:], w.shape[2:])
+        window, _ = transposed_window(self, x.shape[2:], w.shape[2:])
         n, o, *p = at
         channels, per_group = w.shape[0] // self.group, w.shape[1]
         base = 0 if self.group == 1 else o // per_group * channels
-        axes = [_Phase(y, *axis) for y, axis in zip(p, zip(window.kernel, window.strides, window.dilations, window.begin))]
+        axes = [Phase(y, *axis) for y, axis in zip(p, zip(window.kernel, window.strides, window.dilations, window.begin))]
 
         def product(c, *q):
             taps, positions = [a.tap(i) for a, i in zip(axes, q)], [a.position(i) for a, i in zip(axes, q)]
@@ -171,19 +146,51 @@ class ConvTranspose(Op):
         return narrow(y if b is None else y + widen(b(o)), x.dtype)
 
 
-class _Phase:
+def transposed_type(op: Op, dtype: DType) -> TensorType:
+    """The type of the result of a transposed convolution."""
+    _, counts = transposed_window(op, op.x.shape[2:], kernel_of(op, op.w))
+    op.require(all(not isinstance(c, int) or c > 0 for c in counts), f"the output would have spatial shape {list(counts)}")
+    return TensorType(dtype, (op.x.shape[0], op.w.shape[1] * op.group, *counts))
+
+
+def transposed_window(op: Op, sizes, kernel) -> tuple[Window, tuple[Any, ...]]:
+    """The window of a transposed convolution with its padding, and the spatial output sizes."""
+    rank = len(sizes)
+    strides, dilations = per_axis(op, "strides", rank), per_axis(op, "dilations", rank)
+    extra = per_axis(op, "output_padding", rank, 0)
+    window = Window(tuple(kernel), strides, dilations, (0,) * rank, (0,) * rank)
+    full = tuple(dim(s * (n - 1) + a + e) for s, n, a, e in zip(strides, sizes, extra, window.extents))
+    same = op.auto_pad in ("SAME_UPPER", "SAME_LOWER")
+    if not op.output_shape and not same:
+        begin, end = explicit_pads(op, rank) if op.auto_pad == "NOTSET" else (window.begin, window.end)
+        counts = tuple(dim(f - b - e) for f, b, e in zip(full, begin, end))
+    else:
+        counts = per_axis(op, "output_shape", rank) if op.output_shape else tuple(dim(n * s) for n, s in zip(sizes, strides))
+        begin, end = _distribute(op, full, counts)
+    return Window(window.kernel, strides, dilations, begin, end), counts
+
+
+def _distribute(op: Op, full, counts):
+    """Padding that cuts the full output down to `counts`: half on each side, an odd element at the end for SAME_UPPER only."""
+    total = [greatest(f - c, 0) for f, c in zip(full, counts)]
+    half = tuple(dim(t // 2) for t in total)
+    rest = tuple(dim(t - h) for t, h in zip(total, half))
+    return (half, rest) if op.auto_pad == "SAME_UPPER" else (rest, half)
+
+
+class Phase:
     """The taps k of one axis that reach output index y: those where (y + pad - k*dilation) is a multiple of the stride.
 
     With g = gcd(stride, dilation), s = stride/g and d = dilation/g there is none unless g divides u = y + pad; then k = s*q + phase with
-    phase = (u/g) * d^-1 mod s, for q from 0. `remainder` is u mod g.
+    phase = (u/g) * d^-1 mod s, for q from 0, and the position falls by d, the `rise`, from tap to tap. `remainder` is u mod g.
     """
 
     def __init__(self, y, kernel: int, stride: int, dilation: int, pad: Any):
         common = gcd(stride, dilation)
-        self.stride, self.dilation, self.step = stride, dilation, stride // common
+        self.stride, self.dilation, self.step, self.rise = stride, dilation, stride // common, dilation // common
         self.reached = y + pad
         self.remainder = self.reached % common
-        self.phase = self.reached // common * pow(dilation // common, -1, self.step) % self.step
+        self.phase = self.reached // common * pow(self.rise, -1, self.step) % self.step
         self.extent = -(-kernel // self.step)
 
     def tap(self, q):

@@ -56,7 +56,8 @@ def multiply_adds(op: Op) -> int:
     kind = type(op).__name__
     if kind in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"):
         return elements * int(op.operands[0].type.max_shape[0 if getattr(op, "transA", 0) else -1])
-    if kind in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv"):
+    transposed = kind in ("ConvTranspose", "ConvTransposeInteger", "QLinearConvTranspose")
+    if transposed or kind in ("Conv", "ConvInteger", "QLinearConv"):
         x, w = op.x.type, op.w.type
-        return (x.max_size if kind == "ConvTranspose" else elements) * w.max_size // max(1, w.max_shape[0])
+        return (x.max_size if transposed else elements) * w.max_size // max(1, w.max_shape[0])
     return elements

@@ -9,7 +9,7 @@ from edgec.graph import Graph, Value, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.ops.activation import HardSwish, LeakyRelu, Relu, Sigmoid
 from edgec.ops.arithmetic import Add, Clip, Div, Mul
-from edgec.ops.convolution import Conv
+from edgec.ops.convolution import Conv, ConvTranspose
 from edgec.ops.depth_space import DepthToSpace
 from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat, Tile
@@ -26,7 +26,7 @@ from edgec.ops.transcendental import Erf, Exp
 from edgec.passes import rules_scales
 from edgec.passes.integers import integer_form, integers
 from edgec.rewrite import rewrite
-from edgec.types import TensorType, f32, i8, i16, i32, i64, u8
+from edgec.types import TensorType, f32, f64, i8, i16, i32, i64, u8
 from edgec.verifier import verify
 
 quick = settings(deadline=None, max_examples=25)
@@ -160,6 +160,62 @@ def test_products_compute_the_formula(case):
 def test_native_code_equals_the_interpreter(case):
     graph, arrays, expected = case
     np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+@st.composite
+def transposed(draw_):
+    """A transposed convolution in QDQ form: (graph, arrays, exact sum with bias, f32(sx * sw), sy, zero point, type)."""
+    seed, x_type, y_type = draw_(st.integers(0, 99)), draw_(st.sampled_from((u8, i8, i16))), draw_(st.sampled_from((u8, i8)))
+    group, per_channel, biased = draw_(st.integers(1, 2)), draw_(st.booleans()), draw_(st.booleans())
+    kernel, stride = draw_(st.sampled_from(((2, 2), (3, 2), (4, 2), (3, 1), (2, 3)))), draw_(st.integers(1, 3))
+    attributes = {"strides": (stride, 2), "pads": draw_(st.sampled_from(((0, 0, 0, 0), (1, 0, 1, 1)))), "group": group,
+                  "output_padding": (draw_(st.integers(0, stride - 1)), draw_(st.integers(0, 1)))}
+    random = np.random.default_rng(seed)
+    zx, zy, sx, sy = draw(seed, x_type), draw(seed + 1, y_type), np.float32(random.uniform(0.01, 0.1)), np.float32(random.uniform(0.5, 3))
+    sw = random.uniform(0.001, 0.02, 3 if per_channel else ()).astype(np.float32)
+    a, w = draw(seed + 2, x_type, 1, 4 * group, 4, 5), draw(seed + 3, i8, 4 * group, 3, *kernel)
+    b = random.integers(-3000, 3000, 3 * group)
+    m = np.tile(sx * sw, group) if per_channel else sx * sw
+    bias = DequantizeLinear(number(b, np.int32), number(np.broadcast_to(m, b.shape)), None, axis=0).output
+    q = graph_input("q", TensorType(x_type, a.shape))
+    y = ConvTranspose(dequantized(q, sx, zx), dequantized(number(w, np.int8), sw, np.zeros(sw.shape), axis=1), bias if biased else None,
+                      **attributes).output
+    exact = ConvTranspose(graph_input("x", TensorType(f64, a.shape)), number(w, np.float64), **attributes)
+    total = exact.reference(a - float(zx), w.astype(np.float64), None) + (b.reshape(-1, 1, 1) if biased else 0)
+    return q, y, {"q": a}, total, m.reshape(-1, 1, 1) if per_channel else m, sy, zy, y_type
+
+
+@given(transposed(), st.booleans())
+@settings(deadline=None, max_examples=16)
+def test_transposed_convolutions_are_of_integers(case, bounded):
+    q, y, arrays, total, m, sy, zy, y_type = case
+    graph = Graph((q,), (quantized(Relu(y).output if bounded else y, sy, zy, y_type),), ("y",))
+    found = integer_form(graph)
+    assert verify(found) == []
+    assert set(kinds(found)) <= {"QLinearConvTranspose", "Clip"}
+    expected = formula(total, m / sy, int(zy), y_type, int(zy) if bounded else y_type.low, y_type.high)
+    np.testing.assert_array_equal(interpret(found, arrays)["y"], expected)
+    np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+@given(transposed())
+@settings(deadline=None, max_examples=8)
+def test_transposed_convolutions_that_stay_real_are_exact_times_the_scale(case):
+    q, y, arrays, total, m, *_ = case
+    graph = Graph((q,), (y,), ("y",))
+    found = integer_form(graph)
+    words = q.dtype is i16  # i32 sums of 16 bits could wrap
+    assert ("ConvTransposeInteger" in kinds(found)) is not words
+    expected = interpret(found, arrays)["y"]
+    np.testing.assert_allclose(expected, total * m, rtol=1e-5 if words else 3e-7, atol=np.abs(total * m).max() * 1e-6 * words)
+    if not words:
+        np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+def test_transposed_convolutions_of_computed_weights_stay_real():
+    q, w = graph_input("q", TensorType(u8, (1, 4, 3, 3))), graph_input("w", TensorType(i8, (4, 2, 2, 2)))
+    y = ConvTranspose(dequantized(q, 0.1, 3), dequantized(w, 0.2, 0), strides=(2, 2)).output
+    assert "ConvTranspose" in kinds(integers(Graph((q, w), (quantized(y, 0.3, 0),), ("y",))))
 
 
 @st.composite
