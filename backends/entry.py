@@ -26,7 +26,8 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     lines = [f"define i32 @{symbol}(ptr {'' if found else 'captures(none) '}readonly %context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
     lengths = [loop.length for loop in loops_of(steps) if loop.symbolic]
-    frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(found))
+    frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(found),
+                  max((region.parts for region in found), default=1))
     lines += frame.allocate() if found else []
     lines += _checks(interface, where, pointer_bits)
     _weights(interface, where, lines)
@@ -37,7 +38,7 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
         label = _find_executor(where, pointer_bits, lines)
         lines += frame.fill("%weights" if interface.weights_symbol else "null")
         lines += ["  %singly = icmp eq ptr %together, null", "  br i1 %singly, label %apart, label %team", "team:",
-                  f"  call void %together(ptr %lent, ptr @{symbol}_team, ptr %frame)", "  ret i32 0", "apart:"]
+                  *frame.begin(), f"  call void %together(ptr %lent, ptr @{symbol}_team, ptr %frame)", "  ret i32 0", "apart:"]
         label = "apart"
     _emit_steps(steps, _Names(pointers, word, symbol, frame, found), lines, label)
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]

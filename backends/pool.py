@@ -6,7 +6,10 @@ a moment and then sleeps until it is woken. `edgec_pthreads.c` is the same pool 
 A job is `count` calls. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower one, and
 takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An index is
 taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and nobody waits for it.
-A model that all threads run together is a job of one index a slot.
+
+A model that all threads run together is another kind of job: a word holds the job's number, whether it is open, and how many are in its
+body. Who comes enters by exchanging that word, may leave and enter again while the job is open, and never enters afterwards; the caller
+closes it when its own call has returned and waits for those who are inside, not for those who have not come.
 
     with Pool(4) as pool: ...       # pool.address is an edgec_executor
 """
@@ -26,15 +29,18 @@ from edgec.errors import Unsupported
 
 LINE = 64               # bytes between words that different threads write
 LOOKS = 100_000         # a worker looks for work so often before it sleeps, about a tenth of a millisecond
+AGAIN = 1000            # who has left a job looks so often whether it is closed before it yields its processor and enters again
 PATIENCE = 20_000       # the caller looks so often for the end of others' work before it yields its processor
 NEEDED = ("sched_yield", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait",
           "pthread_cond_broadcast")
 
 # Byte offsets in the pool; the executor struct lies at 0, the counters of the slots behind everything else.
-GENERATION, DONE, BUSY, SLEEPERS, STOP = (LINE * n for n in range(1, 6))
-BODY, ARGUMENT, COUNT, SLOTS = (LINE * 6 + 8 * n for n in range(4))
-MUTEX, CONDITION = LINE * 7, LINE * 9
-COUNTERS = LINE * 11
+GENERATION, DONE, BUSY, SLEEPERS, STOP, TEAM = (LINE * n for n in range(1, 7))
+BODY, ARGUMENT, COUNT, SLOTS, TEAM_BODY, TEAM_ARGUMENT = (LINE * 7 + 8 * n for n in range(6))
+MUTEX, CONDITION = LINE * 8, LINE * 10
+COUNTERS = LINE * 12
+INSIDE = (1 << 31) - 1  # in that word: how many are in the body
+CLOSED = 1 << 31        # in the word of a job that all run together: nobody enters any more
 
 PROGRAM = """
 declare i32 @sched_yield()
@@ -208,11 +214,12 @@ release:
   ret void
 }}
 
-; Every slot runs the body once, all at the same time: a slot whose body waits for the others' cannot take their indices.
+; All slots run the body, the caller once, the others as often as they come while it does: it claims within what nobody has begun.
 define void @together(ptr %pool, ptr %body, ptr %argument) {{
 entry:
   %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
   %slots = load i64, ptr %slots_at
+  %count = trunc i64 %slots to i32
   %busy_at = call ptr @at(ptr %pool, i64 {BUSY})
   %claim = cmpxchg ptr %busy_at, i64 0, i64 1 acquire monotonic, align 8
   %free = extractvalue {{ i64, i1 }} %claim, 1
@@ -220,26 +227,89 @@ entry:
 alone:                                          ; another thread has the pool
   call void %body(ptr %argument, i32 0, i32 1)
   ret void
-all:
-  %job = alloca {{ ptr, ptr, i64 }}
-  store ptr %body, ptr %job
-  %argument_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 1
+all:                                            ; nobody reads the members of a closed job: they may change
+  %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
+  %old = load atomic i64, ptr %generation_at monotonic, align 8
+  %generation = add i64 %old, 1
+  %body_at = call ptr @at(ptr %pool, i64 {TEAM_BODY})
+  store ptr %body, ptr %body_at
+  %argument_at = call ptr @at(ptr %pool, i64 {TEAM_ARGUMENT})
   store ptr %argument, ptr %argument_at
-  %count_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 2
-  store i64 %slots, ptr %count_at
-  %count = trunc i64 %slots to i32
-  call void @run(ptr %pool, ptr @member, ptr %job, i32 %count)
+  %team_at = call ptr @at(ptr %pool, i64 {TEAM})
+  %open = shl i64 %generation, 32
+  store atomic i64 %open, ptr %team_at release, align 8
+  store atomic i64 %generation, ptr %generation_at seq_cst, align 8
+  %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
+  %sleepers = load atomic i64, ptr %sleepers_at seq_cst, align 8
+  %asleep = icmp ne i64 %sleepers, 0
+  br i1 %asleep, label %rouse, label %join
+rouse:
+  call void @wake(ptr %pool)
+  br label %join
+join:
+  call void %body(ptr %argument, i32 0, i32 %count)
+  %closing = atomicrmw or ptr %team_at, i64 {CLOSED} acq_rel
+  br label %look
+look:
+  %looks = phi i64 [ 0, %join ], [ %looks.next, %again ], [ 0, %yield ]
+  %team = load atomic i64, ptr %team_at acquire, align 8
+  %inside = and i64 %team, {INSIDE}
+  %left = icmp eq i64 %inside, 0
+  br i1 %left, label %release, label %again
+again:
+  %looks.next = add i64 %looks, 1
+  %patient = icmp ult i64 %looks.next, {PATIENCE}
+  br i1 %patient, label %look, label %yield
+yield:
+  %yielded = call i32 @sched_yield()
+  br label %look
+release:
+  store atomic i64 0, ptr %busy_at release, align 8
   ret void
 }}
 
-define internal void @member(ptr %job, i32 %index, i32 %slot) {{
-  %body = load ptr, ptr %job
-  %argument_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 1
+; Run the body of a job of all, again and again while it is open.
+define internal void @member(ptr %pool, i64 %generation, i64 %slot) {{
+entry:
+  %team_at = call ptr @at(ptr %pool, i64 {TEAM})
+  %body_at = call ptr @at(ptr %pool, i64 {TEAM_BODY})
+  %argument_at = call ptr @at(ptr %pool, i64 {TEAM_ARGUMENT})
+  %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
+  %upper = shl i64 %generation, 32
+  %slot32 = trunc i64 %slot to i32
+  br label %try
+try:
+  %seen = load atomic i64, ptr %team_at acquire, align 8
+  %inside = sub i64 %seen, %upper
+  %over = icmp uge i64 %inside, {CLOSED}
+  br i1 %over, label %end, label %enter
+enter:
+  %more = add i64 %seen, 1
+  %exchange = cmpxchg ptr %team_at, i64 %seen, i64 %more acq_rel acquire, align 8
+  %in = extractvalue {{ i64, i1 }} %exchange, 1
+  br i1 %in, label %run, label %try
+run:
+  %body = load ptr, ptr %body_at
   %argument = load ptr, ptr %argument_at
-  %count_at = getelementptr {{ ptr, ptr, i64 }}, ptr %job, i32 0, i32 2
-  %count = load i64, ptr %count_at
-  %count32 = trunc i64 %count to i32
-  call void %body(ptr %argument, i32 %index, i32 %count32)
+  %slots = load i64, ptr %slots_at
+  %count = trunc i64 %slots to i32
+  call void %body(ptr %argument, i32 %slot32, i32 %count)
+  %before = atomicrmw sub ptr %team_at, i64 1 acq_rel
+  br label %look
+look:
+  %looks = phi i64 [ 0, %run ], [ %looks.next, %wait ]
+  %now = load atomic i64, ptr %team_at acquire, align 8
+  %rest = sub i64 %now, %upper
+  %closed = icmp uge i64 %rest, {CLOSED}
+  br i1 %closed, label %end, label %wait
+wait:
+  %looks.next = add i64 %looks, 1
+  %patient = icmp ult i64 %looks.next, {AGAIN}
+  br i1 %patient, label %look, label %yield
+yield:
+  %yielded = call i32 @sched_yield()
+  br label %try
+end:
   ret void
 }}
 
@@ -266,6 +336,7 @@ look:
   %new = icmp ne i64 %generation, %last
   br i1 %new, label %found, label %nothing
 found:
+  call void @member(ptr %pool, i64 %generation, i64 %slot)
   %taken = call i64 @work(ptr %pool, i64 %generation, i64 %slot)
   %some = icmp ne i64 %taken, 0
   br i1 %some, label %report, label %idle
@@ -337,6 +408,7 @@ class Pool:
         for name in ("parallel_for", "together", "rest"):
             ctypes.c_void_p.from_address(self.address + getattr(members, name)).value = self._engine.get_function_address(name)
         ctypes.c_uint64.from_address(self.address + SLOTS).value = self.slots
+        ctypes.c_uint64.from_address(self.address + TEAM).value = CLOSED
         for name, offset in (("pthread_mutex_init", MUTEX), ("pthread_cond_init", CONDITION)):
             start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(llvm.address_of_symbol(name))
             start(self.address + offset, None)

@@ -25,6 +25,7 @@ class Frame:
     indices: tuple[int | str, ...]
     word: str
     counters: int = 0  # 32-bit numbers of parts taken so far
+    threads: int = 1   # that have a share of their own
 
     @property
     def bytes(self) -> int:
@@ -40,27 +41,42 @@ class Frame:
         return self.bytes * (2 + len(self.indices))
 
     @property
-    def arrived(self) -> int:
-        """The byte offset of the number of arrivals at meetings, which has a cache line to itself."""
+    def done(self) -> int:
+        """The byte offset of the number of shares done, which has a cache line to itself."""
         return self.rest + 2 * self.bytes + LINE
+
+    @property
+    def leads(self) -> int:
+        """The byte offset of the number of claims on what is not shared."""
+        return self.done + LINE
+
+    def claim(self, slot: int) -> int:
+        """The byte offset of the ticket of the last share claimed of a slot, in a cache line to itself."""
+        return self.leads + LINE * (1 + slot)
 
     def taken(self, number: int) -> int:
         """The byte offset of one of the counters."""
-        return self.arrived + LINE + 4 * number
+        return self.claim(self.threads) + 4 * number
 
     def allocate(self) -> list[str]:
         return [f"  %frame = alloca [{self.taken(self.counters) + LINE} x i8], align {self.bytes}"]
 
     def fill(self, weights: str) -> list[str]:
         """Everything that is the same for the whole call."""
-        members = ((self.bytes, f"ptr {weights}"), (self.rest, "ptr %resting"), (self.rest + self.bytes, "ptr %lent"),
-                   (self.arrived, "i32 0"), *((self.taken(n), "i32 0") for n in range(self.counters)))
-        lines = ["  store ptr %context, ptr %frame"]
-        for offset, value in members:
-            lines += [f"  %frame{offset} = getelementptr i8, ptr %frame, i32 {offset}", f"  store {value}, ptr %frame{offset}"]
+        members = ((self.bytes, f"ptr {weights}"), (self.rest, "ptr %resting"), (self.rest + self.bytes, "ptr %lent"))
+        lines = ["  store ptr %context, ptr %frame", *self._set(members)]
         for n in (n for n in self.indices if isinstance(n, int)):
             lines += self._store(f"%frame_dim{n}", n)
         return lines
+
+    def begin(self) -> list[str]:
+        """What threads that run together count from."""
+        places = (self.done, self.leads, *(self.claim(n) for n in range(self.threads)), *(self.taken(n) for n in range(self.counters)))
+        return self._set([(place, "i32 0") for place in places])
+
+    def _set(self, members: Sequence[tuple[int, str]]) -> list[str]:
+        return [line for offset, value in members for line in (
+            f"  %frame{offset} = getelementptr i8, ptr %frame, i32 {offset}", f"  store {value}, ptr %frame{offset}")]
 
     def update(self, region: RegionStep, name: str) -> list[str]:
         """The counters of the loops around a region."""

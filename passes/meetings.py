@@ -1,7 +1,8 @@
 """Where threads that run a program together must wait for each other: before a step that touches what others may still be touching.
 
-Each thread walks its part of the kernels that are shared, the first one also the kernels that are not. Two steps need nobody to wait in
-between when neither stores what the other touches (two branches that read one tensor), or when the first thread does both.
+Each thread walks its part of the kernels that are shared; kernels that are not are done by one thread, those in a row by the same one. Two
+steps need nobody to wait in between when neither stores what the other touches (two branches that read one tensor), or when they are of
+one such row.
 
     [shared a -> t, shared t -> u, shared a -> v]   ->   {1}: the third reads a, and stores where nobody else does
 """
@@ -19,7 +20,7 @@ from edgec.repeats import loops
 
 @dataclass(frozen=True, eq=False)
 class _Touched:
-    """What a step stores, reads, and uses as scratch (which only the first thread has in the arena)."""
+    """What a step stores, reads, and uses as scratch: in the arena for the first thread, and for what is not shared whoever does it."""
 
     shared: bool
     stored: frozenset[Buffer]
@@ -35,10 +36,15 @@ def meetings(program: Program, regions: Sequence[Region]) -> frozenset[int]:
     found: set[int] = set()
     since = 0
     for number, step in enumerate(steps):
-        if number in forced or any(_conflict(steps[n], step, program) for n in range(since, number)):
+        if number in forced or any(_conflict(steps[n], step, program) for n in range(since, number) if not _in_order(steps, n, number)):
             found.add(number)
             since = number
     return frozenset(found)
+
+
+def _in_order(steps: Sequence[_Touched], early: int, late: int) -> bool:
+    """Whether one thread does both: no step from one to the other is shared."""
+    return not any(step.shared for step in steps[early:late + 1])
 
 
 def _touched(kernel: Kernel, shared: bool) -> _Touched:
@@ -50,10 +56,10 @@ def _touched(kernel: Kernel, shared: bool) -> _Touched:
 
 def _conflict(early: _Touched, late: _Touched, program: Program) -> bool:
     """Whether a thread may not begin the later step while another is at the earlier one."""
-    if not (early.shared or late.shared):
-        return False
     meet = _Memory(program).meet
-    return any(meet(a, b) for a in early.stored for b in late.read | late.scratch) or \
+    alone = not (early.shared and late.shared)  # in the arena's scratch memory, whichever thread it is
+    return alone and any(meet(a, b) for a in early.scratch for b in late.scratch) or \
+        any(meet(a, b) for a in early.stored for b in late.read | late.scratch) or \
         any(meet(a, b) for a in early.read | early.scratch for b in late.stored) or \
         any(meet(a, b) for a in early.read for b in late.scratch) or any(meet(a, b) for a in early.scratch for b in late.read) or \
         any(meet(a, b) and not _apart(a, b) for a in early.stored for b in late.stored)

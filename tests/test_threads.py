@@ -94,6 +94,54 @@ class Team:
             thread.join()
 
 
+class Unreliable(Team):
+    """Threads that come when they like: `script(index, begun, ended)` calls begin(index) as often as it likes until `ended` is set."""
+
+    def __init__(self, slots, script):
+        super().__init__(slots)
+        self.script = script
+
+    def run(self, context, body, argument):
+        self.calls += 1
+        ended = threading.Event()
+        started = [threading.Thread(target=self.script, args=(lambda i=i: BODY(body)(argument, i, self.count), i, ended))
+                   for i in range(1, self.count)]
+        for thread in started:
+            thread.start()
+        BODY(body)(argument, 0, self.count)
+        ended.set()
+        for thread in started:
+            thread.join()
+
+
+def never(enter, index, ended):
+    pass
+
+
+def again_and_again(enter, index, ended):
+    while not ended.is_set():
+        enter()
+
+
+def late(enter, index, ended):
+    ended.wait()
+    enter()
+
+
+def now_and_then(enter, index, ended):
+    random = Random(index)
+    while not ended.wait(random.random() / 2000):
+        enter()
+
+
+def some_of_them(enter, index, ended):
+    if index % 2:
+        again_and_again(enter, index, ended)
+
+
+UNRELIABLE = (never, again_and_again, late, now_and_then, some_of_them)
+
+
 def backwards(count):
     return [(index, 0) for index in reversed(range(count))]
 
@@ -110,7 +158,8 @@ EXECUTORS = {"backwards": lambda: Executor(1, backwards), "many slots": lambda: 
              "threads": lambda: Executor(5, shuffled(5), threads=True)}
 
 
-TEAMS = (lambda: Team(1), lambda: Team(2), lambda: Team(7, 3, rest=False), lambda: Team(5))
+TEAMS = (lambda: Team(1), lambda: Team(2), lambda: Team(7, 3, rest=False), lambda: Team(5), lambda: Team(40),
+         *(lambda script=script: Unreliable(4, script) for script in (never, again_and_again)))
 
 
 def compiled(graph, target=EAGER, **options):
@@ -199,6 +248,30 @@ def test_the_pool_computes_the_same_bits_again_and_again(threads):
             arrays = normal_inputs(graph, seed=seed)
             assert alone.run(arrays)["y"].tobytes() == lent.run(arrays)["y"].tobytes()
     assert artifact.run(arrays, threads=threads)["y"].tobytes() == artifact.run(arrays)["y"].tobytes()
+
+
+@pytest.mark.parametrize("script", UNRELIABLE)
+@pytest.mark.parametrize("name", NETS)
+def test_threads_that_come_when_they_like_change_no_bit(name, script):
+    """Nobody waits for who has not come, and who comes when all is done finds nothing to do."""
+    graph = read_graph(NETS[name], "test")
+    artifact, arrays = compiled(graph), normal_inputs(graph, size=4)
+    expected = artifact.run(arrays)["y"].tobytes()
+    for slots in (2, 3, 4):
+        with Loaded(artifact.object, artifact.interface, pool=Unreliable(slots, script)) as lent:
+            for _ in range(3):
+                assert lent.run(arrays)["y"].tobytes() == expected
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_many_small_calls_one_after_the_other(threads):
+    """Threads that are late for one call meet the next ones."""
+    graph = read_graph(NETS["a chain of products"], "test")
+    artifact, inputs = compiled(graph), [normal_inputs(graph, seed=seed) for seed in range(4)]
+    with artifact.load(threads) as lent:
+        expected = [artifact.run(arrays)["y"].tobytes() for arrays in inputs]
+        for again in range(1000):
+            assert lent.run(inputs[again % 4])["y"].tobytes() == expected[again % 4]
 
 
 def test_a_pool_may_be_the_first_thing_a_process_makes():

@@ -1,9 +1,12 @@
 /* C99 with POSIX threads and the atomic operations of GCC and Clang. Compile with -pthread.
 
-   A job is `count` calls of a body. Every slot has a counter of its own, the job's number in its upper half and the next index in its lower
-   one, and takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others' shares. An
-   index is taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and nobody waits
-   for it. Between jobs a thread looks for the next one for a moment, and then sleeps. */
+   A job is `count` calls of a body. Every slot has a counter of its own, the job's number in its upper half and the next index in its
+   lower one, and takes from its own share of the indices first, so that it finds in its cache what it left there, then from the others'
+   shares. An index is taken by exchanging the whole counter, which fails when the job is over: a thread that comes late finds nothing, and
+   nobody waits for it. A model that all threads run together is another kind of job: a word holds the job's number, whether it is open, and
+   how many are in its body. Who comes enters by exchanging that word, may leave and enter again while the job is open, and never enters
+   afterwards; the caller closes it when its own call has returned and waits for those who are inside, not for those who have not come.
+   Between jobs a thread looks for the next one for a moment, and then sleeps. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
 #endif
@@ -16,10 +19,11 @@
 #define LINE 64                 /* bytes between words that different threads write */
 #define LOOKS 100000u           /* a thread looks for work so often before it sleeps, about a tenth of a millisecond */
 #define PATIENCE 20000u         /* the caller looks so often for the end of others' work before it yields its processor */
+#define AGAIN 1000u             /* who has left a job looks so often whether it is closed before it yields its processor and enters again */
 #define CLOSED 0xffffffffu      /* past the end of every share */
+#define TEAM_CLOSED 0x80000000u /* nobody enters the job any more */
 
 typedef void body_function(void *argument, uint32_t index, uint32_t slot);
-typedef struct { body_function *body; void *argument; uint32_t count; } together_job;
 typedef struct { uint64_t value; char rest[LINE - sizeof(uint64_t)]; } word;
 typedef struct { edgec_pthreads *pool; uint32_t slot; pthread_t thread; } worker;
 
@@ -31,9 +35,12 @@ struct edgec_pthreads {
     word done;                  /* calls of this job that have returned in other threads than the one that has the pool */
     word busy;                  /* 1 while a thread has the pool */
     word sleepers;
+    word team;                  /* of the last job that all run together: its number, TEAM_CLOSED, and how many are inside */
     body_function *body;
     void *argument;
     uint64_t count;
+    body_function *team_body;
+    void *team_argument;
     pthread_mutex_t mutex;
     pthread_cond_t condition;
     worker *workers;
@@ -79,6 +86,11 @@ static void wake(edgec_pthreads *pool) {
     pthread_mutex_unlock(&pool->mutex);
 }
 
+static void announce(edgec_pthreads *pool, uint64_t generation) {
+    __atomic_store_n(&pool->generation.value, generation, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&pool->sleepers.value, __ATOMIC_SEQ_CST)) wake(pool);
+}
+
 /* Counters are closed before a job's members change and opened after: who takes an index has read the members of its job. */
 static void publish(edgec_pthreads *pool, uint64_t generation, body_function *body, void *argument, uint32_t count) {
     set_counters(pool, generation, count, 1);
@@ -87,8 +99,7 @@ static void publish(edgec_pthreads *pool, uint64_t generation, body_function *bo
     __atomic_store_n(&pool->count, count, __ATOMIC_RELEASE);
     __atomic_store_n(&pool->done.value, 0, __ATOMIC_RELEASE);
     set_counters(pool, generation, count, 0);
-    __atomic_store_n(&pool->generation.value, generation, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&pool->sleepers.value, __ATOMIC_SEQ_CST)) wake(pool);
+    announce(pool, generation);
 }
 
 static int claim(edgec_pthreads *pool) {
@@ -112,18 +123,37 @@ static void parallel_for(void *context, body_function *body, void *argument, uin
     else for (uint32_t index = 0; index < count; index++) body(argument, index, 0);
 }
 
-/* One call a slot, all at the same time: a slot whose body waits for the others' cannot take their indices. */
-static void member(void *argument, uint32_t index, uint32_t slot) {
-    const together_job *const job = argument;
-    (void)slot;
-    job->body(job->argument, index, job->count);
-}
+/* Whether nobody may enter this job: its word is another's, or says so. */
+static int team_over(uint64_t word, uint64_t generation) { return word - (generation << 32) >= TEAM_CLOSED; }
 
+/* The caller runs the body once, the others as often as they come meanwhile: it claims within what nobody has begun. Nobody reads the
+   members of a closed job, so they may change. */
 static void together(void *context, body_function *body, void *argument) {
     edgec_pthreads *const pool = context;
-    together_job job = {body, argument, pool->slots};
-    if (claim(pool)) run(pool, member, &job, pool->slots);
-    else body(argument, 0, 1);
+    if (!claim(pool)) { body(argument, 0, 1); return; }
+    const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_RELAXED) + 1;
+    pool->team_body = body;
+    pool->team_argument = argument;
+    __atomic_store_n(&pool->team.value, generation << 32, __ATOMIC_RELEASE);
+    announce(pool, generation);
+    body(argument, 0, pool->slots);
+    __atomic_fetch_or(&pool->team.value, TEAM_CLOSED, __ATOMIC_ACQ_REL);
+    for (uint32_t looks = 1; (uint32_t)__atomic_load_n(&pool->team.value, __ATOMIC_ACQUIRE) != TEAM_CLOSED; looks++)
+        if (looks % PATIENCE == 0) sched_yield();
+    __atomic_store_n(&pool->busy.value, 0, __ATOMIC_RELEASE);
+}
+
+/* Run the body of a job of all, again and again while it is open. */
+static void member(edgec_pthreads *pool, uint64_t generation, uint32_t slot) {
+    uint64_t seen = __atomic_load_n(&pool->team.value, __ATOMIC_ACQUIRE);
+    while (!team_over(seen, generation)) {
+        if (!__atomic_compare_exchange_n(&pool->team.value, &seen, seen + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) continue;
+        pool->team_body(pool->team_argument, slot, pool->slots);
+        seen = __atomic_sub_fetch(&pool->team.value, 1, __ATOMIC_ACQ_REL);
+        for (uint32_t looks = 0; looks < AGAIN && !team_over(seen, generation); looks++)
+            seen = __atomic_load_n(&pool->team.value, __ATOMIC_ACQUIRE);
+        if (!team_over(seen, generation)) sched_yield();
+    }
 }
 
 static void rest(void *context) {
@@ -160,6 +190,7 @@ static void *worker_main(void *argument) {
             sleep_after(pool, last);
             continue;
         }
+        member(pool, generation, self->slot);
         const uint64_t taken = work(pool, generation, self->slot);
         if (taken) __atomic_fetch_add(&pool->done.value, taken, __ATOMIC_RELEASE);
         last = generation;
@@ -176,6 +207,7 @@ edgec_pthreads *edgec_pthreads_start(uint32_t slots) {
     if (!pool->workers || posix_memalign(&counters, LINE, slots * sizeof *pool->counters)) { free(pool->workers); free(pool); return NULL; }
     pool->counters = counters;
     set_counters(pool, 0, 0, 1);
+    pool->team.value = TEAM_CLOSED;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->condition, NULL);
     pool->executor = (edgec_executor){sizeof(edgec_executor), pool, slots, parallel_for, together, rest};

@@ -17,9 +17,9 @@ extern "C" {
 #ifndef EDGEC_EXECUTOR
 #define EDGEC_EXECUTOR
 /* Threads, lent by the caller: parallel_for calls body(argument, index, slot) for every index below count and returns when all calls have
-   returned; calls that overlap in time get different slots below `slots`. together calls body(argument, index, count) for every index below
-   a count of its own choice, at most `slots`, each in a thread of its own and all at the same time, since they wait for each other; rest is
-   called by who has waited long. */
+   returned; calls that overlap in time get different slots below `slots`. together calls body(argument, 0, count) once in the calling
+   thread, with a count of its own choice, at most `slots`, and meanwhile body(argument, index, count) in other threads for indices below
+   count, none twice at a time, as often as they like or never; it returns when all calls have. rest is called by who has waited long. */
 typedef struct edgec_executor {
     uint32_t size;                      /* sizeof(edgec_executor) */
     void *context;                      /* handed to parallel_for, otherwise untouched */

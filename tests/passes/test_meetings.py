@@ -22,11 +22,14 @@ EAGER = replace(find("x86-64-v3"), hand_over=1)
 
 
 def run_together(program, tiled, arrays, threads: int, random: Random):
-    """Outputs after `threads` threads have run the program over one arena, in any order of their steps between two meetings."""
+    """Outputs after `threads` threads have run the program over one arena, in any order of their steps between two meetings. Steps in a row
+    that are not shared fall to any one thread, which does them in the arena's scratch memory."""
     memory = Memory(program, arrays, arena=True)
     regions = {region.first: region.kernels[0] for region in parallel(program.steps, tiled, EAGER)}
     meet = meetings(program, parallel(program.steps, tiled, EAGER))
     queues: list[list] = [[] for _ in range(threads)]
+
+    alone = 0
 
     def flat(one, thread: int):
         return [_flat(memory, b.root).copy() if thread and b.root.kind == "scratch" else _flat(memory, b.root) for b in one.buffers]
@@ -35,13 +38,14 @@ def run_together(program, tiled, arrays, threads: int, random: Random):
         while any(queues):
             thread = random.choice([n for n, queue in enumerate(queues) if queue])
             one, bindings = queues[thread].pop(0)
-            run_loops(one.loops, flat(one, thread), {**memory.bindings, **bindings})
+            run_loops(one.loops, flat(one, thread if bindings else 0), {**memory.bindings, **bindings})
 
     for step, one in enumerate(tiled):
         if step in meet:
             finish()
         if step not in regions:
-            queues[0].append((one, {}))
+            alone = alone if step - 1 not in regions and step not in meet else random.randrange(threads)
+            queues[alone].append((one, {}))
             continue
         whole, bounds = ranged(regions[step].cut), regions[step].bounds
         first, last = (s.data for s in whole.loops.symbols[-2:])
