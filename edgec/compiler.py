@@ -95,7 +95,7 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
             winograd: bool = True, max_flash_growth: float | None = None, multiversion: bool = False,
             schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32", compress: str = "",
             workers: int | None = None, cache: Path | None = None, requant: str = "",
-            progress: Callable[[int, int], None] | None = None) -> Artifact:
+            ops: Sequence[str] = (), progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX or TFLite file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
@@ -103,10 +103,10 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     that one; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
     of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their file; `keep` holds "llvm" and
     "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of contractions, see docs/precision.md; `requant`
-    as in `load`; `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache`
+    and `ops` as in `load`; `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache`
     and `progress` as in `compile_modules`. Raises CompileError.
     """
-    graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant)
+    graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant, ops=ops)
     machine = machine_for(target, optimize, max_flash_growth)
     without = tuple(without) if winograd else (*without, "winograd")
     if prefix and c_prefix(prefix) != prefix:
@@ -163,6 +163,7 @@ def _artifact_key(graph: Graph, target: Target, *options: Any) -> str:
     parts = [text, target.text(), repr(options), own_code()]
     parts += [f"{name} {hashlib.sha256(np.ascontiguousarray(array)).hexdigest()}" for name, array in arrays.items()]
     parts += [Path(file).read_text(encoding="utf-8") for file in options[2] if Path(file).is_file()]
+    parts += sorted({f"{type(op).__module__}.{type(op).__name__}" for op in graph.ops})  # the user's: the digest of their file is in it
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

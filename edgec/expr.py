@@ -195,7 +195,9 @@ def mod(a: Scalar, b: Scalar) -> Expr:
 
 
 def binary(op: str, a: Scalar, b: Scalar) -> Expr:
-    """Any of BINARY on equal types; index arithmetic takes its canonical form."""
+    """Any of BINARY on equal types; index arithmetic takes its canonical form. ValueError for another name."""
+    if op not in BINARY:
+        raise ValueError(f"there is no operation '{op}'; there are {', '.join(BINARY)}")
     special = {"add": add, "sub": sub, "mul": mul, "mod": mod}.get(op)
     if special:
         return special(a, b)
@@ -253,7 +255,9 @@ def compare(op: str, a: Scalar, b: Scalar) -> Expr:
 
 
 def unary(op: str, a: Expr) -> Expr:
-    """Any of UNARY; isnan and isinf give bool."""
+    """Any of UNARY; isnan and isinf give bool. ValueError for another name."""
+    if op not in UNARY:
+        raise ValueError(f"there is no function '{op}'; there are {', '.join(UNARY)}")
     if op == "not" and a.op == "not":
         return a.args[0]
     return _fold(op, a, dtype=bool_ if op in ("isnan", "isinf") else a.dtype)

@@ -8,7 +8,7 @@ without such values, it is read with the values of the inputs at hand, and of as
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -21,20 +21,21 @@ NOT_KNOWN = "not known"
 
 
 def load_for(model: Any, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Any] | None = None,
-             bind: Mapping[str, Any] | None = None, requant: str = "") -> Graph:
+             bind: Mapping[str, Any] | None = None, requant: str = "",
+             ops: Sequence[str] = ()) -> Graph:
     """The graph of `model` for inputs of the shapes, and where needed the values, of `arrays`; the rest as `load`."""
     shapes = {**{name: tuple(np.shape(a)) for name, a in arrays.items()}, **(shapes or {})}
     try:
-        return load(model, shapes, bind, requant=requant)
+        return load(model, shapes, bind, requant=requant, ops=ops)
     except Unsupported as error:
         if NOT_KNOWN not in str(error):
             raise
     known = {n: np.asarray(a) for n, a in arrays.items() if np.size(a) <= LARGEST}
-    graph = load(model, shapes, bind, known, requant)
+    graph = load(model, shapes, bind, known, requant, ops)
     for name in sorted(known, key=lambda n: -known[n].size):
         fewer = {n: a for n, a in known.items() if n != name}
         try:
-            graph, known = load(model, shapes, bind, fewer, requant), fewer
+            graph, known = load(model, shapes, bind, fewer, requant, ops), fewer
         except CompileError:
             continue  # this one is needed
     return graph

@@ -33,7 +33,7 @@ def model_proto(graph: Graph, opset: int = FIRST) -> ModelProto:
     Unsupported where ONNX has no such operator.
     """
     ops = list(_all_ops(graph))
-    problems = [op for op in ops if _signature(op, NEWEST) is None and op.domain != "com.microsoft"]
+    problems = [op for op in ops if _signature(op, NEWEST) is None and op.domain != "com.microsoft" and not _is_custom(op)]
     if problems:
         raise Unsupported(f"ONNX has no operator {problems[0].domain}.{type(problems[0]).__name__}", loc=problems[0].loc)
     opset = next((n for n in range(opset, NEWEST) if all(_fits(op, n) for op in ops)), NEWEST)
@@ -52,6 +52,11 @@ def _all_ops(graph: Graph) -> Iterable[Op]:
             for value in op.attributes.values():
                 if isinstance(value, Graph):
                     yield from _all_ops(value)
+
+
+def _is_custom(op: Op) -> bool:
+    """Whether the class is a user's, of a domain of its own: whoever reads the file is given the class again."""
+    return bool(op.domain) and not type(op).__module__.startswith("edgec.")
 
 
 def _signature(op: Op, opset: int) -> Signature | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from edgec.errors import CompileError, ModelError, raise_all
+from edgec.user_module import user_module
 
 Hook = Callable[["Step", Any, Any, float], None]  # step, what went in, what came out, seconds
 Constraints = Iterable[str] | Mapping[str, str]  # names of passes, with reasons as a mapping
@@ -94,18 +94,7 @@ def passes_in(module: Any) -> list[Pass]:
 
 def load_passes(path: str | Path) -> list[Pass]:
     """The passes of a user's Python file, checked to hold at least one; ModelError says why a file cannot be loaded."""
-    path = Path(path)
-    spec = importlib.util.spec_from_file_location(f"edgec_custom_{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ModelError(f"cannot load passes from '{path}'", hint="give a Python file that uses @edgec.graph_pass")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except CompileError:
-        raise
-    except Exception as error:  # whatever the user's file does at import
-        raise ModelError(f"cannot load passes from '{path}': {type(error).__name__}: {error}") from error
-    found = passes_in(module)
+    found = passes_in(user_module(path, "passes", "give a Python file that uses @edgec.graph_pass"))
     if not found:
         raise ModelError(f"'{path}' defines no pass", hint="decorate a function (graph) -> graph with @edgec.graph_pass(\"name\")")
     return found

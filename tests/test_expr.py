@@ -359,3 +359,9 @@ def test_dimensions():
 def test_every_type_has_literals():
     for dtype in DTYPES.values():
         assert const(1, dtype).dtype is dtype and neutral("max", dtype).dtype is dtype
+
+
+@pytest.mark.parametrize("make", [lambda x: unary("sine", x), lambda x: binary("plus", x, x)])
+def test_names_that_are_no_operation_are_refused(make):
+    with pytest.raises(ValueError, match="there is no "):
+        make(var("x", 0, 4))

@@ -42,6 +42,7 @@ def bench(
     shapes: Mapping[str, Any] | None = None,
     bind: Mapping[str, Any] | None = None,
     requant: str = "",
+    ops: Sequence[str] = (),
     target: str = "native",
     others: Sequence[Job] = (),
     allowed: float = WRONG,
@@ -54,7 +55,7 @@ def bench(
     A runner that fails has a row with its reason. Raises CompileError, Unsupported for a target that cannot run here or a peer that is not
     installed, and Lost when the compiled model itself fails.
     """
-    graph = load(model, shapes, bind, requant=requant)
+    graph = load(model, shapes, bind, requant=requant, ops=ops)
     arrays = dict(inputs) if inputs is not None else drawn_inputs(graph)
     machine = find(target)
     if not runs_here(machine):

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_requant_argument, compile_options, model_options, positive
+from edgec.cli.model_arguments import add_compile_arguments, add_reader_arguments, compile_options, model_options, positive
 from edgec.cli.run import input_arrays
 from edgec.errors import ModelError
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX or .tflite files")
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension")
-    add_requant_argument(parser)
+    add_reader_arguments(parser)
     add_compile_arguments(parser)
     parser.add_argument(
         "--against",

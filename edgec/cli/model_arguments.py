@@ -15,18 +15,19 @@ from edgec.errors import ModelError
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL, --shape, --bind and --requant."""
+    """MODEL, --shape, --bind, --requant and --ops."""
     parser.add_argument("model", metavar="MODEL", help="an ONNX or .tflite file")
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input; a range is 1..8")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension, or a range 1..8")
-    add_requant_argument(parser)
+    add_reader_arguments(parser)
 
 
-def add_requant_argument(parser: argparse.ArgumentParser) -> None:
-    """--requant."""
+def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
+    """--requant and --ops."""
     parser.add_argument("--requant", default="", choices=["tflite"],
                         help="the arithmetic of quantized .tflite models: bit for bit that of TFLite's reference kernels "
                         "(default: exact sums, scaled in f32 as ONNX says)")
+    parser.add_argument("--ops", action="append", default=[], metavar="FILE", help="a Python file with operators of your own")
 
 
 def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,11 +75,11 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """`shapes`, `bind` and `requant` as `edgec.load` takes them; ModelError for what is given twice."""
+    """`shapes`, `bind`, `requant` and `ops` as `edgec.load` takes them; ModelError for what is given twice."""
     from edgec.onnx_shapes import parse_bind, parse_shape
 
     return {"shapes": _by_name(map(parse_shape, arguments.shape), "--shape"), "bind": _by_name(map(parse_bind, arguments.bind), "--bind"),
-            "requant": arguments.requant}
+            "requant": arguments.requant, "ops": tuple(arguments.ops)}
 
 
 def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
