@@ -138,7 +138,13 @@ def _is_view(expr: Expr, widened: frozenset[DType]) -> bool:
     """A read of one tensor at some index, or a literal; possibly with a fill outside, possibly widened (from bfloat16 by a shift)."""
     while expr.op == "inside" or expr.op == "cast" and expr.args[0].dtype in widened and expr.dtype is f32:
         expr = expr.args[0]
-    return expr.op in ("read", "const")
+    return expr.op == "const" or expr.op == "read" and not _is_table(expr)
+
+
+def _is_table(expr: Expr) -> bool:
+    """A constant read where a byte says: a function of that byte, computed once an element and not wherever the element is read."""
+    return isinstance(expr.data, Value) and expr.data.is_constant and any(
+        n.op == "read" and n.dtype.bits == 8 and isinstance(n.data, Value) and not n.data.is_constant for a in expr.args for n in walk(a))
 
 
 def is_widened_byte(expr: Expr) -> bool:

@@ -1,4 +1,4 @@
-"""The graph as quantization wants it: constants folded, normalisations in the weights, biases in the products they follow.
+"""The graph as quantization wants it: constants folded, normalisations in the weights, biases in the products, a Gelu one operator.
 
 After the passes fold-constants and simplify one form is left to settle: a matrix product with constant weights and a constant added to its
 columns becomes one Gemm with alpha = beta = 1, so that the bias can be an i32 of the integer product. Operands of more than two axes are
@@ -16,6 +16,7 @@ from edgec.ops.arithmetic import Add
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.reshape import Reshape
 from edgec.pipeline import parse_pipeline, registered, run_pipeline
+from edgec.quantize.known_functions import known_function
 from edgec.rewrite import Context, rewrite, rule
 from edgec.types import f32
 
@@ -24,7 +25,7 @@ PASSES = "fold-constants,simplify"
 
 def prepared(graph: Graph) -> Graph:
     """The graph that is quantized: it computes what the given one does."""
-    return rewrite(run_pipeline(graph, parse_pipeline(PASSES, registered())), plain_gemm, bias_of_matmul)
+    return rewrite(run_pipeline(graph, parse_pipeline(PASSES, registered())), plain_gemm, bias_of_matmul, known_function)
 
 
 @rule

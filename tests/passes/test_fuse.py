@@ -13,11 +13,13 @@ from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.ops.activation import Sigmoid
 from edgec.ops.arithmetic import Add, Mul
+from edgec.ops.lookup import Lookup
+from edgec.ops.quantized import MatMulInteger
 from edgec.passes.fuse import fuse
 from edgec.program_interpreter import run_program
 from edgec.testing_bounds import assert_within, error_bounds
 from edgec.testing_graphs import whole_inputs
-from edgec.types import TensorType, f32
+from edgec.types import TensorType, f32, u8
 
 
 def fused(text: str, **options):
@@ -278,3 +280,22 @@ def test_what_cannot_be_compiled_is_said():
     x = graph_input("x", TensorType(f32, (4,)))
     with pytest.raises(Unsupported, match="Opaque cannot be compiled"):
         fuse(Graph((x,), (Opaque(x).output,), ("y",)))
+
+
+def test_a_table_of_bytes_is_read_where_its_byte_is_made_and_not_wherever_a_product_reads_it():
+    x = graph_input("x", TensorType(u8, (4, 8)))
+    table, weights = constant(np.arange(256).astype(np.uint8)[::-1], "table"), constant(np.eye(8, 16, dtype=np.int8), "w")
+    f = Lookup(x, table, _name="f")
+    program = fuse(Graph((x,), (MatMulInteger(f.output, weights, _name="y").output,), ("y",)))
+    assert names(program) == ["f", "y"]  # the product reads bytes, which dot products of four take, and looks nothing up
+
+
+def test_rows_gathered_from_a_constant_stay_a_view():
+    graph = read_graph("""graph g(%i: i64[4]) -> (%y) {
+      @rows: f32[9,6]
+      @w: f32[6,5]
+      %r = Gather(@rows, %i) : f32[4,6]
+      %y = MatMul(%r, @w) : f32[4,5]
+    }""", "test")
+    program = fuse(graph)
+    assert names(program) == ["y"]

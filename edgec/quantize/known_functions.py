@@ -1,0 +1,99 @@
+"""Chains of elementwise operators that spell a Gelu or a HardSwish become that one operator, so that it is one table of bytes.
+
+Exporters write a Gelu as five to eight operators, in several orders. Quantized one by one they round as often, or stay f32 after the sums
+of a product; as one operator they read bytes and write bytes. A chain is known by what it computes: at POINTS it equals the operator's own
+reference. Swish is left as it is: the opset that has it is newer than the runtimes that read the quantized file.
+
+    mul(mul(x, add(erf(div(x, @1.414)), @1)), @0.5)  ->  gelu(x)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgec.errors import CompileError
+from edgec.graph import Op, Value, constant, run_reference
+from edgec.ops.activation import Gelu, HardSwish
+from edgec.ops.arithmetic import Div, Mul
+from edgec.ops.elementwise import Pointwise
+from edgec.rewrite import rule
+from edgec.types import f32
+
+POINTS = np.linspace(-12, 12, 4001, dtype=np.float32)
+CLOSE = 2e-5  # f32 roundings of the few operators; the two forms of Gelu lie 5e-4 apart
+LONGEST = 10  # operators of a chain
+
+
+@rule
+def known_function(op: Mul | Div):
+    """f(x)  ->  gelu(x) or hardswish(x), where a chain of elementwise operators computes f"""
+    if op.output.dtype is not f32:
+        return None
+    for x in _cone(op):
+        made = _named(_chain(op, x), x)
+        if made is not None:
+            return made
+    return None
+
+
+def _is_scalar(value: Value) -> bool:
+    return value.is_constant and value.array.size == 1
+
+
+def _cone(root: Op) -> list[Value]:
+    """The values a chain that ends in `root` could begin at, nearest first: those read twice in it."""
+    seen: list[Value] = []
+    work, reads = [root], 0
+    for op in work:
+        for value in op.operands:
+            if _is_scalar(value):
+                continue
+            reads += 1
+            if value in seen:
+                continue
+            seen.append(value)
+            if isinstance(value.op, Pointwise) and len(work) < LONGEST and value.op not in work:
+                work.append(value.op)
+    return [v for v in seen if v.dtype is f32 and v.shape == root.output.shape] if reads > len(seen) else []
+
+
+def _chain(root: Op, x: Value) -> list[Op] | None:
+    """The operators from x to root, operands first; None where another tensor is read."""
+    order: dict[Op, None] = {}
+
+    def reached(op: Op) -> bool:
+        if op in order:
+            return True
+        if not isinstance(op, Pointwise) or op.output.dtype is not f32 or len(order) >= LONGEST:
+            return False
+        fits = all(v is x or _is_scalar(v) or reached(v.op) for v in op.operands)
+        order[op] = None
+        return fits
+
+    return list(order) if reached(root) else None
+
+
+def _named(chain: list[Op] | None, x: Value) -> Value | None:
+    """The one operator that computes what the chain does."""
+    values = None if chain is None or len(chain) < 3 else _computed(chain, x)
+    if values is None:
+        return None
+    for made in (Gelu(x), Gelu(x, approximate="tanh"), HardSwish(x)):
+        wanted = run_reference(made.with_operands([constant(POINTS)]), [POINTS])[0]
+        if np.allclose(values, wanted, rtol=0, atol=CLOSE):
+            return made.output
+    return None
+
+
+def _computed(chain: list[Op], x: Value) -> np.ndarray | None:
+    """What a chain computes at POINTS; None where an operator does not take a vector."""
+    done = {x: constant(POINTS)}
+    try:
+        for op in chain:
+            operands = [done[v] if v in done else constant(v.array.reshape(())) for v in op.operands]
+            made = op.with_operands(operands)
+            with np.errstate(all="ignore"):
+                done[op.output] = constant(run_reference(made, [v.array for v in operands])[0])
+    except CompileError:
+        return None
+    return done[chain[-1].output].array
