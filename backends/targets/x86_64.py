@@ -1,13 +1,16 @@
 """x86-64 by micro-architecture level (System V psABI, section 3.1.1): v2 = SSE4.2, v3 = AVX2 + FMA, v4 = AVX-512.
 
 A scalar reaches a multiply-add as a broadcast from memory, which costs no register. The dot-product rows need extensions
-beyond the levels; they serve the target that describes this computer. `x86-64` is the lowest level, and can hold the others too.
+beyond the levels; they serve the target that describes this computer, and `alderlake`: v3 with AVX-VNNI, which are the dot
+products of AVX-512-VNNI on 256 bits and in VEX encoding (Intel's client processors from Alder Lake on, AMD's from Zen 5 on).
+`x86-64` is the lowest level, and can hold the others too.
 """
 from edgec.backends.levels import Level, Routine, at_least, bits
 from edgec.backends.target import Emulator, Target, available, row
 
 V2 = ("cmov", "cx8", "cx16", "fxsr", "mmx", "popcnt", "sahf", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2")
 V3 = V2 + ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
+V3_VNNI = V3 + ("avxvnni",)
 V4 = V3 + ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
@@ -17,8 +20,12 @@ INSTRUCTIONS = (
     row("vpdpbusd", "avx512vnni avx512vl", "llvm.x86.avx512.vpdpbusd.256", "acc:i32[8] += dot(a:u8[32], b:i8[32], group=4)"),
     row("vpdpbusd", "avxvnni", "llvm.x86.avx512.vpdpbusd.256", "acc:i32[8] += dot(a:u8[32], b:i8[32], group=4)"),
     row("vpdpbusd", "avx512vnni avx512vl", "llvm.x86.avx512.vpdpbusd.128", "acc:i32[4] += dot(a:u8[16], b:i8[16], group=4)"),
+    row("vpdpbusd", "avxvnni", "llvm.x86.avx512.vpdpbusd.128", "acc:i32[4] += dot(a:u8[16], b:i8[16], group=4)"),
     row("vpdpwssd", "avx512vnni", "llvm.x86.avx512.vpdpwssd.512", "acc:i32[16] += dot(a:i16[32], b:i16[32], group=2)"),
+    row("vpdpwssd", "avx512vnni avx512vl", "llvm.x86.avx512.vpdpwssd.256", "acc:i32[8] += dot(a:i16[16], b:i16[16], group=2)"),
     row("vpdpwssd", "avxvnni", "llvm.x86.avx512.vpdpwssd.256", "acc:i32[8] += dot(a:i16[16], b:i16[16], group=2)"),
+    row("vpdpwssd", "avx512vnni avx512vl", "llvm.x86.avx512.vpdpwssd.128", "acc:i32[4] += dot(a:i16[8], b:i16[8], group=2)"),
+    row("vpdpwssd", "avxvnni", "llvm.x86.avx512.vpdpwssd.128", "acc:i32[4] += dot(a:i16[8], b:i16[8], group=2)"),
     row("vpmaddwd", "avx512bw", "llvm.x86.avx512.pmaddw.d.512", "r:i32[16] = dot(a:i16[32], b:i16[32], group=2)"),
     row("vpmaddwd", "avx2", "llvm.x86.avx2.pmadd.wd", "r:i32[8] = dot(a:i16[16], b:i16[16], group=2)"),
     row("pmaddwd", "sse2", "llvm.x86.sse2.pmadd.wd", "r:i32[4] = dot(a:i16[8], b:i16[8], group=2)"),
@@ -87,10 +94,11 @@ def level(name: str, features: tuple[str, ...], qemu: str, cpu: str = "", **fact
 BASE = {"vector_bits": 128, "registers": 16, "fma": False, "l2_bytes": 256 << 10}
 
 
-# qemu emulates no AVX-512: code for v4 runs on a host that has it.
+# qemu emulates neither AVX-512 nor AVX-VNNI: such code runs on a host that has them.
 TARGETS = (
     level("x86-64-v2", V2, "qemu-x86_64", **BASE),
     level("x86-64-v3", V3, "qemu-x86_64", vector_bits=256, registers=16, fma=True, l2_bytes=512 << 10),
+    level("alderlake", V3_VNNI, "", vector_bits=256, registers=16, fma=True, l2_bytes=1280 << 10),
     level("x86-64-v4", V4, "", vector_bits=512, registers=32, fma=True, masks=True, l2_bytes=1 << 20),
     level("x86-64", V2, "qemu-x86_64", "x86-64-v2", **BASE, routines=ROUTINES,
           levels=(Level("x86-64-v2", HAS_V2), Level("x86-64-v3", HAS_V3), Level("x86-64-v4", HAS_V4))),
