@@ -34,4 +34,5 @@ def test_row_is_assembled(target, row):
     machine = create_machine(replace(target, features=(*target.features, *sorted(row.needs))))
     module = llvm.parse_assembly(f'target triple = "{machine.triple}"\ntarget datalayout = "{machine.target_data}"\n{function(row)}')
     module.verify()
-    assert row.name in machine.emit_assembly(module)
+    assembly = machine.emit_assembly(module)
+    assert any(mnemonic in assembly for mnemonic in row.name.split("/"))
