@@ -191,3 +191,14 @@ def widening_multiply_add(target: Target, narrow: str) -> Instruction | None:
 def _adds_products(what: Meaning, narrow: str) -> bool:
     return (what.operation == "dot" and what.group == 1 and what.result.dtype == "f32"
             and all(operand.dtype == narrow for operand in what.operands))
+
+
+@cache
+def widening_multiply(rows: tuple[Instruction, ...]) -> Instruction | None:
+    """The row that multiplies vectors of i16 to i32 without adding them up; None where there is none."""
+    for row in rows:
+        what = meaning(row)
+        types = (what.result.dtype, *(operand.dtype for operand in what.operands))
+        if what.operation == "dot" and not what.accumulates and what.group == 1 and types == ("i32", "i16", "i16"):
+            return row
+    return None

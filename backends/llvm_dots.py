@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, wide_row, widening_multiply_add
+from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, wide_row, widening_multiply, widening_multiply_add
 from edgec.backends.llvm_tables import ByteTables
 from edgec.backends.llvm_spelling import vec
 from edgec.backends.target import Instruction
-from edgec.expr import Expr, const
+from edgec.expr import Expr, cast, const
 from edgec.loops import lane, splat
-from edgec.types import DTYPES, DType, element_of, f32, u32
+from edgec.types import DTYPES, DType, element_of, f32, i16, i32, u32
 
 
 def dot_row(target: Any, e: Expr) -> Dot | None:
@@ -33,6 +33,15 @@ def narrow_factor(e: Expr) -> Expr | None:
         inner = narrow_factor(e.args[0])
         return None if inner is None else lane(inner, e.data) if e.op == "lane" else splat(inner, e.lanes)
     return e.args[0] if e.op == "cast" and e.args[0].dtype.is_float and e.args[0].dtype.bits == 16 else None
+
+
+def short_factor(e: Expr) -> Expr | None:
+    """An i32 factor as i16, where it was widened from that or from bytes."""
+    if e.op in ("lane", "splat"):
+        inner = short_factor(e.args[0])
+        return None if inner is None else lane(inner, e.data) if e.op == "lane" else splat(inner, e.lanes)
+    source = e.args[0].dtype if e.op == "cast" else i32
+    return cast(e.args[0], i16) if source is i16 or source.is_integer and source.bits < 16 else None
 
 
 class DotProducts(ByteTables):
@@ -133,6 +142,23 @@ class DotProducts(ByteTables):
         factors = [x.args[0] for x in e.args[0].args if x.op == "cast" and x.args[0].op == "load"]
         found = wide_row(self.target.instructions, *(x.dtype.name for x in factors)) if len(factors) == 2 else None
         return (found[0], found[2], factors) if found and found[1] == e.args[0].lanes else None
+
+    def short_products(self, e: Expr, local: dict[Expr, str]) -> str | None:
+        """The products of an i32 multiply-add of vectors whose factors were narrower, by the row that takes those; None without one."""
+        row = widening_multiply(self.target.instructions) if e.dtype is i32 else None
+        lanes = meaning(row).result.lanes if row else 0
+        factors = [short_factor(a) for a in e.args[:2]] if row and e.lanes >= lanes else []
+        if not factors or None in factors:
+            return None
+        texts = [self.operand(x, e.lanes, {**local, x: self._value(x, dict(local))}) for x in factors]
+        products = []
+        for start in range(0, e.lanes, lanes):
+            a, b = texts if e.lanes == lanes else (self._part(i16, e.lanes, text, start, lanes) for text in texts)
+            products.append(self._name())
+            declarations, lines = call(row, {"a": a, "b": b}, result=products[-1])
+            self._declare_all(declarations)
+            self.lines += ["  " + line for line in lines]
+        return self._side_by_side(i32, lanes, products)
 
     def _as_elements(self, text: str, element: str, found: Dot) -> str:
         kind = LLVM_TYPES[element]

@@ -342,6 +342,8 @@ class Values(DotProducts, Narrowing):
     def _mul_add(self, e: Expr, local: dict[Expr, str]) -> str:
         if (widened := self.widening_mul_add(e, local)) is not None:
             return widened
+        if (products := self.short_products(e, local)) is not None:
+            return self.emit(f"add {self.of(e)} {products}, {self.operand(e.args[2], e.lanes, local)}")
         kind, (x, y, z) = self.of(e), (self.operand(a, e.lanes, local) for a in e.args)
         if not e.dtype.is_float:
             return self.emit(f"add {kind} {self.emit(f'mul {kind} {x}, {y}')}, {z}")

@@ -1,6 +1,7 @@
 """Counts the instructions of Arm code under emulation, asks llvm-mca about its hot loops, and writes docs/arm.md.
 
-    python docs/measure_arm.py ZOO           ZOO holds the ONNX files that ../shared/make_zoo.py builds
+    python docs/measure_arm.py ZOO                              ZOO holds the ONNX files that ../shared/make_zoo.py builds
+    python docs/measure_arm.py --integers ../shared/peers       PEERS holds quantized ones: their table alone (arm_integers.py)
 
 Needs qemu-aarch64, qemu-system-arm, gcc for both and for this computer, llvm-mca-22 and llvm-objdump-22 (Debian: qemu-user
 qemu-system-arm gcc-aarch64-linux-gnu gcc-arm-none-eabi llvm-22). Nothing in it is timed, so what else runs does not matter.
@@ -8,6 +9,7 @@ qemu-system-arm gcc-aarch64-linux-gnu gcc-arm-none-eabi llvm-22). Nothing in it 
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import runpy
 import sys
@@ -58,8 +60,19 @@ SVE of 256 bits (neoverse-v1) where NEON takes 2.2, 1.7 and 3.4 with RVV of 256 
 
 
 def main() -> None:
-    zoo = Path(sys.argv[1])
-    (DOCS / "arm.md").write_text("\n".join(table_lines(zoo)) + "\n", encoding="utf-8")
+    """What a folder is given for is written anew, the rest of the page stays."""
+    given = argparse.ArgumentParser()
+    given.add_argument("zoo", nargs="?", type=Path)
+    given.add_argument("--integers", type=Path, metavar="PEERS")
+    folders = given.parse_args()
+    integers = runpy.run_path(str(DOCS / "arm_integers.py"))
+    page = DOCS / "arm.md"
+    floats, section = integers["parts"](page.read_text(encoding="utf-8"))
+    if folders.zoo:
+        floats = "\n".join(table_lines(folders.zoo)) + "\n"
+    if folders.integers:
+        section = integers["section"](integers["counted"](folders.integers))
+    page.write_text(floats + section, encoding="utf-8")
 
 
 def table_lines(zoo: Path) -> list[str]:

@@ -165,6 +165,14 @@ def test_integer_convolutions_under_emulation(name, x_type, zero):
         np.testing.assert_array_equal(found, interpret(graph, arrays)["y"])
 
 
+def test_products_of_widened_bytes_are_multiply_adds_of_16_bits_on_armv7():
+    """Also where one factor is a scalar; no element is multiplied as 32 bits."""
+    graph, _ = quantized("u8", "i8", (16, 32, 6, 3, 1, 1), 0)
+    target = find("cortex-a7")
+    text = emit(lower(graph, target), target, "net", "2", ("asm",), workers=0).asm
+    assert "vmlal.s16" in text and "vmla.i32" not in text and "vmul.i32" not in text
+
+
 @pytest.mark.parametrize("b_zero", [0, 3])
 @pytest.mark.parametrize("a_zero", [0, 120])
 def test_integer_matmul_is_exact(a_zero, b_zero):

@@ -1,0 +1,69 @@
+"""Executed instructions of integer networks on Arm under emulation: the last section of docs/arm.md, for measure_arm.py.
+
+    rows = counted(Path("../shared/peers"))          section(rows)          floats, section = parts(page)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Sequence
+
+from edgec.backends.emulate import emulate, missing_tools
+from edgec.backends.inspect_object import section_sizes
+from edgec.backends.target import find
+from edgec.compiler import compile
+from edgec.drawn_inputs import drawn_inputs
+from edgec.layer_facts import layer_facts
+from edgec.onnx_reader import load, open_names
+
+SMALL = ("mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mbv1_025")
+LARGE = "mobilenetv2_100_224_ptqw8"
+COUNTED = (*((model, board) for model in SMALL for board in ("cortex-m4", "cortex-m7", "cortex-m55")),
+           *((LARGE, core) for core in ("aarch64", "cortex-a76", "cortex-a710", "cortex-a7")))
+TITLE = "\n## Integers\n"
+HEAD = """
+One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): 32-bit sums by smlal on plain AArch64, vmlal on
+Armv7, sdot and usdot on the Cortex-A76 and A710, smlad on Cortex-M4 and M7, vmlava on the M55.
+
+| model | target | million instructions | per multiply-add | code KB | flash KB |
+|---|---|---|---|---|---|
+"""
+
+
+class Row(NamedTuple):
+    """One model on one machine: executed instructions and multiply-adds of an inference, bytes of code and of all that lies in flash."""
+
+    model: str
+    target: str
+    instructions: int
+    macs: int
+    code_bytes: int
+    flash_bytes: int
+
+
+def counted(peers: Path) -> list[Row]:
+    """A row for each pair of COUNTED whose model and emulator are here."""
+    found = [(model, peers / f"{model}_ort_minmax.onnx", target) for model, target in COUNTED]
+    return [count(model, path, target) for model, path, target in found if path.is_file() and not missing_tools(find(target))]
+
+
+def count(model: str, path: Path, target: str) -> Row:
+    """Compiles and emulates one model; open dimensions are 1."""
+    graph = load(path, bind=dict.fromkeys(open_names(path), 1))
+    artifact = compile(graph, find(target))
+    instructions = emulate(artifact, [drawn_inputs(graph)], count_instructions=True).instructions
+    code = sum(size for name, size in section_sizes(artifact.object).items() if ".text" in name)
+    return Row(model, target, instructions, sum(layer.macs for layer in layer_facts(graph)), code, artifact.interface.flash_bytes)
+
+
+def section(rows: Sequence[Row]) -> str:
+    """The section with its title; instructions a multiply-add are of those that the layers' shapes ask for."""
+    lines = [f"| {r.model} | {r.target} | {r.instructions / 1e6:.1f} | {r.instructions / r.macs:.3f} | {r.code_bytes / 1e3:.1f} | "
+             f"{r.flash_bytes / 1e3:.1f} |\n" for r in rows]
+    return "".join([TITLE, HEAD, *lines])
+
+
+def parts(page: str) -> tuple[str, str]:
+    """The page before this section, and the section ("" where there is none yet)."""
+    before, title, after = page.partition(TITLE)
+    return before, title + after
