@@ -5,7 +5,7 @@
 A weight becomes an integer behind a DequantizeLinear, with a scale for each output channel, or for each block of `block` inputs of a matrix
 product; 3- and 2-bit ones are int4 in ONNX, of which compiled code stores no more bits than their values need. With codebook:N it becomes
 an index into N values (Gather), scaled by channel. With calibration data, rounding follows what the layer's products become, and biases
-take up the mean of what is left.
+take up the mean of what is left; by a method that learns from it, the first and last layers of less than 8 bits get 8.
 """
 
 from __future__ import annotations
@@ -129,9 +129,18 @@ def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: 
     chosen = [op for op in graph.ops if _places(op) and op not in kept]
     products = [op for op in chosen if _is_product(op)]
     moments = input_moments(graph, products, calibration_data.samples(original, calib), threads, progress) if calib is not None else {}
-    made = _Rewriting(method, set(chosen), moments, lambda done: progress("rounding weights", done, len(chosen)))
+    made = _Rewriting(_methods(method, chosen), moments, lambda done: progress("rounding weights", done, len(chosen)))
     changed = map_graph(graph, made.visit)
     return WeightOnly(changed, original, tuple(made.layers))
+
+
+def _methods(method: Method, chosen: Sequence[Op]) -> dict[Op, Method]:
+    """The method of every operator. With fewer than 8 bits, rounded by data, the first and the last of three or more get 8 bits: what they
+    lose nothing mends, and they are small in most networks."""
+    found = dict.fromkeys(chosen, method)
+    if len(chosen) > 2 and method.rounding != "nearest" and method.bits < 8:
+        found.update(dict.fromkeys((chosen[0], chosen[-1]), replace(method, bits=8)))
+    return found
 
 
 def _is_product(op: Op) -> bool:
@@ -149,13 +158,14 @@ def _places(op: Op) -> list[int]:
 class _Rewriting:
     """Gives every chosen operator its weights in few bits."""
 
-    def __init__(self, method: Method, chosen: set[Op], moments: Mapping[Op, Moments], report: Callable[[int], None]):
-        self.method, self.chosen, self.moments, self.report = method, chosen, moments, report
+    def __init__(self, methods: Mapping[Op, Method], moments: Mapping[Op, Moments], report: Callable[[int], None]):
+        self.methods, self.moments, self.report = methods, moments, report
         self.layers: list[Layer] = []
 
     def visit(self, op: Op, operands: Sequence[Value]) -> Sequence[Value] | None:
-        if op not in self.chosen:
+        if op not in self.methods:
             return None
+        self.method = self.methods[op]
         self.report(len({layer.name for layer in self.layers}))
         if _is_product(op):
             return self.product(op, list(operands)).results

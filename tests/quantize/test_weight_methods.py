@@ -175,6 +175,13 @@ def test_networks_are_nearer_than_with_nearest(method):
         distance(weight_only(graph, weights="int4"), graph)
 
 
+def test_the_ends_have_8_bits_where_rounding_looks_at_data():
+    bits = [layer.bits for layer in weight_only(network(), samples(), weights="int4", rounding="gptq").layers]
+    assert bits == [8, *[4] * 5, 8]
+    assert {layer.bits for layer in weight_only(network(), weights="int4").layers} == {4}
+    assert {layer.bits for layer in weight_only(network(), samples(), weights="int8", rounding="gptq").layers} == {8}
+
+
 def test_more_bits_are_nearer():
     graph = network()
     found = [distance(weight_only(graph, weights=kind), graph) for kind in ("int2", "int3", "int4", "int8")]
