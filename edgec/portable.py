@@ -21,7 +21,7 @@ from edgec.portable_cast import expand_cast, expand_half
 from edgec.portable_division import divide, remainder
 from edgec.portable_dot import expand_dot
 from edgec.portable_integer import expand_integer
-from edgec.types import DType, f16, f32, f64, i64, u64
+from edgec.types import DType, bf16, f16, f32, f64, i64, u64
 
 UNARY = {
     "exp": portable_exp.exp, "tanh": portable_exp.tanh, "log": portable_log.log, "erf": portable_erf.erf,
@@ -57,7 +57,7 @@ def expand(root: Expr, native: frozenset[str], fma: bool, has_dot: Callable[[Exp
             return None if has_dot(node) else expand(expand_dot(node), native, fma)
         if node.op == "cast":
             return expand_cast(node, native)
-        if dtype is f16:
+        if dtype in (f16, bf16):
             return expand_half(node, native)
         if dtype in (i64, u64) and "i64" not in native and node.op in ("div", "mod"):
             return (divide if node.op == "div" else remainder)(*node.args)

@@ -23,7 +23,7 @@ def expand_cast(node: Expr, native: frozenset[str]) -> Expr | None:
     """
     source, target = node.args[0].dtype, node.dtype
     if target is bool_:
-        return expand_half(compare("ne", node.args[0], const(0.0, f16)), native) if source is f16 else None
+        return expand_half(compare("ne", node.args[0], const(0.0, source)), native) if source in (f16, bf16) else None
     if {source, target} & {f16, bf16}:
         return _of_16_bits(node.args[0], target, native)
     if "i64" in native or not ({source, target} & {i64, u64}):
@@ -34,14 +34,15 @@ def expand_cast(node: Expr, native: frozenset[str]) -> Expr | None:
 
 
 def expand_half(node: Expr, native: frozenset[str]) -> Expr | None:
-    """What replaces a comparison, minimum or maximum of f16 numbers where the core cannot even widen them."""
-    if "cast.f16" in native or node.op not in (*COMPARE, "min", "max"):
+    """What replaces a comparison, minimum or maximum of bf16 numbers, which no core has, and of f16 ones where it cannot even widen them."""
+    if node.op not in (*COMPARE, "min", "max") or node.args[0].dtype is f16 and "cast.f16" in native:
         return None
     a, b = node.args
+    wide = widen if a.dtype is f16 else lambda x: cast(x, f32)
     if node.op in COMPARE:
-        return compare(node.op, widen(a), widen(b))
+        return compare(node.op, wide(a), wide(b))
     low, high = (a, b) if node.op == "min" else (b, a)
-    return select(compare("lt", widen(low), widen(high)), a, b)
+    return select(compare("lt", wide(low), wide(high)), a, b)
 
 
 def _of_16_bits(x: Expr, target: DType, native: frozenset[str]) -> Expr | None:
