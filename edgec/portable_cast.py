@@ -34,7 +34,7 @@ def expand_cast(node: Expr, native: frozenset[str]) -> Expr | None:
 
 
 def expand_half(node: Expr, native: frozenset[str]) -> Expr | None:
-    """What replaces a comparison, minimum or maximum of bf16 numbers, which no core has, and of f16 ones where it cannot even widen them."""
+    """What replaces a comparison, minimum or maximum of bf16 numbers, and of f16 ones where the core cannot even widen them."""
     if node.op not in (*COMPARE, "min", "max") or node.args[0].dtype is f16 and "cast.f16" in native:
         return None
     a, b = node.args

@@ -43,8 +43,8 @@ def arrays(graph: Graph) -> dict[str, np.ndarray]:
 
 
 def copies(program: Program) -> int:
-    """Stages that only read."""
-    return sum(s.value.op == "read" and s.target.kind == "scratch" for k in program.steps for s in k.stages)
+    """Stages that only read, into scratch of their kernel or (where each walk became a kernel) a temporary."""
+    return sum(s.value.op == "read" and s.target.kind != "output" for k in program.steps for s in k.stages)
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -77,7 +77,7 @@ def test_operands_beyond_the_cache_are_copied_some_panels_at_a_time(n):
     program, inputs = lower(graph, small), arrays(graph)
     if small.lanes(32) > 1:
         assert copies(program) >= 1
-        assert all(s.target.bytes <= 4 * 30 * n for k in program.steps for s in k.stages if s.target.kind == "scratch")
+        assert all(s.target.bytes <= 4 * 30 * n for k in program.steps for s in k.stages if s.target.kind != "output")
     found = emit(program, small, "product", workers=0).run(inputs)
     assert_within(found, {"y": run(graph, list(inputs.values()))[0]}, error_bounds(graph, inputs))
 
