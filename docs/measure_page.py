@@ -48,8 +48,8 @@ def _head(facts: Facts) -> list[str]:
     return [
         "# Benchmarks",
         "",
-        "Written by `docs/measure.py` from one run; the models are built by a script with random weights, f32, batch 1 where the name says",
-        f"nothing else. Host: {facts['machine']}. {versions}.",
+        "Written by `docs/measure.py`, all rows of a model and number of threads from one run; the models are built by a script with random",
+        f"weights, f32, batch 1 where the name says nothing else. Host: {facts['machine']}. {versions}.",
         "",
         "Every runtime is a process of its own; all are loaded first, then timed in turn, round by round, the others blocked meanwhile.",
         "A call goes through the runtime's Python API, inputs set and outputs read inside the timed region; *C call* is edgec's bare function,",
