@@ -88,14 +88,15 @@ def _measure_models(facts: dict[str, Any], arguments: argparse.Namespace, store:
 def _measure_integers(facts: dict[str, Any], arguments: argparse.Namespace, store: Path) -> None:
     """The quantized models, with one thread, in the same way."""
     places = SPEED["Places"](arguments.zoo, arguments.files, arguments.tflite)
-    found, redo = facts.setdefault("integers", {}), arguments.redo.split(",")
+    known, redo = facts.get("integers", {}), arguments.redo.split(",")
     names = [name for name in arguments.models.split(",") if places.model(name).is_file() and not name.endswith(WRITER["VARIANTS"])]
-    for name in [] if arguments.no_integers else [name for name in names if name in redo or name not in found]:
+    for name in [] if arguments.no_integers else [name for name in names if name in redo or name not in known]:
         try:
-            found[name] = SPEED["measure_integers"](name, places, arguments.rounds, _say)
+            found = SPEED["measure_integers"](name, places, arguments.rounds, _say)
         except Exception as error:  # as above
             print(f"{name}, integers: {error}", flush=True)
             continue
+        facts["integers"] = facts.get("integers", {}) | {name: found}
         _save(facts, store)
 
 

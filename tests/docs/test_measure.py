@@ -104,13 +104,14 @@ def measure(monkeypatch, capsys, *arguments):
 
 def test_measuring_goes_on_where_it_was_left(monkeypatch, capsys, tmp_path):
     (tmp_path / "one.onnx").write_bytes(DIGITS.read_bytes())
+    (tmp_path / "other.onnx").write_bytes(DIGITS.read_bytes())
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
-    common = [tmp_path, "--models", "one,bad,absent", "--threads", "1", "--rounds", "2", "--no-instructions", "--store", tmp_path / "n.json",
+    common = [tmp_path, "--models", "one,other,bad,absent", "--threads", "1", "--rounds", "2", "--no-instructions", "--store", tmp_path / "n.json",
               "--page", tmp_path / "n.md"]
     first = measure(monkeypatch, capsys, *common)
     assert "one, 1 threads:" in first and "one, integers, 1 threads:" in first and "bad: " in first and "absent" not in first
     before = json.loads((tmp_path / "n.json").read_text())
-    assert list(before["models"]) == list(before["integers"]) == ["one"] and before["versions"]["onnxruntime"]
+    assert list(before["models"]) == list(before["integers"]) == ["one", "other"] and before["versions"]["onnxruntime"]
     assert "one," not in measure(monkeypatch, capsys, *common)
     assert json.loads((tmp_path / "n.json").read_text()) == before
     (tmp_path / "n.md").unlink()
