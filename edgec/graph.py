@@ -17,7 +17,7 @@ import typing
 import weakref
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -202,9 +202,16 @@ class Op:
             elif f.kind != "attribute" and value is not None:
                 value = next(queue)
             values[f.name] = value
-        made = type(self)(**values, _name=self.results[0].name if len(self.results) == 1 else self.results[0].name.rsplit(".", 1)[0],
-                          _loc=self.loc)
-        return made
+        return self._again(values)
+
+    def with_attributes(self, **changed: Any) -> "Op":
+        """The same operation on the same operands with some attributes replaced."""
+        return self._again({f.name: changed.get(f.name, getattr(self, f.name)) for f in fields_of(type(self))})
+
+    def _again(self, values: Mapping[str, Any]) -> "Op":
+        """An operation of this class with all fields given, under this one's name."""
+        name = self.results[0].name
+        return type(self)(**values, _name=name if len(self.results) == 1 else name.rsplit(".", 1)[0], _loc=self.loc)
 
     def elements(self) -> Any:
         """Known elements of the result (see Value.elements): by default, computed when all operands are small and known numbers."""

@@ -8,6 +8,7 @@ the reader with the function bodies of their ONNX schemas.
 
 from __future__ import annotations
 
+from edgec.bodies import in_bodies
 from edgec.decomposition import expand
 from edgec.graph import Graph
 from edgec.pipeline import graph_pass
@@ -15,5 +16,5 @@ from edgec.pipeline import graph_pass
 
 @graph_pass("decompose", before={"fuse": "kernels are made of what operators lower to"})
 def decompose(graph: Graph) -> Graph:
-    """Operators that are compiled through simpler ones become these, and again, until none is left."""
-    return expand(graph, lambda op: hasattr(op, "decompose") and not hasattr(op, "lower"))
+    """Operators that are compiled through simpler ones become these, and again, until none is left; in bodies of loops, too."""
+    return in_bodies(expand(graph, lambda op: hasattr(op, "decompose") and not hasattr(op, "lower")), decompose)

@@ -4,13 +4,14 @@ What contributed operators mean is written out. Between a DequantizeLinear and a
 integers: scales move past what only moves elements (rules_scales), then products of quantized tensors become those of integers
 (rules_products), first those whose result is quantized again, since they define the bits, then all others; sums and means as well
 (rules_means), and functions of one tensor of bytes become tables (rules_tables). What is left between the two is computed in f32, in the
-kernels that read and write bytes.
+kernels that read and write bytes. Bodies of loops are graphs like any other.
 
     quantizelinear(conv(dequantizelinear(x), dequantizelinear(w)))  ->  qlinearconv(x, w)
 """
 
 from __future__ import annotations
 
+from edgec.bodies import in_bodies
 from edgec.decomposition import expand
 from edgec.graph import Graph
 from edgec.ops.quantization import DequantizeLinear
@@ -25,6 +26,7 @@ from edgec.rewrite import rewrite
                                 "storage": "4-bit weights of integer products are known by their type"})
 def integers(graph: Graph) -> Graph:
     """Products of dequantized tensors become products of integers, and scales move to where they cancel."""
+    graph = in_bodies(graph, integers)
     if not _is_quantized(graph):
         return graph
     graph = expand(graph, lambda op: isinstance(op, Contributed))

@@ -137,7 +137,11 @@ class Recurrent(Op):
     # As simpler operators.
 
     def decompose(self) -> Value | tuple[Value, ...]:
-        emit, wide = Emitter(self.loc), accumulator(self.x.dtype)
+        return self.written()
+
+    def written(self, product: Callable[[Value, Value], Value] | None = None) -> Value | tuple[Value, ...]:
+        """The layer as simpler operators; `product(a, w)` writes the matrix products of a tensor and constant weights (None: a MatMul)."""
+        emit, wide = Emitter(self.loc, product), accumulator(self.x.dtype)
         time_major = lambda v: emit(Transpose, v, perm=(1, 0, *range(2, v.type.rank))) if self.layout else v
         x = time_major(converted(emit, self.x, wide))
         live = live_steps(emit, x, self.sequence_lens)

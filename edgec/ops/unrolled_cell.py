@@ -22,6 +22,7 @@ from edgec.ops.control_flow import Scan
 from edgec.ops.gather import Gather
 from edgec.ops.generate import ConstantOfShape, Range
 from edgec.ops.joining import Concat
+from edgec.ops.matmul import MatMul
 from edgec.ops.reshape import Shape, Squeeze, Unsqueeze
 from edgec.ops.slicing import Slice
 from edgec.types import DType, i32
@@ -31,11 +32,17 @@ Step = Callable[..., Sequence[Value]]  # step(emit, projected input, states, wei
 
 @dataclass(frozen=True)
 class Emitter:
-    """Builds operators at one place of the model, and at once computes those whose operands are all constants (weights in another form)."""
+    """Builds operators at one place of the model, and at once computes those whose operands are all constants (weights in another form).
+
+    `product` says how a matrix product with constant weights is written, where that is not a MatMul.
+    """
 
     loc: Loc | None
+    product: Callable[[Value, Value], Value] | None = None
 
     def __call__(self, cls: type[Op], *operands: object, **attributes: object) -> Value:
+        if self.product and cls is MatMul and operands[1].is_constant and not operands[0].is_constant:
+            return self.product(*operands)
         op = cls(*operands, _loc=self.loc, **attributes)
         if op.operands and all(v.is_constant for v in op.operands):
             return constant(run_reference(op, [v.array for v in op.operands])[0], op.operands[0].name, self.loc)
