@@ -14,6 +14,7 @@ from edgec.expr import Expr, compare, const, select
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
+from edgec.ops.shape_arithmetic import product
 from edgec.types import TensorType, f32, i32, i64
 
 
@@ -27,16 +28,17 @@ class ArrayFeatureExtractor(Op):
     def infer(self) -> TensorType:
         self.require(self.x.type.rank >= 1 and self.y.dtype is i64, f"needs a tensor and i64 indices: {self.x.type}, {self.y.type}")
         shape = self.x.shape[:-1] if self.x.type.rank > 1 else (1,)
-        return self.x.type.with_shape((*shape, self.y.type.max_size))
+        return self.x.type.with_shape((*shape, product(self.y.shape)))
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.take(x, y.ravel(), -1).reshape(self.output.shape)
+        taken = np.take(x, y.ravel(), -1)
+        return taken.reshape(1, -1) if taken.ndim == 1 else taken
 
     def decompose(self) -> Value:
         from edgec.ops.gather import Gather
-        from edgec.ops.reshape import Reshape
-        flat = Reshape(self.y, constant(np.array([-1]))).output
-        return Reshape(Gather(self.x, flat, axis=-1).output, constant(np.array(self.output.shape))).output
+        from edgec.ops.reshape import Reshape, Unsqueeze
+        taken = Gather(self.x, Reshape(self.y, constant(np.array([-1]))).output, axis=-1).output
+        return taken if self.x.type.rank > 1 else Unsqueeze(taken, constant(np.array([0]))).output
 
 
 class Binarizer(Op):
