@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EISDIR
@@ -91,16 +91,21 @@ class Artifact:
     def run(self, inputs: Mapping[str, np.ndarray], *, threads: int = 1) -> dict[str, np.ndarray]:
         """Outputs by name for inputs by name, in this process where it can execute the code, otherwise under emulation.
 
-        More `threads` than one are started for this call alone (keep a `load(threads)` for many calls); `Unsupported` under emulation.
+        What the model keeps between calls begins with what `inputs` give for it, else with zeros, and is among the outputs. More `threads`
+        than one are started for this call alone (keep a `load(threads)` for many calls); `Unsupported` under emulation.
         """
+        return self.run_steps([inputs], threads=threads)[0]
+
+    def run_steps(self, samples: Sequence[Mapping[str, np.ndarray]], *, threads: int = 1) -> list[dict[str, np.ndarray]]:
+        """As `run`, call after call: the later ones go on with the state that the earlier have left."""
         if runs_here(self.target):
             if threads == 1:
-                return self.loaded.run(inputs)
+                return _called(self.loaded, samples)
             with self.load(threads) as loaded:
-                return loaded.run(inputs)
+                return _called(loaded, samples)
         if threads > 1:
             raise Unsupported(f"{self.target.name} is emulated here, with one thread", hint="leave out the number of threads")
-        return emulate(self, [inputs]).outputs[0]
+        return emulate(self, samples).outputs
 
     def load(self, threads: int = 1) -> Loaded:
         """The model placed in this process's memory, with so many threads; the caller closes it."""
@@ -110,6 +115,13 @@ class Artifact:
     def loaded(self) -> Loaded:
         """The model placed in this process's memory, once."""
         return self.load()
+
+
+def _called(loaded: Loaded, samples: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """Outputs of call after call from the first state on, the states they leave among them."""
+    loaded.reset()
+    outputs = {kept.port.name: kept.output for kept in loaded.interface.states}
+    return [loaded.run(inputs) | {outputs[name]: array.copy() for name, array in loaded.state.items()} for inputs in samples]
 
 
 def write_files(contents: Mapping[Path, bytes]) -> list[Path]:

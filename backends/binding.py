@@ -30,13 +30,18 @@ class Bound:
     dims: tuple[int, ...]
     output_shapes: tuple[tuple[int, ...], ...]
     output_bytes: tuple[int, ...]
+    states: tuple[np.ndarray | None, ...] = ()      # new values of what is kept; None: as the last call has left it
 
 
 def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
-    """Check `arrays` against the inputs; `TypeMismatch` says which input is wrong and how."""
-    names = [port.name for port in interface.inputs]
-    if set(arrays) != set(names):
+    """Check `arrays` against the inputs; `TypeMismatch` says which input is wrong and how. What is kept between calls may be given."""
+    names, kept = [port.name for port in interface.inputs], [each.port for each in interface.states]
+    if set(arrays) - {port.name for port in kept} != set(names):
         raise TypeMismatch(f"expected the inputs {', '.join(names) or 'none'}", notes=[f"given: {', '.join(arrays) or 'none'}"])
+    states = tuple(_dense(port, arrays[port.name]) if port.name in arrays else None for port in kept)
+    for port, array in zip(kept, states):
+        if array is not None and array.shape != port.shape:
+            raise TypeMismatch(f"state {port.name!r} has shape {list(array.shape)}, expected {list(port.shape)}")
     inputs = tuple(_dense(port, arrays[port.name]) for port in interface.inputs)
     dims = _solve(interface, inputs)
     for port, array in zip(interface.inputs, inputs):
@@ -45,7 +50,7 @@ def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
             raise TypeMismatch(f"input {port.name!r} has shape {list(array.shape)}, expected {list(expected)}", notes=_meaning(port, dims))
     shapes = tuple(shape_of(port, dims) for port in interface.outputs)
     sizes = tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes))
-    return Bound(inputs, tuple(dims.values()), shapes, sizes)
+    return Bound(inputs, tuple(dims.values()), shapes, sizes, states)
 
 
 def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ class Program:
         return (_counted(twice) - _counted(once)) // len(samples)
 
     def _execute(self, samples: Sequence[Bound], repeat: int, options: tuple[str, ...] = ()) -> str:
-        (self.folder / "samples.bin").write_bytes(_pack(samples, repeat))
+        (self.folder / "samples.bin").write_bytes(_pack(samples, repeat, self.interface))
         done = _run(_command(self.emulator, options), self.folder)
         if done.returncode:
             reason = FAILURES.get(done.returncode, f"exit status {done.returncode}")
@@ -139,16 +139,20 @@ def ports(interface: Interface, samples: Sequence[Bound]) -> str:
     """ports.h of driver.c: buffers as large as the largest sample needs, and `bind`."""
     inputs = [max((bound.inputs[index].nbytes for bound in samples), default=0) for index in range(len(interface.inputs))]
     outputs = [max((bound.output_bytes[index] for bound in samples), default=0) for index in range(len(interface.outputs))]
+    kept = [f"(void *)(state + {each.offset})" for each in interface.states]     # read with the inputs, written with the outputs
     lines = ['#include "model.h"', f"typedef {interface.prefix}_context model_context;", f"#define model_run {interface.run_symbol}",
-             f"#define DIMS {len(interface.dims)}u", f"#define INPUTS {len(inputs)}u", f"#define OUTPUTS {len(outputs)}u",
-             _buffer("arena", interface.arena_for(1), interface.arena_align)]
+             f"#define DIMS {len(interface.dims)}u", f"#define INPUTS {len(inputs) + len(kept)}u",
+             f"#define OUTPUTS {len(outputs) + len(kept)}u", _buffer("arena", interface.arena_for(1), interface.arena_align),
+             _buffer("state", interface.state_bytes, interface.arena_align)]
     for side, sizes in (("input", inputs), ("output", outputs)):
         lines += [_buffer(f"{side}_{index}", size, 64) for index, size in enumerate(sizes)]
-        lines.append(f"static void *const {side}s[] = {{{', '.join(f'{side}_{index}' for index in range(len(sizes))) or '0'}}};")
+        places = [*(f"{side}_{index}" for index in range(len(sizes))), *kept]
+        lines.append(f"static void *const {side}s[] = {{{', '.join(places) or '0'}}};")
     lines += ["static void bind(model_context *context, const int32_t *dims) {", "    (void)context, (void)dims;"]
     lines += [f"    context->in.{port.c_name} = (const void *)input_{index};" for index, port in enumerate(interface.inputs)]
     lines += [f"    context->in.{name} = dims[{index}];" for index, (name, _, _) in enumerate(interface.dims)]
     lines += [f"    context->out.{port.c_name} = (void *)output_{index};" for index, port in enumerate(interface.outputs)]
+    lines += ["    context->state = state;"] if kept else []
     lines += [f"    {interface.init_symbol}(context);"] if interface.levels else []
     return "\n".join([*lines, "}", ""])
 
@@ -157,13 +161,15 @@ def _buffer(name: str, size: int, align: int) -> str:
     return f'static unsigned char {name}[{max(size, 1)}] __attribute__((aligned({align}), section(".bss.buffers")));'
 
 
-def _pack(samples: Sequence[Bound], repeat: int) -> bytes:
+def _pack(samples: Sequence[Bound], repeat: int, interface: Interface) -> bytes:
+    """samples.bin of driver.c; a state that is not given is nothing to read: it stays as it is, and is zero at first."""
     parts = [struct.pack("<2I", len(samples), repeat)]
+    kept = [each.bytes for each in interface.states]
     for bound in samples:
         parts.append(struct.pack(f"<{len(bound.dims)}i", *bound.dims))
-        for array in bound.inputs:
-            parts += [struct.pack("<I", array.nbytes), array.tobytes()]
-        parts.append(b"".join(struct.pack("<I", size) for size in bound.output_bytes))
+        for array in (*bound.inputs, *bound.states):
+            parts += [struct.pack("<I", 0)] if array is None else [struct.pack("<I", array.nbytes), array.tobytes()]
+        parts.append(b"".join(struct.pack("<I", size) for size in (*bound.output_bytes, *kept)))
     return b"".join(parts)
 
 
@@ -178,6 +184,10 @@ def _unpack(results: bytes, interface: Interface, samples: Sequence[Bound]) -> l
         for port, shape, size in zip(interface.outputs, bound.output_shapes, bound.output_bytes):
             arrays[port.name] = np.frombuffer(results[position:position + size], DTYPES[port.dtype].numpy).reshape(shape).copy()
             position += size
+        for kept in interface.states:
+            array = np.frombuffer(results[position:position + kept.bytes], DTYPES[kept.port.dtype].numpy)
+            arrays[kept.output] = array.reshape(kept.port.shape).copy()
+            position += kept.bytes
         outputs.append(arrays)
     return outputs
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Mapping, Sequence
 
 from edgec.backends.coded_weights import UNPACK
-from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, ContextLayout, ExecutorLayout, Interface, layout
+from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout, Interface,
+                                      layout)
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, regions_of
 from edgec.backends.team import emit_loop, team_text
@@ -44,6 +45,7 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
     lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
+    lines += ["bad_state:", f"  ret i32 {BAD_STATE}"] if interface.state_bytes else []
     lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []
     bodies = [region_text(interface, region, f"{symbol}_region{number}", where, frame)
               for number, region in enumerate(found) if region.lent > 1]
@@ -127,7 +129,7 @@ def _find_executor(where: ContextLayout, bits: int, lines: list[str]) -> str:
 
 
 def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
-    needed = where.arena + bits // 8 if interface.arena_bytes else where.outputs[-1] + bits // 8
+    needed = _needed(interface, where) + bits // 8
     lines = ["  %size = load i32, ptr %context, align 4", f"  %small = icmp ult i32 %size, {needed}",
              "  br i1 %small, label %bad_context, label %sized", "sized:"]
     for n, (_, low, high) in enumerate(interface.dims):
@@ -138,10 +140,25 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
                   f"  %dim{n} = zext i32 %dim32_{n} to i{bits}" if bits > 32 else f"  %dim{n} = add i32 %dim32_{n}, 0"]
     if interface.arena_bytes:
         lines += [f"  %arena_at = getelementptr i8, ptr %context, i32 {where.arena}", "  %arena = load ptr, ptr %arena_at",
-                  f"  %arena_bits = ptrtoint ptr %arena to i{bits}", f"  %rest = and i{bits} %arena_bits, {interface.arena_align - 1}",
-                  f"  %crooked = icmp ne i{bits} %rest, 0", "  %missing = icmp eq ptr %arena, null", "  %unfit = or i1 %crooked, %missing",
-                  "  br i1 %unfit, label %bad_arena, label %placed", "placed:"]
+                  *_fit("arena", interface.arena_align, bits), "  br i1 %unfit_arena, label %bad_arena, label %placed", "placed:"]
+    if interface.state_bytes:
+        lines += [f"  %given_state_at = getelementptr i8, ptr %context, i32 {where.state}", "  %given_state = load ptr, ptr %given_state_at",
+                  *_fit("given_state", interface.arena_align, bits), "  br i1 %unfit_given_state, label %bad_state, label %kept", "kept:"]
     return lines
+
+
+def _needed(interface: Interface, where: ContextLayout) -> int:
+    """The offset of the last member of the context that a call cannot do without."""
+    if interface.state_bytes:
+        return where.state
+    return where.arena if interface.arena_bytes else where.outputs[-1] if where.outputs else where.arena
+
+
+def _fit(name: str, align: int, bits: int) -> list[str]:
+    """%unfit_NAME: whether a pointer is null or not aligned."""
+    return [f"  %{name}_bits = ptrtoint ptr %{name} to i{bits}", f"  %{name}_rest = and i{bits} %{name}_bits, {align - 1}",
+            f"  %{name}_crooked = icmp ne i{bits} %{name}_rest, 0", f"  %{name}_missing = icmp eq ptr %{name}, null",
+            f"  %unfit_{name} = or i1 %{name}_crooked, %{name}_missing"]
 
 
 def _weights(interface: Interface, where: ContextLayout, lines: list[str]) -> None:
@@ -164,6 +181,8 @@ def _weights(interface: Interface, where: ContextLayout, lines: list[str]) -> No
 
 
 def _before_weights(interface: Interface) -> str:
+    if interface.state_bytes:
+        return "kept"
     if interface.arena_bytes:
         return "placed"
     return f"dim_ok{len(interface.dims) - 1}" if interface.dims else "sized"

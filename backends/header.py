@@ -7,6 +7,7 @@ another way than `interface.layout` refuses to compile.
     header(interface)  ->  #ifndef NET_H ... int32_t net_run(const net_context *context); ... #endif
 """
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from edgec.backends.binding import evaluate
@@ -38,24 +39,24 @@ typedef struct {prefix}_context {{
     {prefix}_outputs out;
     void *arena;                        /* {macro}_ARENA_BYTES(slots) bytes at a multiple of {macro}_ARENA_ALIGN, scratch */
     const void *weights;                /* NULL: the weights in the object file */
-    void *state;                        /* NULL: the model keeps nothing between calls */
+    void *state;                        /* {state} */
     const edgec_executor *executor;     /* NULL: everything runs in the calling thread */
     uint32_t isa;                       /* {isa} */
 }} {prefix}_context;
 
 {init}/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned{refusal},
-   -5 the executor is incomplete or has no slots.
-   Reentrant: calls may overlap in time when each has its own arena and outputs. */
+   -5 the executor is incomplete or has no slots{refused_state}.
+   Reentrant: calls may overlap in time when each has its own arena{own} and outputs. */
 int32_t {prefix}_run(const {prefix}_context *context);
 
-static inline int32_t {prefix}(const {prefix}_inputs *in, const {prefix}_outputs *out, void *arena) {{
+static inline int32_t {prefix}(const {prefix}_inputs *in, const {prefix}_outputs *out, void *arena{parameter}) {{
     {prefix}_context context;
     context.size = (uint32_t)sizeof context;
     context.in = *in;
     context.out = *out;
     context.arena = arena;
     context.weights = 0;
-    context.state = 0;
+    context.state = {argument};
     context.executor = 0;
     context.isa = 0;
     return {prefix}_run(&context);
@@ -85,7 +86,12 @@ def _context(interface: Interface) -> str:
     """The context, and the functions that take one."""
     name, several = interface.prefix, bool(interface.levels)
     isa = f"0, or what {name}_init stores: {name.upper()}_ISA_..." if several else "0: the instruction set the object was compiled for"
-    return CONTEXT.format(prefix=name, macro=name.upper(), isa=isa, init=INIT.format(prefix=name) if several else "",
+    keeps = bool(interface.states)
+    state = f"{name.upper()}_STATE_BYTES bytes at a multiple of {name.upper()}_ARENA_ALIGN, what is kept between calls" if keeps else \
+        "NULL: the model keeps nothing between calls"
+    return CONTEXT.format(prefix=name, macro=name.upper(), isa=isa, init=INIT.format(prefix=name) if several else "", state=state,
+                          parameter=", void *state" if keeps else "", argument="state" if keeps else "0",
+                          refused_state=", -6 the state is missing or not aligned" if keeps else "", own=", state" if keeps else "",
                           refusal=", -4 `isa` is unknown" if several else "")
 
 
@@ -104,6 +110,9 @@ def _memory(interface: Interface) -> str:
              f"#define {name}_ARENA_ALIGN {interface.arena_align}",
              f"#define {name}_STACK_BYTES {_unsigned(interface.stack_bytes)}",
              f"#define {name}_FLASH_BYTES {_unsigned(interface.flash_bytes)}"]
+    if interface.states:
+        lines += ["/* Zeros at first, or what is put at PREFIX_STATE_NAME_AT; one for each stream of calls. */",
+                  f"#define {name}_STATE_BYTES {_unsigned(interface.state_bytes)}"]
     if interface.decoded_at is not None:
         lines += ["/* Every call whose context has no weights decodes them to this place in the arena, where they stay: later calls with",
                   "   the same arena may be given them, context.weights = (char *)arena + this. */",
@@ -118,6 +127,7 @@ def _memory(interface: Interface) -> str:
 def _ports(interface: Interface) -> str:
     """Constants of each port. SIZE counts elements, at the most; SHAPE is an initialiser."""
     both = [("IN", port) for port in interface.inputs] + [("OUT", port) for port in interface.outputs]
+    both += [("STATE", replace(each.port, extra=(("AT", f"{each.offset}u"),))) for each in interface.states]
     return "\n".join(line for side, port in both for line in _port(interface, side, port)) + "\n" if both else ""
 
 

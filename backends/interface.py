@@ -6,9 +6,10 @@
     24
 """
 from dataclasses import dataclass
+from math import prod
 
 # What PREFIX_run returns.
-OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA, BAD_ISA, BAD_EXECUTOR = 0, -1, -2, -3, -4, -5
+OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA, BAD_ISA, BAD_EXECUTOR, BAD_STATE = 0, -1, -2, -3, -4, -5, -6
 
 # The C type and the bytes of one element, by dtype name; half floats travel as their bits.
 C_TYPES = {
@@ -33,6 +34,19 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What stays between calls, in the caller's state: an input as `port`, the name of the output it is, and its byte offset."""
+    port: Port
+    output: str
+    offset: int
+
+    @property
+    def bytes(self) -> int:
+        """Its size; the shape is of numbers."""
+        return prod(self.port.shape) * self.port.item_bytes
+
+
+@dataclass(frozen=True)
 class Interface:
     """All of a model's ports, and its memory in bytes. `dims` are (C identifier, smallest, largest), both ends included."""
     prefix: str
@@ -46,11 +60,18 @@ class Interface:
     flash_bytes: int = 0
     weights_symbol: str = ""                # the data section that holds the weights, "" without weights
     decoded_at: int | None = None           # coded weights are decoded to so many bytes into the arena; None: they are not coded
+    states: tuple[Kept, ...] = ()           # what the caller keeps for the model between calls, in order of their offsets
     levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
 
     def arena_for(self, slots: int) -> int:
         """Bytes of the arena for an executor of so many slots; 1 is enough without one."""
         return self.arena_bytes + max(0, slots - 1) * self.slot_bytes
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the caller's state, at a multiple of `arena_align`; 0 for a model that keeps nothing."""
+        end = max((kept.offset + kept.bytes for kept in self.states), default=0)
+        return -(-end // self.arena_align) * self.arena_align
 
     @property
     def run_symbol(self) -> str:

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from edgec.backends.binding import Bound, bind
 from edgec.backends.huge_pages import use_huge_pages
-from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, Interface, layout
+from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, BAD_STATE, Interface, layout
 from edgec.backends.machine import initialise
 from edgec.backends.pool import Pool
 from edgec.backends.target import Target
@@ -25,7 +25,7 @@ from edgec.types import DTYPES
 COPIED_BYTES = 1 << 16      # smaller inputs are copied into an aligned buffer, which is quicker than asking numpy for an address
 STATUS = {BAD_CONTEXT: "the context is too small", BAD_DIMENSION: "a dimension is out of range",
           BAD_ARENA: "the arena is missing or not aligned", BAD_ISA: "the object holds no code for this instruction set",
-          BAD_EXECUTOR: "the executor is incomplete or has no slots"}
+          BAD_EXECUTOR: "the executor is incomplete or has no slots", BAD_STATE: "the state is missing or not aligned"}
 
 
 def same_architecture(target: Target) -> bool:
@@ -70,6 +70,10 @@ class Loaded:
         self._dtypes = [DTYPES[port.dtype].numpy for port in interface.inputs]
         struct.pack_into("I", self._context, 0, self._layout.size)
         self._pointer(self._context, self._layout.arena, self._arena.ctypes.data)
+        self._state = aligned_buffer(interface.state_bytes, interface.arena_align)
+        self.reset()
+        if interface.state_bytes:
+            self.set_state(self._state.ctypes.data)
         self._pointer(self._context, self._layout.executor, pool.address if pool else 0)
         if interface.levels:
             self._choose(isa)
@@ -88,7 +92,10 @@ class Loaded:
             raise Internal(f"{self.interface.init_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name, as arrays of their own, for inputs by name. `TypeMismatch` for inputs that do not fit the interface."""
+        """Outputs by name, as arrays of their own, for inputs by name. `TypeMismatch` for inputs that do not fit the interface.
+
+        What the model keeps between calls stays in `state`; an array given for such an input takes its place before the call.
+        """
         if not self._refill(inputs):
             self._rebind(bind(self.interface, inputs))
         if status := self._function(self._context_address):
@@ -96,6 +103,16 @@ class Loaded:
         if self.interface.decoded_at is not None:  # later calls need not decode again
             self._pointer(self._context, self._layout.weights, self._arena.ctypes.data + self.interface.decoded_at)
         return {name: view.copy() for name, view in self._outputs}
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """What is kept between calls, by the names of the inputs: views of the memory the model works on."""
+        return {kept.port.name: self._state[kept.offset:kept.offset + kept.bytes].view(DTYPES[kept.port.dtype].numpy)
+                .reshape(kept.port.shape) for kept in self.interface.states}
+
+    def reset(self) -> None:
+        """Back to the first state: zeros."""
+        self._state[:] = 0
 
     def call(self) -> int:
         """Run again on the inputs of the last `run` or `set_inputs` and return the status; for timing."""
@@ -129,6 +146,9 @@ class Loaded:
     def _rebind(self, bound: Bound):
         """The thorough way: fresh buffers, all pointers, all dimensions."""
         self._ready = [None] * len(bound.inputs)
+        for view, new in zip(self.state.values(), bound.states):
+            if new is not None:
+                view[...] = new
         for index, array in enumerate(bound.inputs):
             if array.nbytes <= COPIED_BYTES:
                 copy = _aligned_array(array.shape, array.dtype)

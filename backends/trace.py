@@ -1,7 +1,7 @@
 """A build of a model that reads the clock between its kernels, for `edgec profile`: everything else in it is the same code.
 
 Steps get a call of a small function before the first and after each; it adds the time since its last call to a slot of a log. The log is
-the `state` of the context, so a traced build still has no writable data of its own.
+the `state` of the context, behind what the model itself keeps there, so a traced build still has no writable data of its own.
 
     steps = traced(steps)                     # tick(log, start), conv(...), tick(log, slot 0), relu(...), tick(log, slot 1)
     log = Log(2); loaded.set_state(log.address); loaded.call(); log.seconds        # [1.2e-05, 3.1e-06]
@@ -21,12 +21,13 @@ TICK = "edgec_tick"
 MONOTONIC, PROCESSOR = time.CLOCK_MONOTONIC, time.CLOCK_THREAD_CPUTIME_ID
 # Bytes into the log: the address of clock_gettime, which clock, its answer, when it was read last, the slots.
 CLOCK, WHICH, ANSWER, LAST, SLOTS = 0, 8, 16, 32, 40
+ALIGNMENT = 64  # of the state
 
 
-def traced(steps: Sequence[Step]) -> tuple[CallStep | LoopStep, ...]:
+def traced(steps: Sequence[Step], base: int = 0) -> tuple[CallStep | LoopStep, ...]:
     """The steps with the clock read before the first and after each call; slots are numbered as `calls_of` lists the calls.
 
-    Regions become their calls: what is timed runs in one thread.
+    Regions become their calls: what is timed runs in one thread. `base` are the bytes of state in front of the log.
     """
     number = 0
 
@@ -40,14 +41,14 @@ def traced(steps: Sequence[Step]) -> tuple[CallStep | LoopStep, ...]:
                 found += within(step.calls)
             else:
                 number += 1
-                found += [step, _tick(number)]
+                found += [step, _tick(number, base)]
         return found
 
-    return (_tick(0), *within(steps))
+    return (_tick(0, base), *within(steps))
 
 
-def _tick(slot: int) -> CallStep:
-    return CallStep(TICK, (Place("state", 0), Place("state", SLOTS + 8 * slot)))
+def _tick(slot: int, base: int) -> CallStep:
+    return CallStep(TICK, (Place("state", base), Place("state", base + SLOTS + 8 * slot)))
 
 
 def tick_text(pointer_bits: int) -> str:
@@ -67,14 +68,17 @@ def tick_text(pointer_bits: int) -> str:
 
 
 class Log:
-    """The memory a traced build writes its times to, for `kernels` calls."""
+    """The memory a traced build writes its times to, for `kernels` calls, behind `base` bytes of state that are zero at first."""
 
-    def __init__(self, kernels: int):
-        self._words = np.zeros(SLOTS // 8 + 1 + kernels, np.int64)
+    def __init__(self, kernels: int, base: int = 0):
+        size = base // 8 + SLOTS // 8 + 1 + kernels
+        block = np.zeros(size + ALIGNMENT // 8, np.int64)
+        whole = block[-block.ctypes.data % ALIGNMENT // 8:][:size]
+        self._words = whole[base // 8:]
         clock = ctypes.CDLL(None).clock_gettime
         self._words[CLOCK // 8] = ctypes.cast(clock, ctypes.c_void_p).value
         self.clear()
-        self.address = self._words.ctypes.data
+        self.address = whole.ctypes.data
 
     def clear(self, which: int = MONOTONIC) -> None:
         """Forget all times, and read this clock from now on: what passes, or what this thread has of the processor.

@@ -25,7 +25,7 @@ from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
 from edgec.backends.entry import entry_text
 from edgec.backends.inspect_object import section_sizes, undefined_symbols
-from edgec.backends.interface import Interface, Port
+from edgec.backends.interface import Interface, Kept, Port
 from edgec.backends.join import DataSection, join
 from edgec.backends.llvm import module_text
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
@@ -50,6 +50,7 @@ from edgec.passes.liveness import liveness
 from edgec.passes.meetings import meetings
 from edgec.passes.pack_operands import pack_operands
 from edgec.passes.parallel import Region, parallel
+from edgec.passes.persistent import persistent
 from edgec.passes.scales import scales
 from edgec.passes.sequences import sequences
 from edgec.passes.stages import stages
@@ -57,6 +58,7 @@ from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
 from edgec.passes.walks import walks
 from edgec.passes.winograd import winograd
+from edgec.persistent_state import with_state
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
@@ -82,6 +84,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (bands, "what is still one stage may share bands of rows with what it reads"),
     (walks, "what is one point only now that bands and blocks are known can be shared walk by walk"),
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
+    (persistent, "what is kept between calls is stored in place once nothing moves in the order of kernels any more"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
 OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences"})
@@ -95,18 +98,20 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
             winograd: bool = True, max_flash_growth: float | None = None, multiversion: bool = False,
             schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32", compress: str = "",
             workers: int | None = None, cache: Path | None = None, requant: str = "",
-            ops: Sequence[str] = (), progress: Callable[[int, int], None] | None = None) -> Artifact:
+            ops: Sequence[str] = (), state: Mapping[str, str] | None = None,
+            progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX or TFLite file (or bytes, ModelProto, Graph) for a target.
 
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
     s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out, as `winograd=False` does
-    that one; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
+    that one; `state` names inputs and the outputs they are kept from between calls; `max_flash_growth` bounds the weights relative to the model's, see `machine_for`; `multiversion` puts code for every level
     of the target into the object, chosen at run time; `schedules` are measured ones (`edgec tune`) or their file; `keep` holds "llvm" and
     "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of contractions, see docs/precision.md; `requant`
     and `ops` as in `load`; `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache`
     and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant, ops=ops)
+    graph = with_state(graph, state) if state else graph
     machine = machine_for(target, optimize, max_flash_growth)
     without = tuple(without) if winograd else (*without, "winograd")
     if prefix and c_prefix(prefix) != prefix:
@@ -222,7 +227,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         slot_bytes = max(slot_bytes, scratch)
         interface = replace(interface, slot_bytes=slot_bytes)
         if trace:
-            steps, texts = traced(steps), texts | {TICK: tick_text(machine.pointer_bits)}
+            steps, texts = traced(steps, interface.state_bytes), texts | {TICK: tick_text(machine.pointer_bits)}
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = level_symbol(interface, number) if interface.levels else interface.run_symbol
         entry = compile_module(entry_text(interface, steps, machine.pointer_bits, symbol), machine, optimize, keep)
@@ -347,20 +352,42 @@ def _decoding(interface: Interface, blob: bytes) -> Interface:
 def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> Place:
     if buffer.kind == "constant":
         return Place("weights", offsets[buffer])
-    if buffer in program.inputs:
-        return Place("input", program.inputs.index(buffer))
-    if buffer in program.outputs:
-        return Place("output", program.outputs.index(buffer))
+    kept, (inputs, outputs) = _state_offsets(program), _passed(program)
+    if buffer in kept:
+        return Place("state", kept[buffer])
+    if buffer in inputs:
+        return Place("input", inputs.index(buffer))
+    if buffer in outputs:
+        return Place("output", outputs.index(buffer))
     return Place("arena", program.arena[buffer])
 
 
+def _passed(program: Program) -> tuple[list[Buffer], list[Buffer]]:
+    """The inputs and outputs of a call, without what is kept between calls."""
+    kept = {b for pair in program.states for b in pair}
+    return [b for b in program.inputs if b not in kept], [b for b in program.outputs if b not in kept]
+
+
+def _state_offsets(program: Program) -> dict[Buffer, int]:
+    """Where in the caller's state each input that is kept lies, in bytes."""
+    found, size = {}, 0
+    for source, _ in program.states:
+        found[source] = size
+        size += -(-source.bytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
+    return found
+
+
 def _interface(program: Program, prefix: str, blob: bytes) -> Interface:
-    members = identifiers([b.name for b in program.inputs] + [s.data for s in program.symbols])  # they share one struct
-    names = dict(zip(program.symbols, members[len(program.inputs):]))
-    inputs = tuple(_port(b, c, names) for b, c in zip(program.inputs, members))
-    outputs = tuple(_port(b, c, names) for b, c in zip(program.outputs, identifiers([b.name for b in program.outputs])))
+    sources, results = _passed(program)
+    members = identifiers([b.name for b in sources] + [s.data for s in program.symbols])  # they share one struct
+    names = dict(zip(program.symbols, members[len(sources):]))
+    inputs = tuple(_port(b, c, names) for b, c in zip(sources, members))
+    outputs = tuple(_port(b, c, names) for b, c in zip(results, identifiers([b.name for b in results])))
+    offsets = _state_offsets(program)
+    kept = zip(program.states, identifiers([a.name for a, _ in program.states]))
+    states = tuple(Kept(_port(a, c, names), b.name, offsets[a]) for (a, b), c in kept)
     return Interface(prefix, inputs, outputs, tuple((names[s], s.lo, s.hi) for s in program.symbols), program.arena_bytes,
-                     weights_symbol=f"{prefix}_weights" if blob else "")
+                     weights_symbol=f"{prefix}_weights" if blob else "", states=states)
 
 
 def _port(buffer: Buffer, c_name: str, names: Mapping[Expr, str]) -> Port:
@@ -385,6 +412,8 @@ def manifest(programs: Sequence[Program], interface: Interface, target: Target) 
     def port(p: Port) -> dict:
         return {"name": p.name, "c_name": p.c_name, "dtype": p.dtype, "shape": list(p.shape)}
     levels = {"levels": [level.target for level in target.levels]} if interface.levels else {}
+    levels |= {"states": [port(s.port) | {"output": s.output, "offset": s.offset} for s in interface.states],
+               "state_bytes": interface.state_bytes} if interface.states else {}
     return {"name": interface.prefix, "target": target.name, **levels, "inputs": [port(p) for p in interface.inputs],
             "outputs": [port(p) for p in interface.outputs], "arena_bytes": interface.arena_bytes,
             "live_bytes": max(p.live_bytes for p in programs), "arena_align": interface.arena_align, "stack_bytes": interface.stack_bytes,

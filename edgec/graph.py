@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import typing
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
@@ -328,12 +328,16 @@ def constant(data: Any, name: str = "const", loc: Loc | None = None) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Inputs and outputs; everything between is reached through the outputs."""
+    """Inputs and outputs; everything between is reached through the outputs.
+
+    `states` are pairs (name of an input, name of an output) of what is kept between calls: the output of one is the input of the next.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     output_names: tuple[str, ...]
     name: str = "graph"
+    states: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def ops(self) -> tuple[Op, ...]:
@@ -356,7 +360,7 @@ class Graph:
         return tuple(sorted(found, key=lambda s: s.data))
 
     def with_outputs(self, outputs: Iterable[Value]) -> "Graph":
-        return Graph(self.inputs, tuple(outputs), self.output_names, self.name)
+        return replace(self, outputs=tuple(outputs))
 
 
 def topological(outputs: Sequence[Value]) -> tuple[Op, ...]:

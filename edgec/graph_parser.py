@@ -150,13 +150,19 @@ class _Parser:
         self.take("arrow")
         self.take("(")
         outputs = self.listed(self.output, ")")
+        states = self.states() if self.skip("keeps") else ()
         self.take("{")
         while not self.skip("}"):
             self.declaration() if self.token.kind == "array" else self.statement()
         values = [self.result(token) for _, token in outputs]
         if any(v is None for v in values):
             raise self.problems[0]  # an output is not known because of a problem that is noted already
-        return Graph(tuple(inputs), tuple(values), tuple(n for n, _ in outputs), name)
+        return Graph(tuple(inputs), tuple(values), tuple(n for n, _ in outputs), name, states)
+
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of an input and an output that are kept between calls."""
+        self.take("(")
+        return tuple(self.listed(lambda: (self.name(), self.take("=") and self.name()), ")"))
 
     def input(self) -> Value:
         place, text = self.place(), self.take("value")

@@ -1,6 +1,6 @@
 """Graphs as text: everything that prints parses back to the very same (interned) values.
 
-    graph     ::= "graph" name "(" input,* ")" "->" "(" output,* ")" "{" declaration* statement* "}"
+    graph     ::= "graph" name "(" input,* ")" "->" "(" output,* ")" ["keeps" "(" name "=" name,* ")"] "{" declaration* statement* "}"
     input     ::= %name ":" type                          -- %name#3 is the input `name` with tag 3, of a subgraph
     output    ::= %name | name "=" %name                  -- the second where the output is not called as its value
     declaration ::= @name ":" type                        -- a large constant; its elements lie beside the text, in a dict or .npz file
@@ -152,7 +152,8 @@ class _Printer:
         body = [line for op in graph.ops if not isinstance(op, (Input, Constant)) for line in self._statement(op)]
         outputs = ", ".join(self._output(n, v) for n, v in zip(graph.output_names, graph.outputs))
         declared = [f"@{quoted(n)}: {TensorType(dtype_of(a.dtype), a.shape)}" for n, a in self.names.arrays.items() if n not in before]
-        head = f"graph {word(graph.name)}({inputs}) -> ({outputs}) {{"
+        keeps = f" keeps ({', '.join(f'{word(a)}={word(b)}' for a, b in graph.states)})" if graph.states else ""
+        head = f"graph {word(graph.name)}({inputs}) -> ({outputs}){keeps} {{"
         return [head, *("  " + line for line in [*declared, *body]), "}"]
 
     def _output(self, name: str, value: Value) -> str:

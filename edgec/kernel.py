@@ -1,6 +1,6 @@
 """The kernel language: what each element is. A Program lists kernels over buffers.
 
-    Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*
+    Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*  states: (input, output)*
     Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
     Kernel   ::= name axes: Axis* stages: Stage* repeat: Axis* block   -- neighbours in the same repeat are the body of one loop
     Axis     ::= var extent                      -- the outer axes, shared by all stages
@@ -165,6 +165,7 @@ class Program:
     arena: dict[Buffer, int] = field(default_factory=dict)  # byte offset of every temporary, after liveness
     arena_bytes: int = 0
     live_bytes: int = 0  # the largest live set: what no arena can be smaller than
+    states: tuple[tuple[Buffer, Buffer], ...] = ()  # (input, output) kept between calls; once placed, the output is a view of the input
 
     def with_steps(self, steps: Any) -> "Program":
         return replace(self, steps=tuple(steps))

@@ -274,7 +274,7 @@ def _touched(kernel: Kernel) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _measured(result: Profile, program: Program, usual: Artifact, traced: Artifact, arrays: Mapping[str, np.ndarray], target: Target,
               seconds: float) -> Profile:
-    log = Log(len(program.steps))
+    log = Log(len(program.steps), usual.interface.state_bytes)
     with Loaded(usual.object, usual.interface, threads=result.threads) as plain, Loaded(traced.object, traced.interface) as timed:
         timed.set_state(log.address)
         plain.run(arrays)

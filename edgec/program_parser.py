@@ -32,6 +32,7 @@ class _Reader:
     ports: tuple[list[str], list[str]] = ((), ())
     symbols: dict[str, Expr] = field(default_factory=dict)
     buffers: dict[str, Buffer] = field(default_factory=dict)
+    states: list[tuple[str, str]] = field(default_factory=list)
     arena: dict[Buffer, int] = field(default_factory=dict)
     sizes: tuple[int, int] = (0, 0)
     kernels: list["_KernelReader"] = field(default_factory=list)
@@ -44,6 +45,8 @@ class _Reader:
             self.ports = (_names(tokens), tokens.expect("->") or _names(tokens))
         elif word == "symbols":
             self.symbols = parse_declarations(tokens)
+        elif word == "keeps":
+            self.states = _pairs(tokens)
         elif word == "arena":
             self.sizes = (tokens.integer(), tokens.expect("live") or tokens.integer())
         elif word == "kernel":
@@ -54,7 +57,7 @@ class _Reader:
             self.kernels[-1].line(word, tokens, text)
         else:
             tokens.at -= 1
-            raise tokens.error("expected program, symbols, a kind of buffer, arena or kernel")
+            raise tokens.error("expected program, symbols, keeps, a kind of buffer, arena or kernel")
         tokens.end()
 
     def buffer(self, kind: str, tokens: Tokens) -> None:
@@ -96,7 +99,8 @@ class _Reader:
     def program(self) -> Program:
         inputs, outputs = (tuple(self.buffers[name] for name in names) for names in self.ports)
         steps = tuple(kernel.kernel() for kernel in self.kernels)
-        return Program(self.name, inputs, outputs, steps, tuple(self.symbols.values()), self.arena, *self.sizes)
+        states = tuple((self.buffers[a], self.buffers[b]) for a, b in self.states)
+        return Program(self.name, inputs, outputs, steps, tuple(self.symbols.values()), self.arena, *self.sizes, states)
 
 
 class _KernelReader:
@@ -170,6 +174,15 @@ def _names(tokens: Tokens) -> list[str]:
         if found:
             tokens.expect(",")
         found.append(tokens.name())
+    return found
+
+
+def _pairs(tokens: Tokens) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    while not found or tokens.accept(","):
+        first = tokens.name()
+        tokens.expect("=")
+        found.append((first, tokens.name()))
     return found
 
 

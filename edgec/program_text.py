@@ -1,6 +1,7 @@
 """The text of Programs: printed in one canonical way, so that a kernel's text is also its key in the compile cache; and read back.
 
-    program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   buffer*   arena BYTES live BYTES   kernel*
+    program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   keeps INPUT = OUTPUT, ...   buffer*
+                arena BYTES live BYTES   kernel*
     buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [pad 16] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
     kernel  ::= kernel NAME(axis < extent, ...) [block 8] [repeat (axis < extent, ...)]   schedule ...   vars r0<3, ...   statement*
     statement ::= %number = expr                                          -- a part that several expressions share
@@ -36,6 +37,8 @@ def print_program(program: Program) -> str:
     lines = [f"program {identifier(program.name)}({ports[0]}) -> ({ports[1]})"]
     if program.symbols:
         lines.append("symbols " + ", ".join(declaration(s, identifier(s.data)) for s in program.symbols))
+    if program.states:
+        lines.append("keeps " + ", ".join(f"{identifier(names[a])} = {identifier(names[b])}" for a, b in program.states))
     lines += [_buffer(b, names) + (f" at {program.arena[b]}" if b in program.arena else "") for b in buffers]
     if program.arena:
         lines.append(f"arena {program.arena_bytes} live {program.live_bytes}")

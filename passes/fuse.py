@@ -303,7 +303,9 @@ class _Emission:
         outputs = [Buffer(n, v.type.dtype, v.type.shape, "output") for n, v in zip(self.graph.output_names, self.graph.outputs)]
         self.emit([_whole(b) for b in outputs])
         inputs = tuple(self.places[v][0] for v in self.graph.inputs)
-        return Program(self.graph.name, inputs, tuple(outputs), tuple(self.kernels), self.graph.symbols)
+        named = {b.name: b for b in outputs}
+        states = tuple((b, named[output]) for name, output in self.graph.states for b in inputs if b.name == name)
+        return Program(self.graph.name, inputs, tuple(outputs), tuple(self.kernels), self.graph.symbols, states=states)
 
     def emit(self, targets: Sequence[Place]) -> None:
         """Kernels for everything the graph computes, its outputs stored to `targets`."""

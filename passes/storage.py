@@ -8,6 +8,7 @@ says how it does so on bytes (`stored`); any other may only move them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Sequence
 
 import numpy as np
@@ -30,7 +31,7 @@ def storage(graph: Graph) -> Graph:
     for op in (*(v.op for v in graph.inputs), *graph.ops):
         if op.results[0] not in done:
             done.update(zip(op.results, _stored(op, tuple(done[v] for v in op.operands))))
-    return Graph(tuple(done[v] for v in graph.inputs), tuple(done[v] for v in graph.outputs), graph.output_names, graph.name)
+    return replace(graph, inputs=tuple(done[v] for v in graph.inputs), outputs=tuple(done[v] for v in graph.outputs))
 
 
 def _stored(op: Op, operands: tuple[Value, ...]) -> Sequence[Value]:

@@ -44,6 +44,13 @@ def compiled(obj: bytes, interface: Any, threads: int, bare: bool) -> Contestant
     loaded = Loaded(obj, interface, threads=threads)
     seconds = time.perf_counter() - started
 
+    kept = {each.port.name: each.output for each in interface.states}
+
+    def first(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return loaded.run(arrays) | {kept[name]: array.copy() for name, array in loaded.state.items()}
+
     def start(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Timed]:
-        return {"run": lambda: loaded.run(arrays)} | ({"call": loaded.call} if bare else {})
+        begun = iter([first] if kept else [])  # later calls go on with the state that the one before has left
+        inputs = {name: array for name, array in arrays.items() if name not in kept}
+        return {"run": lambda: next((f(arrays) for f in begun), None) or loaded.run(inputs)} | ({"call": loaded.call} if bare else {})
     return Contestant(seconds, start)

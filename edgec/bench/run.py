@@ -28,6 +28,7 @@ from edgec.graph import Graph
 from edgec.layer_facts import layer_facts
 from edgec.machine_peak import peak_flops
 from edgec.model_file import load
+from edgec.persistent_state import with_state
 
 
 def bench(
@@ -43,6 +44,7 @@ def bench(
     bind: Mapping[str, Any] | None = None,
     requant: str = "",
     ops: Sequence[str] = (),
+    state: Mapping[str, str] | None = None,
     target: str = "native",
     others: Sequence[Job] = (),
     allowed: float = WRONG,
@@ -51,11 +53,12 @@ def bench(
 ) -> BenchResult:
     """Compile a model, load the peers (`name` or `name=FILE`, see peers) and the jobs `others`, and time all of them in turn.
 
+    With `state` our own calls go on with what the last has left, all others get the same first state every time.
     `threads` is what each may use, `allowed` the difference from our outputs up to which a peer's are right, `options` go to `compile`.
     A runner that fails has a row with its reason. Raises CompileError, Unsupported for a target that cannot run here or a peer that is not
     installed, and Lost when the compiled model itself fails.
     """
-    graph = load(model, shapes, bind, requant=requant, ops=ops)
+    graph = with_state(load(model, shapes, bind, requant=requant, ops=ops), state or {})
     arrays = dict(inputs) if inputs is not None else drawn_inputs(graph)
     machine = find(target)
     if not runs_here(machine):
@@ -65,7 +68,9 @@ def bench(
     started = time.perf_counter()
     artifact = compile(graph, machine, **options)
     seconds = time.perf_counter() - started
-    opponents = [peer_job(peer, str(model), threads, graph.output_names) for peer in peers]
+    kept = [output for _, output in graph.states]
+    names = (*(n for n in graph.output_names if n not in kept), *kept)
+    opponents = [peer_job(peer, str(model), threads, names) for peer in peers]
     jobs = [compiled_job("edgec", artifact, threads, bare=True), *opponents, *others]
     lanes = race(jobs, arrays, rounds, round_seconds, pause_seconds, progress)
     return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface, allowed))

@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_reader_arguments, compile_options, model_options, positive
+from edgec.cli.model_arguments import (add_compile_arguments, add_reader_arguments, add_state_argument, compile_options, model_options,
+                                       positive, state_option)
 from edgec.cli.run import input_arrays
 from edgec.errors import ModelError
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="ONNX or .tflite files")
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension")
+    add_state_argument(parser)
     add_reader_arguments(parser)
     add_compile_arguments(parser)
     parser.add_argument(
@@ -64,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
                     inputs=inputs,
                     round_seconds=arguments.round_seconds,
                     progress=report,
+                    state=state_option(arguments),
                     **model_options(arguments),
                     **compile_options(arguments),
                 )

@@ -19,7 +19,7 @@ name, help = "check", "say whether a model compiles, and all that stands in the 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model_arguments(parser)
+    add_model_arguments(parser, state=False)
     add_compile_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 

@@ -14,12 +14,20 @@ from platformdirs import user_cache_path
 from edgec.errors import ModelError
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL, --shape, --bind, --requant and --ops."""
+def add_model_arguments(parser: argparse.ArgumentParser, state: bool = True) -> None:
+    """MODEL, --shape, --bind, --requant, --ops and, unless told otherwise, --state."""
     parser.add_argument("model", metavar="MODEL", help="an ONNX or .tflite file")
     parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input; a range is 1..8")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1", help="the size of a named open dimension, or a range 1..8")
+    if state:
+        add_state_argument(parser)
     add_reader_arguments(parser)
+
+
+def add_state_argument(parser: argparse.ArgumentParser) -> None:
+    """--state."""
+    parser.add_argument("--state", action="append", default=[], metavar="IN=OUT",
+                        help="keep an input between calls, from the output of the call before: in context.state, zeros at first")
 
 
 def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +90,13 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
             "requant": arguments.requant, "ops": tuple(arguments.ops)}
 
 
+def state_option(arguments: argparse.Namespace) -> dict[str, str]:
+    """`state` as `edgec.compile` takes it; ModelError for an input that is given twice."""
+    from edgec.persistent_state import parse_state
+
+    return _by_name(map(parse_state, arguments.state), "--state")
+
+
 def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The other keyword parameters of `edgec.compile`."""
     return {
@@ -101,8 +116,9 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def load_model(arguments: argparse.Namespace) -> Any:
     """The graph of the model that the arguments name."""
     from edgec.model_file import load
+    from edgec.persistent_state import with_state
 
-    return load(arguments.model, **model_options(arguments))
+    return with_state(load(arguments.model, **model_options(arguments)), state_option(arguments))
 
 
 def positive(text: str) -> int:

@@ -24,7 +24,7 @@ name, help = "quantize", "make an integer model of a float one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model_arguments(parser)
+    add_model_arguments(parser, state=False)
     parser.add_argument("--calib", type=Path, metavar="DATA", help="samples of the inputs: .npz, .npy or a folder of them")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the ONNX file to write (default: MODEL_int8.onnx)")
     parser.add_argument("--dynamic", action="store_true", help="activations become integers by their extremes in each call: no --calib")

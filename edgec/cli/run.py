@@ -14,7 +14,7 @@ import numpy as np
 
 from edgec.cli.delayed_progress import delayed_progress
 from edgec.cli.model_arguments import (add_compile_arguments, add_model_arguments, compile_options, load_model, model_options,
-                                       positive)
+                                       positive, state_option)
 from edgec.errors import CompileError
 
 name, help = "run", "run a model on arrays from a file"
@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from edgec.array_file import arrays_bytes
     from edgec.backends.artifact import write_files
+    from edgec.persistent_state import first_states
     arrays = _arrays(arguments.inputs)
     graph = _graph(arguments, arrays)
-    inputs = typed_arrays(graph, arrays)
+    inputs = first_states(graph) | typed_arrays(graph, arrays)
     outputs = _interpreted(graph, inputs) if arguments.interpret else _compiled(arguments, graph, inputs)
     if arguments.outputs:
         write_files({arguments.outputs: arrays_bytes(outputs)})
@@ -53,12 +54,13 @@ def _arrays(path: Path | None) -> dict[str, np.ndarray]:
 def _graph(arguments: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> Any:
     """The graph of the model as it is, else, where that leaves sizes open, of the model for these very arrays."""
     from edgec.onnx_specialise import load_for
+    from edgec.persistent_state import with_state
     try:
         return load_model(arguments)
     except CompileError:
         if not arrays:
             raise
-        return load_for(arguments.model, arrays, **model_options(arguments))
+        return with_state(load_for(arguments.model, arrays, **model_options(arguments)), state_option(arguments))
 
 
 def input_arrays(graph: Any, path: Path | None) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from edgec.errors import Unsupported
-from edgec.expr import Expr, as_expr, cast, const, maximum, minimum, select
+from edgec.expr import Expr, as_expr, cast, const, maximum, minimum
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader, Update
 from edgec.ops.gather import looked_up
@@ -150,16 +150,19 @@ class TensorScatter(Op):
             result[b, places % size] = rows[b]
         return np.ascontiguousarray(np.moveaxis(result, 1, self.axis))
 
-    def lower(self, at: tuple[Expr, ...], cache: Reader, new: Reader, write_indices: Reader | None) -> Expr:
+    @property
+    def points(self) -> tuple:
+        """The extents of the walk."""
+        return self.new.shape
+
+    def update(self, at: tuple[Expr, ...], cache: Reader, new: Reader, write_indices: Reader | None) -> Update:
         axis = self.axis % len(at)
-        size, count = (as_expr(x.shape[axis], index) for x in (cache, new))
+        size = as_expr(cache.shape[axis], index)
         start = const(0, index) if write_indices is None else cast(write_indices(at[0]), index)
-        place = at[axis] - minimum(maximum(start, 0), size)
+        place = minimum(maximum(start, 0), size) + at[axis]
         if self.mode == "circular":
-            place = select(place < 0, place + size, place)
-        inside = (place >= 0) & (place < count)
-        picked = minimum(maximum(place, 0), count - 1)
-        return select(inside, new(*at[:axis], picked, *at[axis + 1:]), cache(*at))
+            place = place % size
+        return Update(self.past_cache, (*at[:axis], place, *at[axis + 1:]), new(*at), guards=((place, size),))
 
 
 class MaxUnpool(Op):
