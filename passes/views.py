@@ -2,14 +2,18 @@
 
     a = conv(...);  b = conv(...);  y[0:64] = a;  y[64:96] = b     ->     a and b are views of y, two kernels fewer
 
-A copy stays where its source is a model input, already lives elsewhere, or would lose its unit stride.
+A copy stays where its source is a model input, already lives elsewhere, or would lose its unit stride; where a loop runs around it; and
+where what it is copied to is changed later while others read the source (an update works on a copy of its operand).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from math import prod
 from typing import Any
 
+from edgec.accesses import buffer_reads
 from edgec.expr import Expr
 from edgec.kernel import Buffer, Kernel, Program
 from edgec.linear import coefficient, split
@@ -20,8 +24,11 @@ def views(program: Program, target: Any = None) -> Program:
     """The program without the copies that can be views; later copies first, so that views of views resolve to one root."""
     new: dict[Buffer, Buffer] = {}
     kept: list[Kernel] = []
+    changed, readers = _changed(program), Counter(root for k in program.steps for root in {n.data.root for n in buffer_reads(k)})
     for kernel in reversed(program.steps):
         found = _view(kernel, new)
+        if found is not None and kernel.targets[0].root in changed and readers[found[0]] > 1:
+            found = None
         if found is None:
             kept.append(kernel)
         else:
@@ -29,10 +36,19 @@ def views(program: Program, target: Any = None) -> Program:
     return replace_buffers(program.with_steps(reversed(kept)), new)
 
 
+def _changed(program: Program) -> set[Buffer]:
+    """The root buffers that more elements are stored to than they have: some are stored twice."""
+    stored: Counter = Counter()
+    for kernel in program.steps:
+        for stage in kernel.stages:
+            stored[stage.target.root] += prod(a.max_extent for a in (*kernel.repeat, *kernel.axes, *stage.axes))
+    return {root for root, count in stored.items() if count > root.max_size}
+
+
 def _view(kernel: Kernel, new: dict[Buffer, Buffer]) -> tuple[Buffer, Buffer] | None:
     """(source, the view it becomes) when the kernel is a copy of a whole temporary."""
     stage = kernel.stages[0]
-    if len(kernel.stages) != 1 or stage.value.op != "read":
+    if len(kernel.stages) != 1 or stage.value.op != "read" or kernel.repeat:
         return None
     source: Buffer = stage.value.data
     if source.kind != "temporary" or source in new or source.parent is not None or not _whole(kernel, source, stage.value.args):

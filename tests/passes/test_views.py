@@ -8,12 +8,16 @@ from edgec.backends.target import find
 from edgec.edge_file import read_graph
 from edgec.expr import fresh, read
 from edgec.graph import Graph, constant, graph_input
+from edgec.graph_text import parse_graph
 from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.ops.activation import Relu
+from edgec.ops.control_flow import Scan
 from edgec.ops.convolution import Conv
 from edgec.ops.joining import Concat
+from edgec.ops.matmul import MatMul
 from edgec.ops.pooling import AveragePool
+from edgec.ops.reshape import Reshape
 from edgec.passes.views import views
 from edgec.program_interpreter import run_program
 from edgec.testing_bounds import assert_within, error_bounds
@@ -169,3 +173,36 @@ def test_a_copy_of_a_part_stays():
     first = Kernel("first", (Axis(i, 3), Axis(j, 4)), (Stage("s", (), read(x, (i, j)) * 2.0, source, (i, j)),))
     last = Kernel("last", (Axis(k, 2), Axis(j, 4)), (Stage("s", (), read(source, (k + 1, j)), y, (k, j)),))
     check(Program("p", (x,), (y,), (first, last)), 2)
+
+
+def exact(graph):
+    """The program of a graph or text, equal to the interpreter on whole numbers."""
+    graph = graph if isinstance(graph, Graph) else read_graph(graph, "test")
+    program = lower(optimise_graph(graph, TARGET), TARGET)
+    arrays = whole_inputs(graph)
+    for name, wanted in interpret(graph, arrays).items():
+        np.testing.assert_array_equal(run_program(program, arrays, arena=True)[name], wanted)
+    return program
+
+
+def test_an_operand_that_others_read_is_no_view_of_what_changes_it():
+    """An update works on a copy of its operand; who reads the operand later must find it as it was."""
+    program = exact("""
+graph scatter(%x: f32[4,3]) -> (%y, %z) {
+  %r = Relu(%x) : f32[4,3]
+  %y = ScatterElements(%r, i64[1,3]{1,2,0}, f32[1,3]{9.0,8.0,7.0}) : f32[4,3]
+  %t = Transpose(%r) perm=[1,0] : f32[3,4]
+  %z = MatMul(%r, %t) : f32[4,4]
+}
+""")
+    assert len(copies(program)) >= 1
+
+
+def test_a_tensor_from_outside_of_a_loop_is_no_view_of_one_of_its_slices():
+    """Every row of y is e: a copy for each iteration, not one place where e is stored at once."""
+    body = parse_graph("""graph step(%s: f32[3], %a: f32[3], %e: f32[3]) -> (%t, row=%e) { %t = Add(%s, %a) : f32[3] }""", {})
+    x, c = graph_input("x", TensorType(f32, (4, 3))), graph_input("c", TensorType(f32, (3, 3)))
+    e = Relu(MatMul(constant(np.ones((1, 3), np.float32)), c).output).output
+    e = Reshape(e, constant(np.array([3]))).output
+    scan = Scan((constant(np.zeros(3, np.float32)), x), (e,), body=body, num_scan_inputs=1)
+    exact(Graph((x, c), scan.results, ("last", "y"), "rows"))
