@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Mapping, Sequence
 
 from edgec.backends.coded_weights import UNPACK
-from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout, Interface,
-                                      layout)
+from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout,
+                                      Interface, layout)
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, regions_of
 from edgec.backends.team import emit_loop, team_text
@@ -142,8 +142,8 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
         lines += [f"  %arena_at = getelementptr i8, ptr %context, i32 {where.arena}", "  %arena = load ptr, ptr %arena_at",
                   *_fit("arena", interface.arena_align, bits), "  br i1 %unfit_arena, label %bad_arena, label %placed", "placed:"]
     if interface.state_bytes:
-        lines += [f"  %given_state_at = getelementptr i8, ptr %context, i32 {where.state}", "  %given_state = load ptr, ptr %given_state_at",
-                  *_fit("given_state", interface.arena_align, bits), "  br i1 %unfit_given_state, label %bad_state, label %kept", "kept:"]
+        lines += [f"  %given_state_at = getelementptr i8, ptr %context, i32 {where.state}",
+                  "  %given_state = load ptr, ptr %given_state_at", *_fit("given_state", interface.arena_align, bits), "  br i1 %unfit_given_state, label %bad_state, label %kept", "kept:"]
     return lines
 
 
