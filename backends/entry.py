@@ -143,7 +143,8 @@ def _checks(interface: Interface, where: ContextLayout, bits: int) -> list[str]:
                   *_fit("arena", interface.arena_align, bits), "  br i1 %unfit_arena, label %bad_arena, label %placed", "placed:"]
     if interface.state_bytes:
         lines += [f"  %given_state_at = getelementptr i8, ptr %context, i32 {where.state}",
-                  "  %given_state = load ptr, ptr %given_state_at", *_fit("given_state", interface.arena_align, bits), "  br i1 %unfit_given_state, label %bad_state, label %kept", "kept:"]
+                  "  %given_state = load ptr, ptr %given_state_at", *_fit("given_state", interface.arena_align, bits),
+                  "  br i1 %unfit_given_state, label %bad_state, label %kept", "kept:"]
     return lines
 
 
