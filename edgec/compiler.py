@@ -105,10 +105,10 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     `shapes` and `bind` close open dimensions as in `load`; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
     s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out, as `winograd=False` does
     that one; `state` names inputs and the outputs they are kept from between calls; `max_flash_growth` bounds the weights relative to the
-    model's, see `machine_for`; `multiversion` puts code for every level of the target into the object, chosen at run time; `schedules` are measured ones or their file; `keep` holds "llvm" and
-    "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of contractions, see docs/precision.md; `requant`
-    and `ops` as in `load`; `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache`
-    and `progress` as in `compile_modules`. Raises CompileError.
+    model's (`machine_for`); `multiversion` puts code for every level of the target into the object, chosen at run time; `schedules` are
+    measured ones or their file; `keep` holds "llvm" and "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of
+    contractions, see docs/precision.md; `requant` and `ops` as in `load`; `compress` (huffman) codes the weights, which a call decodes
+    into the arena; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant, ops=ops)
     graph = with_state(graph, state) if state else graph
