@@ -12,9 +12,10 @@ from functools import cache
 from typing import Any
 
 from edgec.backends.instruction import call, meaning
+from edgec.backends.llvm_spelling import one_by_one, suffix, to_integer
 from edgec.backends.target import Instruction
 from edgec.expr import Expr, const, make
-from edgec.types import DTYPES, DType, i16, i32
+from edgec.types import DTYPES, DType, bool_, f32, i16, i32
 
 
 @cache
@@ -28,7 +29,7 @@ def narrowing(rows: tuple[Instruction, ...], source: str, result: str, lanes: in
 
 
 class Narrowing:
-    """The methods for rounding and saturating casts of the class that emits values."""
+    """The methods for casts that start from floats or saturate, of the class that emits values."""
 
     def _rounding_conversion(self, node: Expr) -> Expr | None:
         """A rounded float as an integer: one operation, `nearest`, where a row says so."""
@@ -57,6 +58,25 @@ class Narrowing:
         low, high = max(e.dtype.low, a.dtype.low), min(e.dtype.high, a.dtype.high)
         x = self._choose("max", a.dtype, a.lanes, x, self._literal(const(low, a.dtype), a.lanes))
         return self._choose("min", a.dtype, a.lanes, x, self._literal(const(high, a.dtype), a.lanes))
+
+    def _from_float(self, e: Expr, x: str, source: str, result: str) -> str:
+        a = e.args[0]
+        if e.dtype.is_float:
+            return self.emit(f"{'fpext' if e.dtype.bits > a.dtype.bits else 'fptrunc'} {source} {x} to {result}")
+        if e.dtype is bool_:
+            return self.emit(f"fcmp une {source} {x}, {self._literal(const(0.0, a.dtype), a.lanes)}")
+        kind = self.type(e.dtype, e.lanes)
+        if e.data == "within":
+            return to_integer(self.emit, "u" if e.dtype.kind == "u" else "s", source, x, kind)
+        return self._to_saturated_integer(e.dtype, a.dtype, e.lanes, x)
+
+    def _to_saturated_integer(self, dtype: DType, real: DType, lanes: int, x: str) -> str:
+        source, kind = self.type(real, lanes), self.type(dtype, lanes)
+        if lanes == 2 and real is f32 and dtype.bits == 32:
+            return one_by_one(self.emit, [source], [x], kind, lambda one: self._to_saturated_integer(dtype, real, 1, one))
+        name = f"llvm.fpto{'u' if dtype.kind == 'u' else 's'}i.sat.{suffix(kind, lanes)}.{suffix(source, lanes)}"
+        self.declare(name, kind, [source])
+        return self.emit(f"call {kind} @{name}({source} {x})")
 
     def _in_parts(self, row: Instruction, text: str, lanes: int) -> str:
         """A row applied to all of a vector."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Sequence
 
 import numpy as np
 
@@ -45,17 +45,22 @@ def number(e: Expr) -> str:
     return f"0x{int(np.float64(e.data).view(np.uint64)):016X}"
 
 
+def one_by_one(emit: Callable[[str], str], kinds: Sequence[str], values: Sequence[str], result: str, compute: Callable[..., str]) -> str:
+    """A vector of the results of `compute` on the lanes of vectors: pairs of i32 are none for Helium, LLVM would make them pairs of i64,
+    whose division and conversions are calls of routines."""
+    made = "poison"
+    lanes, element = result.strip("<>").split(" x ")
+    for lane in range(int(lanes)):
+        singles = [emit(f"extractelement {kind} {value}, i32 {lane}") for kind, value in zip(kinds, values)]
+        made = emit(f"insertelement {result} {made}, {element} {compute(*singles)}, i32 {lane}")
+    return made
+
+
 def to_integer(emit: Callable[[str], str], sign: str, source: str, x: str, kind: str) -> str:
-    """Floats that are known to fit in an integer type. Pairs go one by one: LLVM has none of i32 for Helium, and would go by way of i64,
-    which is a call."""
+    """Floats that are known to fit in an integer type."""
     if not (kind == "<2 x i32>" and source == "<2 x float>"):
         return emit(f"fpto{sign}i {source} {x} to {kind}")
-    pair = "poison"
-    for lane in range(2):
-        single = emit(f"extractelement {source} {x}, i32 {lane}")
-        whole = emit(f"fpto{sign}i float {single} to i32")
-        pair = emit(f"insertelement {kind} {pair}, i32 {whole}, i32 {lane}")
-    return pair
+    return one_by_one(emit, [source], [x], kind, lambda one: emit(f"fpto{sign}i float {one} to i32"))
 
 
 def vector_attributes(target: Target) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from edgec.backends.instruction import meaning
+from edgec.backends.instruction import dots, meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_narrowing import Narrowing
-from edgec.backends.llvm_spelling import mask, number, suffix, to_integer, vec
+from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, transform, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
@@ -270,19 +270,23 @@ class Values(DotProducts, Narrowing):
         return text
 
     def _horizontal(self, e: Expr, local: dict[Expr, str]) -> str:
-        """Halves of ever narrower vectors are merged until one lane is left (LLVM 22 gets shuffles within the full width wrong on x86)."""
+        """Halves of ever narrower vectors are merged until one lane is left (LLVM 22 gets shuffles within the full width wrong on x86).
+
+        Where it can make dot products of bytes of what is summed here, it forgets to add their lanes up, unless a half is turned.
+        """
         a, text, half = e.args[0], local[e.args[0]], e.args[0].lanes // 2
+        turned = int(e.data == "add" and a.dtype.is_integer and any((d.a, d.b) == ("u8", "i8") for d in dots(self.target.instructions)))
         while half:
-            low, high = (self._part(a.dtype, 2 * half, text, start, half) for start in (0, half))
-            text, half = self._combine(e.data, a.dtype, half, low, high), half // 2
+            low, high = self._part(a.dtype, 2 * half, text, 0, half), self._part(a.dtype, 2 * half, text, half, half, turned)
+            text, half, turned = self._combine(e.data, a.dtype, half, low, high), half // 2, 0
         return text
 
-    def _part(self, dtype: DType, lanes: int, text: str, start: int, count: int) -> str:
-        """`count` neighbouring lanes of a vector; a single one is a scalar."""
+    def _part(self, dtype: DType, lanes: int, text: str, start: int, count: int, turned: int = 0) -> str:
+        """`count` neighbouring lanes of a vector, the first `turned` of them behind the others; a single one is a scalar."""
         kind = self.type(dtype, lanes)
         if count == 1:
             return self.emit(f"extractelement {kind} {text}, i32 {start}")
-        order = ", ".join(f"i32 {start + k}" for k in range(count))
+        order = ", ".join(f"i32 {start + (k + turned) % count}" for k in range(count))
         return self.emit(f"shufflevector {kind} {text}, {kind} poison, <{count} x i32> <{order}>")
 
     def _combine(self, op: str, dtype: DType, lanes: int, x: str, y: str) -> str:
@@ -393,23 +397,25 @@ class Values(DotProducts, Narrowing):
         if e.dtype.is_float:
             return self.emit(f"{FLOAT_OPS[e.op]} {self.of(e)} {x}, {y}")
         if e.op in ("div", "mod"):
-            return self._divide(e, x, y)
+            return self._divide(e.op, e.dtype, e.lanes, x, y)
         return self.emit(f"{INT_OPS[e.op]} {self.of(e)} {x}, {y}")
 
-    def _divide(self, e: Expr, x: str, y: str) -> str:
+    def _divide(self, op: str, dtype: DType, lanes: int, x: str, y: str) -> str:
         """Integer division that cannot trap: a zero divisor counts as 1, the least value by -1 wraps."""
-        kind, one = self.of(e), self._literal(const(1, e.dtype), e.lanes)
-        zero = self.emit(f"icmp eq {kind} {y}, {self._literal(const(0, e.dtype), e.lanes)}")
-        unsigned = e.dtype.kind == "u"
+        kind = self.type(dtype, lanes)
+        if lanes == 2 and dtype.bits == 32:
+            return one_by_one(self.emit, [kind] * 2, [x, y], kind, lambda *each: self._divide(op, dtype, 1, *each))
+        literal = lambda n: self._literal(const(n, dtype), lanes)
+        zero, unsigned = self.emit(f"icmp eq {kind} {y}, {literal(0)}"), dtype.kind == "u"
         if not unsigned:
-            minus = self.emit(f"icmp eq {kind} {y}, {self._literal(const(-1, e.dtype), e.lanes)}")
-            zero_or_minus = self.emit(f"or {self.type(bool_, e.lanes)} {zero}, {minus}")
-        safe = self.emit(f"select {self.type(bool_, e.lanes)} {zero if unsigned else zero_or_minus}, {kind} {one}, {kind} {y}")
-        result = self.emit(f"{'u' if unsigned else 's'}{'div' if e.op == 'div' else 'rem'} {kind} {x}, {safe}")
-        if unsigned or e.op == "mod":
+            minus = self.emit(f"icmp eq {kind} {y}, {literal(-1)}")
+            zero_or_minus = self.emit(f"or {self.type(bool_, lanes)} {zero}, {minus}")
+        safe = self.emit(f"select {self.type(bool_, lanes)} {zero if unsigned else zero_or_minus}, {kind} {literal(1)}, {kind} {y}")
+        result = self.emit(f"{'u' if unsigned else 's'}{'div' if op == 'div' else 'rem'} {kind} {x}, {safe}")
+        if unsigned or op == "mod":
             return result
-        negated = self.emit(f"sub {kind} {self._literal(const(0, e.dtype), e.lanes)}, {x}")
-        return self.emit(f"select {self.type(bool_, e.lanes)} {minus}, {kind} {negated}, {kind} {result}")
+        negated = self.emit(f"sub {kind} {literal(0)}, {x}")
+        return self.emit(f"select {self.type(bool_, lanes)} {minus}, {kind} {negated}, {kind} {result}")
 
     def _cast(self, e: Expr, local: dict[Expr, str]) -> str:
         a = e.args[0]
@@ -434,16 +440,3 @@ class Values(DotProducts, Narrowing):
         if before == after:
             return x
         return self.emit(f"{'trunc' if after < before else 'zext' if unsigned else 'sext'} {source} {x} to {result}")
-
-    def _from_float(self, e: Expr, x: str, source: str, result: str) -> str:
-        a = e.args[0]
-        if e.dtype.is_float:
-            return self.emit(f"{'fpext' if e.dtype.bits > a.dtype.bits else 'fptrunc'} {source} {x} to {result}")
-        if e.dtype is bool_:
-            return self.emit(f"fcmp une {source} {x}, {self._literal(const(0.0, a.dtype), a.lanes)}")
-        kind = self.type(e.dtype, e.lanes)
-        if e.data == "within":
-            return to_integer(self.emit, "u" if e.dtype.kind == "u" else "s", source, x, kind)
-        name = f"llvm.fpto{'u' if e.dtype.kind == 'u' else 's'}i.sat.{suffix(kind, e.lanes)}.{suffix(source, a.lanes)}"
-        self.declare(name, kind, [source])
-        return self.emit(f"call {kind} @{name}({source} {x})")

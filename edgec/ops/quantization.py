@@ -24,6 +24,11 @@ from edgec.types import SMALL, DType, TensorType, bf16, f8e8m0, f16, f32, f64, i
 QUANTIZED = (u8, i8, u16, i16, i32, *(t for t in SMALL if t is not f8e8m0))
 
 
+def is_zero(zero_point: Value) -> bool:
+    """Whether a zero point is known to be 0 throughout."""
+    return zero_point.is_constant and not zero_point.array.any()
+
+
 class Scaled(Op):
     """Base of both directions: where the scale (and zero point) of an element lies."""
     abstract = True
@@ -98,6 +103,8 @@ class QuantizeLinear(Scaled):
         self.require(self.quantized in QUANTIZED, f"cannot quantize to {self.quantized}")
         self.require(self.zero_point is None or self.zero_point.dtype is self.quantized,
                      f"the zero point is {self.zero_point and self.zero_point.dtype}, the result {self.quantized}")
+        self.require(self.quantized is not i32 or self.zero_point is None or is_zero(self.zero_point),
+                     "a result of 32 bits needs a constant zero point of 0")
         self.check_scale()
         return self.x.type.with_dtype(self.quantized)
 
