@@ -154,9 +154,10 @@ class Writer:
         outputs = [self.name(v) for v in op.results]
         made = helper.make_node(type(op).__name__, inputs, outputs, name=outputs[0], domain=op.domain)
         for name, value in op.attributes.items():
-            if known is None or name in known.attributes:
+            absent = value is None or name == "outputs" or isinstance(value, tuple) and not value
+            if known is None and not absent or known is not None and name in known.attributes:
                 made.attribute.append(self.attribute(op, name, value, known))
-            elif name != "outputs":
+            elif not absent:
                 raise Unsupported(f"ONNX has no attribute {name} of {type(op).__name__}", loc=op.loc)
         return made
 

@@ -134,6 +134,6 @@ def simulated(simulation: Simulation, samples: Sequence[Mapping[str, np.ndarray]
     def measure(levels: Mapping[Op, int]) -> Quality:
         recipe = recipe_of(simulation.recipe.graph, levels)
         made = grids(recipe)
-        setting = simulation.switches({v: made[leader] for v, leader in recipe.values.items()}, recipe.layers)
+        setting = simulation.switches({v: made[leader] for v, leader in recipe.values.items()}, recipe.rounded)
         return quality(exact, [simulation.outputs(s, setting) for s in samples], labels)
     return measure

@@ -1,8 +1,8 @@
 """Dynamic quantization: weights are integers, activations become them where they are read, by their extremes in that very call.
 
 Nothing is calibrated. Every convolution and matrix product with constant weights reads its operand through DynamicQuantizeLinear, sums in
-i32 (ConvInteger, MatMulInteger), and gives f32 again; everything between is f32. It suits what is bound by weights: large matrix products,
-recurrent networks of such.
+i32 (ConvInteger, MatMulInteger), and gives f32 again; everything between is f32. It suits what is bound by weights: large matrix products
+and recurrent layers. An LSTM becomes onnxruntime's DynamicQuantizeLSTM, a GRU or RNN a Scan of such products.
 
     save(dynamic("model.onnx"), "model_dynamic.onnx")
 """
@@ -23,6 +23,9 @@ from edgec.ops.cast import Cast
 from edgec.ops.convolution import Conv
 from edgec.ops.quantization import DynamicQuantizeLinear
 from edgec.ops.quantized import ConvInteger, MatMulInteger
+from edgec.ops.quantized_recurrent import DynamicQuantizeLSTM, dynamic_product
+from edgec.ops.recurrent import LSTM, Recurrent
+from edgec.quantize.cells import is_cell
 from edgec.quantize.grid import weight_grid
 from edgec.quantize.node_names import ops_named
 from edgec.quantize.prepare import prepared
@@ -38,6 +41,8 @@ def dynamic(model: Any, *, shapes: Mapping[str, Any] | None = None, bind: Mappin
     kept = {op for name in keep_float for op in ops_named(original, graph, name)}
 
     def visit(op: Op, operands: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if is_cell(op) and op not in kept:
+            return _cell(op.with_operands(operands), per_channel)
         fits = is_layer(op) and op.output.dtype is f32 and op not in kept and _can(op)
         return (_integers(op, operands[0], per_channel),) if fits else None
     return map_graph(graph, visit)
@@ -54,6 +59,31 @@ def _can(op: Op) -> bool:
     if name == "Gemm":
         return op.alpha == op.beta == 1 and not op.transA and (op.c is None or op.c.is_constant)
     return name in ("Conv", "MatMul") and all(v.is_constant for v in op.operands[2:])
+
+
+def _cell(op: Recurrent, per_channel: bool) -> tuple[Value, ...]:
+    """A recurrent layer whose inputs and states are quantized as it runs."""
+    def matrix(w: np.ndarray, columns: int) -> tuple[np.ndarray, ...]:
+        """Integers, scales and zero points of weights, one a column (the last axis) where asked."""
+        grid = weight_grid(w, w.ndim - 1 if per_channel else None)
+        spread = lambda parameter: np.broadcast_to(parameter, columns).copy() if per_channel else parameter
+        return grid.quantized(w), spread(grid.scale), spread(grid.zero_point)
+
+    if not isinstance(op, LSTM) or op.layout:
+        return _several(op.written(lambda a, w: dynamic_product(a, *map(constant, matrix(w.array, w.shape[1])))))
+    parts = {}
+    for name in ("w", "r"):
+        rows = [matrix(each.T, each.shape[0]) for each in getattr(op, name).array]
+        integers, scales, zeros = (constant(np.stack(column), f"{getattr(op, name).name}.{what}")
+                                   for column, what in zip(zip(*rows), ("integers", "scale", "zero_point")))
+        parts |= {name: integers, f"{name}_scale": scales, f"{name}_zero_point": zeros}
+    kept = {n: v for n, v in op.attributes.items() if n != "layout"}
+    return DynamicQuantizeLSTM(op.x, b=op.b, sequence_lens=op.sequence_lens, initial_h=op.initial_h, initial_c=op.initial_c, p=op.p,
+                               **parts, **kept | {"hidden_size": op.hidden}).results
+
+
+def _several(made: Value | tuple[Value, ...]) -> tuple[Value, ...]:
+    return made if isinstance(made, tuple) else (made,)
 
 
 def _integers(op: Op, x: Value, per_channel: bool) -> Value:

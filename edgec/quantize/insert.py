@@ -9,12 +9,13 @@ Weights are integers behind a DequantizeLinear of one scale a channel, biases i3
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Mapping, Sequence
 
 import numpy as np
 
 from edgec.graph import Constant, Graph, Input, Op, Value, constant
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
+from edgec.quantize.cells import Cells
 from edgec.quantize.grid import Grid, activation_grid
 from edgec.quantize.recipe import Recipe, data_of, is_layer
 from edgec.types import DType, i32
@@ -29,7 +30,7 @@ class Weights:
     bias: np.ndarray | None
 
 
-def inserted(recipe: Recipe, grids: Mapping[Value, Grid], weights: Mapping[Op, Weights], constants: DType) -> Graph:
+def inserted(recipe: Recipe, grids: Mapping[Value, Grid], weights: Mapping[Op, Weights | Cells], constants: DType) -> Graph:
     """The graph with integers: `grids` by the values whose ranges make them, `weights` of every layer; operands of sums and products that
     are constants get a grid of the type `constants`."""
     return _Insertion(recipe, grids, weights, constants).run()
@@ -38,7 +39,8 @@ def inserted(recipe: Recipe, grids: Mapping[Value, Grid], weights: Mapping[Op, W
 class _Insertion:
     """One sweep in the order of the data flow; `done` has what stands for each value of the float graph."""
 
-    def __init__(self, recipe: Recipe, grids: Mapping[Value, Grid], weights: Mapping[Op, Weights], constants: DType):
+    def __init__(self, recipe: Recipe, grids: Mapping[Value, Grid], weights: Mapping[Op, Weights | Cells],
+                 constants: DType):
         self.recipe, self.grids, self.weights, self.constants = recipe, grids, weights, constants
         self.quantized = set(recipe.quantized)
         self.done: dict[Value, Value] = {}
@@ -49,8 +51,8 @@ class _Insertion:
             self.done[value] = self.on_grid(value, value)
         for op in graph.ops:
             if not isinstance(op, Input):
-                made = op if isinstance(op, Constant) else self.rebuilt(op)
-                self.done.update((old, self.on_grid(old, new)) for old, new in zip(op.results, made.results))
+                made = op.results if isinstance(op, Constant) else self.rebuilt(op)
+                self.done.update((old, self.on_grid(old, new)) for old, new in zip(op.results, made))
         return graph.with_outputs(self.done[v] for v in graph.outputs)
 
     def grid_of(self, value: Value) -> Grid | None:
@@ -69,8 +71,11 @@ class _Insertion:
     def parameters(self, grid: Grid, name: str) -> tuple[Value, Value]:
         return constant(grid.scale, f"{name}.scale"), constant(grid.zero_point, f"{name}.zero_point")
 
-    def rebuilt(self, op: Op) -> Op:
+    def rebuilt(self, op: Op) -> Sequence[Value]:
+        """What stands for the results of an operator, before they are put on grids."""
         operands = [self.done[v] for v in op.operands]
+        if op in self.quantized and isinstance(self.weights.get(op), Cells):
+            return self.weights[op].results(op, operands)
         if op in self.quantized:
             if is_layer(op):
                 operands = self.layer_operands(op, operands)
@@ -79,8 +84,7 @@ class _Insertion:
                 places = range(len(operands)) if len(reads) > 1 or not hasattr(op, "x") else ()
                 operands = [self.constant_on_grid(v) if n in places and v.is_constant and v.dtype is op.output.dtype else v
                             for n, v in enumerate(operands)]
-        made = op if all(a is b for a, b in zip(operands, op.operands)) else op.with_operands(operands)
-        return made
+        return op.results if all(a is b for a, b in zip(operands, op.operands)) else op.with_operands(operands).results
 
     def constant_on_grid(self, value: Value) -> Value:
         """A constant operand of a sum or product, on a grid of its own."""

@@ -22,6 +22,7 @@ from edgec.onnx_writer import model_proto
 from edgec.quantize import calibration_data
 from edgec.quantize.bias_correction import corrected
 from edgec.quantize.calibrate import Progress, grids_of, observe
+from edgec.quantize.cells import Cells, cell_grids
 from edgec.quantize.grid import Grid
 from edgec.quantize.insert import Weights, inserted
 from edgec.quantize.layer_data import LayerData, Rounding
@@ -59,7 +60,7 @@ class Quantized:
     original: Graph
     recipe: Recipe
     grids: Mapping[Value, Grid]
-    weights: Mapping[Op, Weights]
+    weights: Mapping[Op, Weights | Cells]
 
     @property
     def model(self) -> ModelProto:
@@ -110,8 +111,8 @@ class Making:
         """The grids of a recipe."""
         return grids_of(recipe, self.observers, self.options.calibrator, _byte(self.options), self.options.power_of_two)
 
-    def weights(self, recipe: Recipe) -> dict[Op, Weights]:
-        """The integers of every layer of a recipe; each is rounded once for 8 and once for 16 bits of its operand."""
+    def weights(self, recipe: Recipe) -> dict[Op, Weights | Cells]:
+        """The integers of every layer, rounded once for 8 and once for 16 bits of its operand, and how recurrent layers are rounded."""
         grids = self.grids(recipe)
         keys = {op: (op, recipe.bits[recipe.values[op.operands[0]]]) for op in recipe.layers}
         missing = [op for op in recipe.layers if keys[op] not in self._rounded]
@@ -121,7 +122,10 @@ class Making:
             made = quantized_weights(layer, self.options.rounding)
             self._rounded[keys[op]] = corrected(layer, made) if self.options.bias_correction else made
         self.progress("rounding weights", len(missing), len(missing))
-        return {op: self._rounded[keys[op]] for op in recipe.layers}
+        given = {"weight_bits": self.options.weight_bits, "per_channel": self.options.granularity == "channel",
+                 "symmetric": self.options.symmetric, "power_of_two": self.options.power_of_two}
+        cells = {op: cell_grids(op, grids, **given) for op in recipe.cells}
+        return {op: self._rounded[keys[op]] for op in recipe.layers} | cells
 
     def finished(self, levels: Mapping[Op, int]) -> Quantized:
         """The network of integers under these levels."""

@@ -28,6 +28,7 @@ from edgec.ops.reshape import Flatten, Reshape, Squeeze, Transpose, Unsqueeze
 from edgec.ops.resize import Resize
 from edgec.ops.slicing import Pad, Slice
 from edgec.ops.transcendental import Tanh
+from edgec.quantize.cells import is_cell, states_of
 from edgec.types import f32
 
 PRODUCTS = (Conv, ConvTranspose, Gemm, MatMul)
@@ -57,9 +58,19 @@ class Recipe:
         return tuple(op for op in self.quantized if is_layer(op))
 
     @property
+    def cells(self) -> tuple[Op, ...]:
+        """The recurrent layers among them."""
+        return tuple(op for op in self.quantized if is_cell(op))
+
+    @property
+    def rounded(self) -> tuple[Op, ...]:
+        """The operators with weights of their own to be rounded."""
+        return (*self.layers, *self.cells)
+
+    @property
     def observed(self) -> tuple[Value, ...]:
-        """The values whose ranges make grids, in the order of the data flow."""
-        return tuple(dict.fromkeys(self.values.values()))
+        """The values whose ranges make grids, in the order of the data flow, then those that recurrent layers keep to themselves."""
+        return tuple(dict.fromkeys([*self.values.values(), *(v for op in self.cells for v in states_of(op))]))
 
     @property
     def candidates(self) -> tuple[Value, ...]:
@@ -74,7 +85,7 @@ def is_layer(op: Op) -> bool:
 
 def data_of(op: Op) -> tuple[Value, ...]:
     """The operands that are data: all but weights, biases and what only says shapes."""
-    if isinstance(op, (*MOVES, *POOLS, *TABLES)) or is_layer(op):
+    if isinstance(op, (*MOVES, *POOLS, *TABLES)) or is_layer(op) or is_cell(op):
         return (op.operands[0],)
     return tuple(v for v in op.operands[:2] if not v.is_constant) if isinstance(op, (Gemm, MatMul)) else \
         tuple(v for v in op.operands if not v.is_constant)
@@ -94,7 +105,8 @@ def recipe_of(graph: Graph, levels: Mapping[Op, int] | None = None) -> Recipe:
     """The recipe of a prepared graph; `levels` gives operators 16-bit activations (WIDE) or leaves them alone (FLOAT)."""
     levels = levels or {}
     absorbed = _absorbed(graph)
-    results = {op: absorbed[op].output if op in absorbed else op.output for op in graph.ops if isinstance(op, (*PRODUCTS, *FOLLOWERS))}
+    results = {op: absorbed[op].output if op in absorbed else op.output for op in graph.ops
+               if isinstance(op, (*PRODUCTS, *FOLLOWERS)) or is_cell(op)}
     inside = set(absorbed.values())
     chosen = {op for op in graph.ops if op not in inside and _can(op) and levels.get(op, BYTE) < FLOAT}
     chosen = _settled(graph, chosen, results, inside)
@@ -104,6 +116,8 @@ def recipe_of(graph: Graph, levels: Mapping[Op, int] | None = None) -> Recipe:
 
 
 def _can(op: Op) -> bool:
+    if is_cell(op):
+        return True
     if op.output.dtype is not f32 or not isinstance(op, (*PRODUCTS, *FOLLOWERS)) or not data_of(op):
         return False
     if isinstance(op, Gemm):
@@ -133,7 +147,8 @@ def _settled(graph: Graph, chosen: set[Op], results: Mapping[Op, Value], inside:
     """The largest set of operators in which every follower reads from integers and is read by integers only."""
     ends = set(graph.outputs)
     while True:
-        made = {results[op] for op in chosen}  # values that come out of integers, and, with moves, those that do or are inputs
+        # Values that come out of integers, and, with moves, those that do or are inputs.
+        made = {results[op] for op in chosen if not is_cell(op)}
         carried = set(made) | {v for v in graph.inputs if v.dtype is f32}
         wanted: dict[Value, bool] = {}
         for op in graph.ops:
@@ -186,4 +201,6 @@ def _bits(chosen: set[Op], values: Mapping[Value, Value], levels: Mapping[Op, in
         for value in data_of(op):
             if value in values:
                 found[values[value]] = max(found[values[value]], levels.get(op, BYTE))
+        for value in states_of(op) if is_cell(op) else ():
+            found[value] = max(found.get(value, BYTE), levels.get(op, BYTE))
     return found

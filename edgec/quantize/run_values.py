@@ -51,11 +51,14 @@ def whole_runner(graph: Graph, runs: int, threads: int = 1,
 
 
 def multiply_adds(op: Op) -> int:
-    """Multiply-adds of a convolution or matrix product at the upper bounds of its sizes, elements of the results of any other operator."""
+    """Multiply-adds of a product or recurrent layer at the upper bounds of its sizes; elements of the results of any other operator."""
     elements = sum(v.type.max_size for v in op.results)
     kind = type(op).__name__
     if kind in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"):
         return elements * int(op.operands[0].type.max_shape[0 if getattr(op, "transA", 0) else -1])
+    if kind in ("LSTM", "GRU", "RNN"):
+        return int(np.prod(op.results[0].type.max_shape[:-1], dtype=np.int64)) * (op.w.type.max_size + op.r.type.max_size) \
+            // max(1, op.r.shape[0])
     transposed = kind in ("ConvTranspose", "ConvTransposeInteger", "QLinearConvTranspose")
     if transposed or kind in ("Conv", "ConvInteger", "QLinearConv"):
         x, w = op.x.type, op.w.type

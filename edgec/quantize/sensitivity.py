@@ -31,7 +31,7 @@ class Sensitivities:
     def noise(self, recipe: Recipe) -> float:
         """What a recipe's roundings bring together."""
         values = sum(self.values.get((leader, recipe.bits[leader]), 0.0) for leader in recipe.observed)
-        return values + sum(self.layers[op] for op in recipe.layers)
+        return values + sum(self.layers[op] for op in recipe.rounded)
 
 
 def sensitivities(simulation: Simulation, grids: Mapping[int, Mapping[Value, Grid]], samples: Sequence[Mapping[str, np.ndarray]],
@@ -43,7 +43,7 @@ def sensitivities(simulation: Simulation, grids: Mapping[int, Mapping[Value, Gri
         groups.setdefault(leader, []).append(value)
     settings = {(leader, bits): simulation.switches({v: grids[bits][leader] for v in group}, ())
                 for leader, group in groups.items() for bits in (BYTE, WIDE)}
-    weights = {op: simulation.switches({}, [op]) for op in recipe.layers}
+    weights = {op: simulation.switches({}, [op]) for op in recipe.rounded}
     exact = [simulation.outputs(s, simulation.switches({}, ())) for s in samples]
     total, found = len(settings) + len(weights), []
     for number, switches in enumerate([*settings.values(), *weights.values()]):

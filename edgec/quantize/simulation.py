@@ -17,6 +17,7 @@ from edgec.graph import Constant, Graph, Input, Op, Value, constant, graph_input
 from edgec.ops.arithmetic import Add, Div, Max, Min, Mul, Sub
 from edgec.ops.gather import Gather
 from edgec.ops.rounding import Round
+from edgec.quantize.cells import Cells
 from edgec.quantize.grid import Grid
 from edgec.quantize.insert import Weights
 from edgec.quantize.recipe import Recipe
@@ -37,10 +38,10 @@ class Switches:
 class Simulation:
     """The switchable network of a recipe; `values` are all that may be rounded."""
 
-    def __init__(self, recipe: Recipe, weights: Mapping[Op, Weights], runs: int, threads: int = 1,
+    def __init__(self, recipe: Recipe, weights: Mapping[Op, Weights | Cells], runs: int, threads: int = 1,
                  progress: Callable[[int, int], None] | None = None):
         self.recipe, self.weights = recipe, weights
-        self.rows: dict[Value | Op, int] = {key: n for n, key in enumerate([*recipe.values, *recipe.layers])}
+        self.rows: dict[Value | Op, int] = {key: n for n, key in enumerate([*recipe.values, *recipe.rounded])}
         self.switch = graph_input(SWITCHES, TensorType(f32, (max(1, len(self.rows)), 5)))
         self.run = runner(graph := self._graph(), graph.outputs, runs, threads, progress)
 
@@ -73,6 +74,8 @@ class Simulation:
         if op not in self.rows:
             return plain.results
         given = self.weights[op]
+        if isinstance(given, Cells):
+            return [self._mixed(a, b, self.rows[op]) for a, b in zip(plain.results, given.results(op, operands))]
         rounded = constant(given.grid.real(given.integers), f"{operands[1].name}.rounded")
         bias = [constant(given.bias, f"{operands[2].name}.corrected")] if len(operands) > 2 else []
         return (self._mixed(plain.output, op.with_operands([operands[0], rounded, *bias]).output, self.rows[op]),)
