@@ -28,6 +28,7 @@ from edgec.backends.interface import Interface
 from edgec.backends.native import Loaded, runs_here, same_architecture
 from edgec.backends.target import Target
 from edgec.errors import CompileError, Internal, Unsupported
+from edgec.text_slots import from_slots, to_slots
 
 SUFFIXES = {"obj": ".o", "header": ".h", "json": ".json", "archive": ".a", "shared": ".so", "llvm": ".ll", "asm": ".s"}
 
@@ -92,12 +93,20 @@ class Artifact:
         """Outputs by name for inputs by name, in this process where it can execute the code, otherwise under emulation.
 
         What the model keeps between calls begins with what `inputs` give for it, else with zeros, and is among the outputs. More `threads`
-        than one are started for this call alone (keep a `load(threads)` for many calls); `Unsupported` under emulation.
+        than one are started for this call alone (keep a `load(threads)` for many calls); `Unsupported` under emulation. Strings are arrays
+        of text here, and slots of bytes for whoever calls the code itself.
         """
         return self.run_steps([inputs], threads=threads)[0]
 
     def run_steps(self, samples: Sequence[Mapping[str, np.ndarray]], *, threads: int = 1) -> list[dict[str, np.ndarray]]:
         """As `run`, call after call: the later ones go on with the state that the earlier have left."""
+        texts = {port.name: port.shape[-1] for port in self.interface.inputs if port.text}
+        slots = [{n: to_slots(a, texts[n], f"input '{n}'") if n in texts and np.asarray(a).dtype.kind in "UO" else a
+                  for n, a in inputs.items()} for inputs in samples] if texts else samples
+        words = {port.name for port in self.interface.outputs if port.text}
+        return [{n: from_slots(a).astype(str) if n in words else a for n, a in results.items()} for results in self._run(slots, threads)]
+
+    def _run(self, samples: Sequence[Mapping[str, np.ndarray]], threads: int) -> list[dict[str, np.ndarray]]:
         if runs_here(self.target):
             if threads == 1:
                 return _called(self.loaded, samples)

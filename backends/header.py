@@ -138,6 +138,9 @@ def _port(interface: Interface, side: str, port: Port) -> Iterator[str]:
     symbolic = any(isinstance(extent, str) for extent in port.shape)
     parameters = f"({', '.join(dim for dim, _, _ in interface.dims)})" if symbolic else ""
     yield f"/* {_comment(port.name)}: {port.dtype}[{', '.join(map(str, port.shape))}] */"
+    if port.text:
+        yield f"/* strings: slots of {port.shape[-1]} bytes, UTF-8, zeros behind the end; a string that fills its slot has no zero */"
+        yield f"#define {name}_STRING_BYTES {port.shape[-1]}"
     yield f"#define {name}_SIZE {_unsigned(size)}"
     yield f"#define {name}_RANK {len(port.shape)}"
     if port.shape:

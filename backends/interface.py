@@ -27,6 +27,7 @@ class Port:
     dtype: str                              # a key of C_TYPES
     shape: tuple[int | str, ...]
     extra: tuple[tuple[str, int | float | str], ...] = ()       # further constants for the header: ("SCALE", 0.05), ("ZERO_POINT", 3)
+    text: bool = False                      # whether its rows are strings: slots of as many bytes as the last extent says
 
     @property
     def item_bytes(self) -> int:

@@ -70,7 +70,7 @@ def page() -> str:
     program = program_passes()
     others = [m for m in module_names() if m not in program and m.replace("_", "-") not in registered() and not m.startswith("rules_")]
     return PAGE.format(
-        graph_passes=compiler.GRAPH_PASSES.replace(",", " -> "), program_passes=chain_text([*program, "tile"]),
+        graph_passes=chain_text(compiler.GRAPH_PASSES.split(",")).strip().removeprefix("-> "), program_passes=chain_text([*program, "tile"]),
         graph="\n\n".join(graph_section(registered()[name]) for name in graph), program="\n\n".join(map(module_section, program)),
         parts="\n".join(part(name) for name in sorted(others, key=lambda name: (name != "tile", name))),
         rules="\n\n".join(map(rules_of, RULES)), integer_rules="\n\n".join(map(rules_of, INTEGER_RULES)))

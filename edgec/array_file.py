@@ -4,7 +4,7 @@
     Path("out.npz").write_bytes(arrays_bytes({"scores": scores}))
 
 numpy has no name for bf16, so such arrays travel as their bits, in uint16; elements of 8 bits and less that it has no name for either as
-theirs, one to a uint8.
+theirs, one to a uint8. Strings are numpy's `<U`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ def _nameable(array: np.ndarray) -> np.ndarray:
     """The array, as bits where numpy has no name for its type."""
     if array.dtype == bf16.numpy:
         return array.view(np.uint16)
+    if array.dtype.kind == "O":
+        return array.astype(str)
     return array.view(np.uint8) if any(array.dtype == t.numpy for t in SMALL) else np.asarray(array)
 
 

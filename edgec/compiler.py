@@ -63,11 +63,13 @@ from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registere
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
 from edgec.stored_constants import stored_constants
+from edgec.text_ports import NO_TEXTS, Texts, text_ports, with_texts
+from edgec.text_slots import DEFAULT_BYTES
 
 # Graph passes in order: constants first, so that rules see numbers, but not those that are integers with a scale before the pass integers
-# has seen them; bytes for what is smaller than one while operators still know it; folding and simplifying again after decompose, which
-# leaves new constants and identities.
-GRAPH_PASSES = "fold-constants{keep_dequantize=true},integers,fold-constants,simplify,storage,decompose,fold-constants,simplify"
+# has seen them; bytes for text and for what is smaller than one while operators still know it; folding and simplifying again after
+# decompose, which leaves new constants and identities.
+GRAPH_PASSES = "fold-constants{keep_dequantize=true},integers,fold-constants,simplify,strings,storage,decompose,fold-constants,simplify"
 
 # Program passes in order, each with the reason it stands where it does.
 PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
@@ -90,6 +92,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
 OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences"})
 WEIGHT_ALIGN = 64
 COMPRESSIONS = ("", "huffman")
+MOST_STRING_BYTES = 1 << 20
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
 
 
@@ -98,7 +101,7 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
             winograd: bool = True, max_flash_growth: float | None = None, multiversion: bool = False,
             schedules: Path | Schedules | None = None, keep: Sequence[str] = (), precision: str = "f32", compress: str = "",
             workers: int | None = None, cache: Path | None = None, requant: str = "",
-            ops: Sequence[str] = (), state: Mapping[str, str] | None = None,
+            ops: Sequence[str] = (), state: Mapping[str, str] | None = None, string_bytes: int = DEFAULT_BYTES,
             progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX or TFLite file (or bytes, ModelProto, Graph) for a target.
 
@@ -107,8 +110,9 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     that one; `state` names inputs and the outputs they are kept from between calls; `max_flash_growth` bounds the weights relative to the
     model's (`machine_for`); `multiversion` puts code for every level of the target into the object, chosen at run time; `schedules` are
     measured ones or their file; `keep` holds "llvm" and "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of
-    contractions, see docs/precision.md; `requant` and `ops` as in `load`; `compress` (huffman) codes the weights, which a call decodes
-    into the arena; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
+    contractions, see docs/precision.md; `requant` and `ops` as in `load`; `string_bytes` are those of a string of the inputs
+    (edgec.text_slots); `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache` and `progress` as in
+    `compile_modules`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind, requant=requant, ops=ops)
     graph = with_state(graph, state) if state else graph
@@ -121,14 +125,15 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
     measured = known_schedules(schedules)
     if compress not in COMPRESSIONS:
         raise ModelError(f"weights cannot be compressed by '{compress}'", hint="choose huffman, or leave them as they are")
-    choices = (optimize, passes, without, keep, multiversion, precision, compress, measured.text())
+    choices = (optimize, passes, without, keep, multiversion, precision, compress, measured.text(), string_bytes)
     key = _artifact_key(graph, machine, name, *choices) if cache is not None else ""
     known = recall(cache, key) if cache is not None else None
     if known is not None:
         return known
-    programs = [lower(optimise_graph(graph, each, passes=passes, precision=precision), each, without=without) for each in machines]
+    options: Any = {"passes": passes, "precision": precision, "string_bytes": string_bytes}
+    programs = [lower(optimise_graph(graph, each, **options), each, without=without) for each in machines]
     artifact = emit_levels(list(zip(programs, machines)), machine, name, optimize, keep, schedules=measured, compress=compress,
-                           workers=workers, cache=cache, progress=progress)
+                           texts=text_ports(graph), workers=workers, cache=cache, progress=progress)
     if cache is not None and len(artifact.object) <= CACHED_BYTES:
         remember(cache, key, artifact)
     return artifact
@@ -173,9 +178,15 @@ def _artifact_key(graph: Graph, target: Target, *options: Any) -> str:
 
 
 def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, passes: Sequence[str] = (),
-                   precision: str = "f32") -> Graph:
-    """The graph after the default graph passes, those of the files `passes` and, last, the narrowing of contractions to `precision`."""
+                   precision: str = "f32", string_bytes: int = DEFAULT_BYTES) -> Graph:
+    """The graph after the default graph passes, those of the files `passes` and, last, the narrowing of contractions to `precision`.
+
+    A string of the inputs has `string_bytes`.
+    """
+    if not 1 <= string_bytes <= MOST_STRING_BYTES:
+        raise ModelError(f"{string_bytes} bytes for a string", hint=f"1 to {MOST_STRING_BYTES} are possible")
     custom = [each for file in passes for each in load_passes(file)]
+    text = text.replace("strings", f"strings{{bytes={string_bytes}}}")
     text += f",precision{{to={precision}}}" if precision != "f32" else ""
     return run_pipeline(graph, insert_passes(parse_pipeline(text, registered()), custom), target)
 
@@ -202,11 +213,12 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
 
 
 def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (),
-                trace: bool = False, schedules: Path | Schedules | None = None, compress: str = "", **options: Any) -> Artifact:
+                trace: bool = False, schedules: Path | Schedules | None = None, compress: str = "", texts: Texts = NO_TEXTS,
+                **options: Any) -> Artifact:
     """The artifact of one program, or of a program for each level of `target`: then the choice is made by what is called first.
 
-    With `trace` it times its kernels, see `backends/trace.py`; `schedules` as in `compile`; `options` are `workers`, `cache` and `progress`
-    as in `compile_modules`.
+    With `trace` it times its kernels, see `backends/trace.py`; `texts` are as `text_ports` finds them; `schedules` as in `compile`;
+    `options` are `workers`, `cache` and `progress` as in `compile_modules`.
     """
     measured = known_schedules(schedules)
     tiled = [[tile(k, machine, choose=measured.choose(k, machine), inside=n) for k, n in zip(program.steps, alone(program.steps))]
@@ -214,7 +226,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     parts = [(outside(program), machine) for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
     constants = sorted({(at, b.data.nbytes, b.data.itemsize) for b, at in offsets.items()})
-    interface = _interface(parts[0][0], prefix, blob)
+    interface = with_texts(_interface(parts[0][0], prefix, blob), texts)
     if len(parts) > 1:
         levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
         interface = replace(interface, levels=levels, arena_bytes=arena)
@@ -410,7 +422,8 @@ def _flash(joined: bytes) -> int:
 def manifest(programs: Sequence[Program], interface: Interface, target: Target) -> dict:
     """Plain facts for model.json; the kernels are those of the (lowest) level, memory is for all."""
     def port(p: Port) -> dict:
-        return {"name": p.name, "c_name": p.c_name, "dtype": p.dtype, "shape": list(p.shape)}
+        text = {"string_bytes": p.shape[-1]} if p.text else {}
+        return {"name": p.name, "c_name": p.c_name, "dtype": p.dtype, "shape": list(p.shape), **text}
     levels = {"levels": [level.target for level in target.levels]} if interface.levels else {}
     levels |= {"states": [port(s.port) | {"output": s.output, "offset": s.offset} for s in interface.states],
                "state_bytes": interface.state_bytes} if interface.states else {}

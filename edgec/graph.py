@@ -13,6 +13,7 @@ construction. A graph is its inputs and outputs; what they do not reach does not
 from __future__ import annotations
 
 import hashlib
+import json
 import typing
 import weakref
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ import numpy as np
 
 from edgec.errors import CompileError, Loc, TypeMismatch
 from edgec.expr import Expr
-from edgec.types import TensorType, dtype_of
+from edgec.types import TensorType, dtype_of, string
 
 _interned: "weakref.WeakValueDictionary[Any, Op]" = weakref.WeakValueDictionary()
 
@@ -232,7 +233,7 @@ def default_elements(op: Op) -> Any:
     if any(not r.type.is_static or r.type.max_size > 64 for r in op.results):
         return None
     known = [_known_array(v) for v in op.operands]
-    if any(a is None for a in known):
+    if any(a is None for a in known) or any(r.dtype is string for r in op.results):
         return None
     results = run_reference(op, known)
     return [tuple(x.item() for x in np.asarray(r).ravel()) for r in results]
@@ -278,7 +279,7 @@ class Input(Op):
         return self.type
 
     def elements(self) -> tuple[Any, ...] | None:
-        return None if self.known is None else tuple(x.item() for x in self.known.ravel())
+        return None if self.known is None or self.type.dtype is string else tuple(x.item() for x in self.known.ravel())
 
 
 class Constant(Op):
@@ -293,7 +294,7 @@ class Constant(Op):
         return self.data
 
     def elements(self) -> tuple[int, ...] | None:
-        return tuple(x.item() for x in self.data.ravel()) if self.data.size <= 4096 else None
+        return tuple(x.item() for x in self.data.ravel()) if self.data.size <= 4096 and self.output.dtype is not string else None
 
 
 def _key(value: Any) -> Any:
@@ -310,7 +311,9 @@ def _key(value: Any) -> Any:
 
 
 def digest(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
-    """What makes two constants equal: dtype, shape and the SHA-256 of the bytes."""
+    """What makes two constants equal: dtype, shape and the SHA-256 of the bytes (of strings, of a list of them)."""
+    if array.dtype.kind == "O":
+        return "string", array.shape, hashlib.sha256(json.dumps(array.tolist()).encode()).digest()
     return str(array.dtype), array.shape, hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"").digest()
 
 
@@ -320,8 +323,9 @@ def graph_input(name: str, type_: TensorType, loc: Loc | None = None, tag: int =
 
 
 def constant(data: Any, name: str = "const", loc: Loc | None = None) -> Value:
-    """A constant value of a numpy array (copied, made read-only)."""
+    """A constant value of a numpy array (copied, made read-only); text of any kind is of type string."""
     array = np.array(data, order="C")
+    array = array.astype(object) if array.dtype.kind == "U" else array
     array.setflags(write=False)
     return Constant(array, _name=name, _loc=loc).output
 

@@ -17,7 +17,8 @@ from edgec.errors import CompileError, Loc, ModelError, raise_all
 from edgec.expr import Expr
 from edgec.graph import Graph, Op, Value, constant, fields_of, graph_input
 from edgec.ops import OPERATORS
-from edgec.types import DTYPES, TensorType
+from edgec.text_slots import plain_text
+from edgec.types import DTYPES, TensorType, string
 from edgec.verifier import is_born, verify
 
 Arrays = Mapping[str, np.ndarray] | Callable[[str, TensorType], np.ndarray]
@@ -211,6 +212,7 @@ class _Parser:
             raise ModelError(f"the constant {text} is not given", loc=place)
         if array.dtype == np.uint16 and type_.dtype.name == "bf16":
             array = array.view(type_.dtype.numpy)
+        array = plain_text(array)
         if array.dtype != type_.dtype.numpy or array.shape != type_.shape:
             raise ModelError(f"the constant {text} is declared {type_}, given is {array.dtype}{list(array.shape)}", loc=place)
         self.arrays[text] = array
@@ -226,12 +228,15 @@ class _Parser:
     def inline_array(self) -> np.ndarray:
         type_ = self.type()
         self.take("{")
-        numbers = self.listed(self.number, "}")
+        numbers = self.listed(self.text if type_.dtype is string else self.number, "}")
         if not type_.is_static or len(numbers) != type_.max_size:
             self.fail(f"{len(numbers)} elements for a constant of type {type_}")
         if type_.dtype.is_integer and not all(isinstance(n, int) and type_.dtype.low <= n <= type_.dtype.high for n in numbers):
             self.fail(f"an element is not of type {type_.dtype}")
         return np.array(numbers, object).astype(type_.dtype.numpy).reshape(type_.shape)
+
+    def text(self) -> str:
+        return _unquoted(self.take("string"))
 
     def number(self) -> int | float | bool:
         if self.token.text in ("true", "false"):

@@ -7,7 +7,7 @@
     statement ::= %name,+ "=" Op "(" operand,* ")" (attribute "=" literal)* ":" type,+
     operand   ::= %name | @name | constant | "_" (absent) | "[" operand,* "]" (a variadic field that is not the last)
     literal   ::= 3 | 0.5 | "text" | true | none | [literal,*] | constant | @name | graph
-    constant  ::= type "{" number,* "}"                   -- i64[2]{1,-1}
+    constant  ::= type "{" number,* "}"                   -- i64[2]{1,-1}, string[2]{"a","b"}
     type      ::= f32[n<=8,1,8,8]                         -- a symbol's bounds stand where it first occurs; n<=8 is short for 1<=n<=8
 
     print_graph(graph)      # (text, {"w1": array})
@@ -27,7 +27,7 @@ from edgec.errors import ModelError
 from edgec.expr import Expr
 from edgec.expr_text import print_expr
 from edgec.graph import Constant, Field, Graph, Input, Op, Value, digest, fields_of
-from edgec.types import TensorType, dtype_of
+from edgec.types import TensorType, dtype_of, string
 
 SMALL = 16  # elements of a constant that are written in the text
 PLAIN_NAME = re.compile(r"[\w./-]+", re.ASCII)
@@ -45,7 +45,8 @@ def save_graph(graph: Graph, path: str | Path) -> None:
     text, arrays = print_graph(graph)
     Path(path).write_text(text, encoding="utf-8")
     if arrays:
-        plain = {n: a.view(np.uint16) if dtype_of(a.dtype).name == "bf16" else a for n, a in arrays.items()}
+        plain = {n: a.view(np.uint16) if dtype_of(a.dtype).name == "bf16" else a.astype(str) if a.dtype.kind == "O" else a
+                 for n, a in arrays.items()}
         np.savez(Path(path).with_suffix(".npz"), **plain)
 
 
@@ -93,6 +94,8 @@ def constant_text(array: np.ndarray) -> str | None:
     if array.size > SMALL:
         return None
     dtype = dtype_of(array.dtype)
+    if dtype is string:
+        return f"{TensorType(dtype, array.shape)}{{{','.join(json.dumps(x) for x in array.ravel().tolist())}}}"
     words = [_number_text(x, dtype.is_float) for x in array.ravel()]
     back = np.array([float(w) if dtype.is_float else {"true": 1, "false": 0}.get(w) if w.isalpha() else int(w) for w in words], object)
     if digest(back.astype(array.dtype).reshape(array.shape)) != digest(array):

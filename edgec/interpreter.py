@@ -17,6 +17,7 @@ from edgec.decomposition import expand
 from edgec.errors import CompileError, Internal, ModelError, Unsupported, raise_all
 from edgec.expr import Expr, evaluate_dim
 from edgec.graph import Constant, Graph, Input, Op, Value, run_reference
+from edgec.text_slots import plain_text
 from edgec.types import TensorType
 
 Bindings = dict[str, int]
@@ -35,7 +36,7 @@ def run(graph: Graph, arrays: Sequence[Any] | Mapping[str, Any]) -> list[np.ndar
     """
     if isinstance(arrays, Mapping):
         arrays = _in_order(graph, arrays)
-    arrays = [np.asarray(a) for a in arrays]
+    arrays = [plain_text(np.asarray(a)) for a in arrays]
     bindings = bind_symbols(graph, arrays)
     graph = expand(graph, lambda op: not hasattr(op, "reference") and hasattr(op, "decompose"))
     known: dict[Value, np.ndarray] = dict(zip(graph.inputs, arrays))

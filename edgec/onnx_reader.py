@@ -317,11 +317,9 @@ def _resolved_attributes(proto: NodeProto, scope: Scope) -> list[AttributeProto]
 def _constant_array(node: Node) -> np.ndarray:
     """The tensor of a Constant node, in any of its forms."""
     forms = {"value": None, "sparse_value": None, "value_float": np.float32, "value_floats": np.float32,
-             "value_int": np.int64, "value_ints": np.int64}
+             "value_int": np.int64, "value_ints": np.int64, "value_string": object, "value_strings": object}
     given = list(node.attributes)
     if len(given) != 1:
         raise ModelError(f"a Constant needs one value, it has {len(given)}", loc=node.loc)
-    if given[0] not in forms:
-        raise Unsupported(f"a Constant of strings ({given[0]})", loc=node.loc)
     value = node.attributes[given[0]]
     return value if forms[given[0]] is None else np.array(value, forms[given[0]])

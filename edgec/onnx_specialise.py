@@ -15,6 +15,7 @@ import numpy as np
 from edgec.errors import CompileError, Unsupported
 from edgec.graph import Graph
 from edgec.model_file import load
+from edgec.text_slots import plain_text
 
 LARGEST = 1 << 16  # elements of an input whose values may decide a shape
 NOT_KNOWN = "not known"
@@ -30,7 +31,7 @@ def load_for(model: Any, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, 
     except Unsupported as error:
         if NOT_KNOWN not in str(error):
             raise
-    known = {n: np.asarray(a) for n, a in arrays.items() if np.size(a) <= LARGEST}
+    known = {n: plain_text(np.asarray(a)) for n, a in arrays.items() if np.size(a) <= LARGEST}
     graph = load(model, shapes, bind, known, requant, ops)
     for name in sorted(known, key=lambda n: -known[n].size):
         fewer = {n: a for n, a in known.items() if n != name}

@@ -16,7 +16,7 @@ from onnx import SparseTensorProto, TensorProto
 
 from edgec.errors import Loc, ModelError, Unsupported
 from edgec.types import (SMALL, DType, bf16, bool_, f4e2m1, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f16, f32, f64, i2, i4, i8,
-                         i16, i32, i64, u2, u4, u8, u16, u32, u64)
+                         i16, i32, i64, string, u2, u4, u8, u16, u32, u64)
 
 MAX_ELEMENTS = 1 << 31
 DTYPE_OF_CODE: dict[int, DType] = {
@@ -25,7 +25,7 @@ DTYPE_OF_CODE: dict[int, DType] = {
     TensorProto.UINT8: u8, TensorProto.UINT16: u16, TensorProto.UINT32: u32, TensorProto.UINT64: u64, TensorProto.BOOL: bool_,
     TensorProto.INT4: i4, TensorProto.UINT4: u4, TensorProto.INT2: i2, TensorProto.UINT2: u2, TensorProto.FLOAT4E2M1: f4e2m1,
     TensorProto.FLOAT8E4M3FN: f8e4m3fn, TensorProto.FLOAT8E4M3FNUZ: f8e4m3fnuz, TensorProto.FLOAT8E5M2: f8e5m2,
-    TensorProto.FLOAT8E5M2FNUZ: f8e5m2fnuz, TensorProto.FLOAT8E8M0: f8e8m0,
+    TensorProto.FLOAT8E5M2FNUZ: f8e5m2fnuz, TensorProto.FLOAT8E8M0: f8e8m0, TensorProto.STRING: string,
 }
 CODE_OF_DTYPE = {dtype: code for code, dtype in DTYPE_OF_CODE.items()}
 
@@ -47,6 +47,8 @@ def read_tensor(proto: TensorProto, folder: Path | None, loc: Loc | None) -> np.
     shape = _checked_shape(proto.dims, what, loc)
     if proto.HasField("segment"):
         raise Unsupported(f"{what} is stored in segments", loc=loc)
+    if dtype is string:
+        return _strings(proto, shape, what, loc)
     if dtype in SMALL:
         return _small_tensor(proto, dtype, shape, what, loc)
     if proto.data_location == TensorProto.EXTERNAL:
@@ -60,6 +62,19 @@ def read_tensor(proto: TensorProto, folder: Path | None, loc: Loc | None) -> np.
     if dtype is bf16:  # numpy knows no byte order of it
         return np.frombuffer(data, "<u2").astype(np.uint16).view(dtype.numpy).reshape(shape)
     return np.frombuffer(data, dtype.numpy.newbyteorder("<")).astype(dtype.numpy, copy=False).reshape(shape)
+
+
+def _strings(proto: TensorProto, shape: tuple[int, ...], what: str, loc: Loc | None) -> np.ndarray:
+    """Text, as Python's str."""
+    if proto.data_location == TensorProto.EXTERNAL or len(proto.string_data) != prod(shape):
+        raise ModelError(f"{what} of type string{list(shape)} needs {prod(shape)} strings and has {len(proto.string_data)}", loc=loc)
+    try:
+        words = [text.decode("utf-8") for text in proto.string_data]
+    except UnicodeDecodeError:
+        raise ModelError(f"{what} holds text that is not valid UTF-8", loc=loc) from None
+    found = np.empty(len(words), object)
+    found[:] = words
+    return found.reshape(shape)
 
 
 def _small_tensor(proto: TensorProto, dtype: DType, shape: tuple[int, ...], what: str, loc: Loc | None) -> np.ndarray:

@@ -40,6 +40,8 @@ from edgec.passes.explain import Explanation, explain
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import Tiled, tile
 from edgec.schedules import Schedules
+from edgec.text_ports import text_ports
+from edgec.text_slots import DEFAULT_BYTES
 from edgec.types import i32
 
 SECONDS = 1.0   # how long the model is run
@@ -197,7 +199,8 @@ def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str,
             shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None, seconds: float = SECONDS,
             passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", schedules: Path | Schedules | None = None,
             precision: str = "f32", max_flash_growth: float | None = None, threads: int = 1, workers: int | None = None,
-            cache: Path | None = None, progress: Callable[[int, int], None] | None = None, name: str = "") -> Profile:
+            cache: Path | None = None, progress: Callable[[int, int], None] | None = None, name: str = "",
+            string_bytes: int = DEFAULT_BYTES) -> Profile:
     """Compile a model, run it for `seconds` and account for every kernel; only counts and schedules where it cannot run here.
 
     `inputs` are arrays by name (default: drawn), `threads` those of the whole calls (kernels are timed one by one, in one thread), `name`
@@ -205,13 +208,14 @@ def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str,
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = machine_for(target, optimize, max_flash_growth)
-    program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
+    lowered = optimise_graph(graph, machine, passes=passes, precision=precision, string_bytes=string_bytes)
+    program = lower(lowered, machine, without=without)
     arrays, measured = dict(inputs) if inputs is not None else drawn_inputs(graph), known_schedules(schedules)
     with TemporaryDirectory(prefix="edgec-") as folder:  # both builds are of the same kernels: the second finds them in the cache
 
         def build(trace: bool) -> Artifact:
             return emit(program, machine, "model", optimize, schedules=measured, workers=workers, cache=cache or Path(folder),
-                        progress=progress, trace=trace)
+                        progress=progress, trace=trace, texts=text_ports(graph))
 
         usual = build(False)
         bindings = _bindings(graph, arrays)

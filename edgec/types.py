@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DType:
-    """An element type: `kind` is f(loat), i(nt), u(nsigned), b(ool), w(ord of packed elements) or x (index: the machine's
+    """An element type: `kind` is f(loat), i(nt), u(nsigned), b(ool), w(ord of packed elements), s(tring) or x (index: the machine's
     pointer-sized int)."""
 
     name: str
@@ -72,10 +72,11 @@ f8e5m2, f8e5m2fnuz = _make("f8e5m2", "f", 8, ml_dtypes.float8_e5m2), _make("f8e5
 f8e8m0, f4e2m1 = _make("f8e8m0", "f", 8, ml_dtypes.float8_e8m0fnu), _make("f4e2m1", "f", 4, ml_dtypes.float4_e2m1fn)
 bool_ = _make("bool", "b", 8, np.bool_)
 index = _make("index", "x", 64, np.int64)
+string = _make("string", "s", 64, object)  # Python's str in graphs; no kernel knows it, see edgec.passes.strings
 
 # Elements that are kept one to a byte and computed with in wider types (edgec.ops.small_types).
 SMALL = (i4, u4, i2, u2, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f4e2m1)
-DTYPES: dict[str, DType] = {t.name: t for t in (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool_, index, *SMALL)}
+DTYPES: dict[str, DType] = {t.name: t for t in (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool_, index, *SMALL, string)}
 
 # Words: neighbouring elements packed into 32 bits, the lowest address in the lowest bits; what dot-product instructions take a lane.
 WORDS: dict[str, DType] = {f"{t.name}x{32 // t.bits}": DType(f"{t.name}x{32 // t.bits}", "w", 32, np.dtype(np.uint32))
@@ -95,6 +96,8 @@ def element_of(word: DType) -> DType:
 def dtype_of(array_dtype: Any) -> DType:
     """The DType of a numpy (or ml_dtypes) dtype; KeyError-free: raises TypeError naming the dtype when there is none."""
     wanted = np.dtype(array_dtype)
+    if wanted.kind == "U":
+        return string
     for candidate in DTYPES.values():
         if candidate.numpy == wanted and candidate is not index:
             return candidate

@@ -18,7 +18,7 @@ from edgec.backends.artifact import Artifact
 from edgec.backends.target import Target
 from edgec.buffer_memory import Memory
 from edgec.compiler import emit, lower, machine_for, optimise_graph
-from edgec.graph import Graph
+from edgec.graph import Graph, Value
 from edgec.interpreter import interpret
 from edgec.kernel import Buffer, Kernel, Program
 from edgec.passes.integers import integer_form
@@ -26,6 +26,7 @@ from edgec.passes.layout import replace_buffers
 from edgec.passes.liveness import liveness
 from edgec.program_interpreter import run_buffers, run_program
 from edgec.program_text import print_kernel, unique_names
+from edgec.text_slots import DEFAULT_BYTES, to_slots
 from edgec.types import DType, dtype_of
 
 TOLERANCES = {"f64": 1e-9, "f32": 1e-4, "f16": 2e-2, "bf16": 1e-1}  # relative to the largest value of the tensor
@@ -57,14 +58,16 @@ class Verdict:
 
 def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Target = "native", tolerance: float | None = None,
            passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", precision: str = "f32",
-           max_flash_growth: float | None = None, **options: Any) -> Verdict:
+           max_flash_growth: float | None = None, string_bytes: int = DEFAULT_BYTES, **options: Any) -> Verdict:
     """Compile and run a graph on inputs by name, and compare with the interpreter. CompileError as `compile` and `interpret` raise it.
 
     With a lower `precision` the differences are those from f32, and by default PRECISIONS says how large they may be.
     """
     machine = machine_for(target, optimize, max_flash_growth)
     expected = interpret(integer_form(graph), inputs)
-    program = lower(optimise_graph(graph, machine, passes=passes, precision=precision), machine, without=without)
+    lowered = optimise_graph(graph, machine, passes=passes, precision=precision, string_bytes=string_bytes)
+    program = lower(lowered, machine, without=without)
+    inputs, expected = slotted(inputs, lowered.inputs), slotted(expected, lowered.outputs, lowered.output_names)
     tolerance = PRECISIONS.get(precision) if tolerance is None else tolerance
 
     def build(each: Program) -> Artifact:
@@ -75,6 +78,12 @@ def verify(graph: Graph, inputs: Mapping[str, np.ndarray], *, target: str | Targ
     if all(d.same for d in outputs):
         return Verdict(outputs)
     return Verdict(outputs, _first_difference(program, inputs, expected, tolerance, build))
+
+
+def slotted(arrays: Mapping[str, np.ndarray], values: Sequence[Value], names: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Text as the slots that compiled code has in its place, all else as it is; the values are those of the lowered graph."""
+    sizes = {name: value.shape[-1] for name, value in zip(names or [v.name for v in values], values) if value.type.rank}
+    return {name: to_slots(a, sizes[name], f"'{name}'") if np.asarray(a).dtype.kind in "UO" else a for name, a in arrays.items()}
 
 
 def compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> Difference:

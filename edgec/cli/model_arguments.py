@@ -71,6 +71,10 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights in few bits stay so and are decoded where they are read, or become floats in the object (default: packed)",
     )
     parser.add_argument("--schedules", type=Path, metavar="FILE", help="use schedules that `edgec tune` measured")
+    parser.add_argument(
+        "--string-bytes", type=positive, metavar="N",
+        help="the most bytes of a string of the inputs (default: 64; of `edgec run`, those of the longest given)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that compile kernels (default: one a processor; 0: this one)")
     parser.add_argument(
         "--cache",
@@ -109,6 +113,7 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "precision": arguments.precision,
         "schedules": arguments.schedules,
         "workers": arguments.workers,
+        **({"string_bytes": arguments.string_bytes} if arguments.string_bytes else {}),
         "cache": arguments.cache,
     }
 

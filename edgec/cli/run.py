@@ -85,7 +85,8 @@ def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.n
 def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     from edgec.compiler import compile
     from edgec.named_arrays import as_bytes
+    from edgec.text_slots import longest
     with delayed_progress(f"compiling {arguments.model}") as report:
-        artifact = compile(graph, progress=report, **compile_options(arguments))
+        artifact = compile(graph, progress=report, **{"string_bytes": longest(inputs.values()), **compile_options(arguments)})
     with delayed_progress("running"):
         return artifact.run(as_bytes(inputs), threads=arguments.threads)

@@ -14,6 +14,7 @@ import numpy as np
 from edgec.graph import Graph
 from edgec.named_arrays import as_bytes, from_bytes
 from edgec.onnx_specialise import load_for
+from edgec.text_slots import longest
 
 
 def interpreted(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -33,7 +34,7 @@ def compiled(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 def run_compiled(graph: Graph, arrays: Mapping[str, np.ndarray], **options: Any) -> dict[str, np.ndarray]:
     """Results of compiled code, small elements as the types of the graph say; `options` are those of `edgec.compile`."""
     from edgec.compiler import compile
-    results = compile(graph, **options).run(as_bytes(arrays))
+    results = compile(graph, **{"string_bytes": longest(arrays.values()), **options}).run(as_bytes(arrays))
     return from_bytes(results, {n: v.dtype for n, v in zip(graph.output_names, graph.outputs)})
 
 

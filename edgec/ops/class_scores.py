@@ -23,6 +23,7 @@ from edgec.ops.joining import Concat
 from edgec.ops.reduction import ReduceMax, ReduceSum
 from edgec.ops.softmax import Softmax
 from edgec.ops.transcendental import Exp, Log
+from edgec.text_slots import as_text
 
 NEAR_ZERO = 1e-7  # scores below it count as zero for SOFTMAX_ZERO
 WINITZKI = 0.147  # the constant of S. Winitzki's approximation of the inverse error function, 2008
@@ -43,12 +44,17 @@ def transformed(scores: Any, kind: str) -> Any:
     return known[kind][isinstance(scores, Value)](scores)
 
 
-def labels_of(scores: Any, labels: tuple[int, ...]) -> Any:
-    """The label i64[rows] of the highest score, the first among equal ones."""
-    table = np.array(labels, np.int64)
+def labels_of(scores: Any, labels: tuple[int, ...] | tuple[str, ...]) -> Any:
+    """The label i64[rows] (or string[rows]) of the highest score, the first among equal ones."""
+    table = label_array(labels)
     if isinstance(scores, np.ndarray):
         return table[scores.argmax(-1)]
     return Gather(constant(table), ArgMax(scores, axis=-1, keepdims=0).output).output
+
+
+def label_array(labels: tuple[int, ...] | tuple[str, ...]) -> np.ndarray:
+    """Labels, i64 or string."""
+    return as_text(labels, (len(labels),)) if labels and isinstance(labels[0], str) else np.array(labels, np.int64)
 
 
 def binary_scores(scores: Any, labels: tuple[int, ...], kind: str, threshold: float, rest: bool) -> tuple[Any, Any]:
@@ -66,8 +72,8 @@ def binary_scores(scores: Any, labels: tuple[int, ...], kind: str, threshold: fl
 
 
 def label_of_second(scores: Any, labels: tuple[int, ...], threshold: float) -> Any:
-    """The second label i64[rows] where the last of the scores is above a threshold, else the first."""
-    first, second = np.int64(labels[0]), np.int64(labels[1])
+    """The second label (i64 or string)[rows] where the last of the scores is above a threshold, else the first."""
+    first, second = (label_array(labels[n:n + 1]).reshape(()) for n in (0, 1))
     if isinstance(scores, np.ndarray):
         return np.where(scores[:, -1] > threshold, second, first)
     last = Gather(scores, constant(np.int64(-1)), axis=1).output

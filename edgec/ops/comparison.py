@@ -11,7 +11,7 @@ import numpy as np
 
 from edgec.expr import Expr, as_expr, binary, compare, const, is_const, maximum, minimum, select
 from edgec.errors import Unsupported
-from edgec.graph import Op, Value
+from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.elementwise import INTEGER, NUMERIC, Binary, Unary, require_kind, symbolic_elements
 from edgec.ops.shape_arithmetic import Dim, broadcast_shapes, known
@@ -37,8 +37,18 @@ class Comparison(Binary):
 
 class Equal(Comparison):
     """ONNX Equal: a == b."""
-    kinds = NUMERIC + "b"
+    kinds = NUMERIC + "bs"
     exact = np.equal
+
+    def in_bytes(self, a: Value, b: Value) -> Value:
+        """Slots are equal where all bytes are; the shorter ones with zeros behind."""
+        from edgec.ops.cast import Cast
+        from edgec.ops.reduction import ReduceMin
+        from edgec.ops.slicing import Pad
+        width = max(a.shape[-1], b.shape[-1])
+        first, second = (Pad(v, constant(np.array([0] * (2 * v.type.rank - 1) + [width - v.shape[-1]]))).output for v in (a, b))
+        same = Cast(Equal(first, second).output, to=6).output
+        return Cast(ReduceMin(same, constant(np.array([-1])), keepdims=0).output, to=9).output
 
     def formula(self, a: Expr, b: Expr) -> Expr:
         return compare("eq", a, b)

@@ -1,6 +1,6 @@
 """Operators of ai.onnx.ml that prepare features: FeatureVectorizer Imputer LabelEncoder Normalizer OneHotEncoder Scaler.
 
-Keys and labels are numbers; those of text are refused by name.
+Keys, labels and categories are numbers or text.
 
     Scaler(x, offset=(1.0,), scale=(2.0,)).output
 """
@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, const, maximum, minimum, read, select, unary
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
+from edgec.ops.arithmetic import Add
 from edgec.ops.constant_table import table
-from edgec.types import TensorType, dtype_of, f32, f64, i32, i64, index
+from edgec.ops.gather import Gather
+from edgec.text_slots import bytes_needed, to_slots
+from edgec.types import TensorType, dtype_of, f32, f64, i32, i64, index, string
 
 NUMBERS = (f32, f64, i32, i64)
 
@@ -122,12 +124,19 @@ class OneHotEncoder(FeatureOp):
     zeros: int = 1
 
     def infer(self) -> TensorType:
-        if self.cats_strings:
-            raise Unsupported("OneHotEncoder of text", loc=self._pending_loc, hint="give it cats_int64s")
+        if self.x.dtype is string:
+            self.require(self.cats_strings, "needs cats_strings for strings")
+            return TensorType(f32, (*self.x.shape, len(self.cats_strings)))
         self.require_numbers()
         return TensorType(f32, (*self.x.shape, len(self.cats_int64s)))
 
+    def in_bytes(self, x: Value) -> Value:
+        from edgec.ops.text import place_among
+        return OneHotEncoder(place_among(x, self.cats_strings), cats_int64s=tuple(range(len(self.cats_strings))), zeros=self.zeros).output
+
     def reference(self, x: np.ndarray) -> np.ndarray:
+        if self.x.dtype is string:
+            return (x[..., None] == np.array(self.cats_strings, object)).astype(np.float32)
         return (x.astype(np.int64)[..., None] == np.array(self.cats_int64s, np.int64)).astype(np.float32)
 
     def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
@@ -152,32 +161,47 @@ class LabelEncoder(FeatureOp):
     values_tensor: Any = None
 
     def infer(self) -> TensorType:
-        if self.keys_strings or self.values_strings or any(t is not None and np.asarray(t).dtype.kind in "OUS"
-                                                            for t in (self.keys_tensor, self.values_tensor)):
-            raise Unsupported("LabelEncoder of text", loc=self._pending_loc, hint="keys and values of numbers are compiled")
         self.require(self._keys().size == self._values().size, f"{self._keys().size} keys, {self._values().size} values")
-        self.require(dtype_of(self._keys().dtype) is self.x.dtype, f"keys of {self._keys().dtype} for {self.x.type}")
+        self.require(dtype_of(self._keys().dtype) is self.x.dtype, f"keys of {dtype_of(self._keys().dtype)} for {self.x.type}")
         return TensorType(dtype_of(self._values().dtype), self.x.shape)
 
     def _keys(self) -> np.ndarray:
         if self.keys_tensor is not None:
             return np.asarray(self.keys_tensor).ravel()
+        if self.keys_strings:
+            return np.array(self.keys_strings, object)
         return np.array(self.keys_int64s, np.int64) if self.keys_int64s else np.array(self.keys_floats, np.float32)
 
     def _values(self) -> np.ndarray:
         if self.values_tensor is not None:
             return np.asarray(self.values_tensor).ravel()
+        if self.values_strings:
+            return np.array(self.values_strings, object)
         return np.array(self.values_int64s, np.int64) if self.values_int64s else np.array(self.values_floats, np.float32)
 
     def _default(self) -> Any:
         if self.default_tensor is not None:
             return np.asarray(self.default_tensor).ravel()[0]
-        return self.default_float if self._values().dtype.kind == "f" else self.default_int64
+        defaults = {"f": self.default_float, "O": self.default_string}
+        return defaults.get(self._values().dtype.kind, self.default_int64)
+
+    def in_bytes(self, x: Value) -> Value:
+        """The values (of text, their slots) at the place of the key; the default stands before the first."""
+        from edgec.ops.text import place_among
+        keys, values = self._keys(), self._values()
+        if self.x.dtype is string:
+            place = place_among(x, keys.tolist())
+        else:
+            numbers = np.arange(len(keys), dtype=np.int64)
+            place = LabelEncoder(x, keys_tensor=keys, values_tensor=numbers, default_tensor=np.array([-1])).output
+        found = np.array([self._default(), *values.tolist()], values.dtype)
+        found = to_slots(found, bytes_needed(found)) if values.dtype.kind == "O" else found
+        return Gather(constant(found), Add(place, constant(np.int64(1))).output).output
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         result = np.full(x.shape, self._default(), self._values().dtype)
         for key, value in reversed(list(zip(self._keys(), self._values()))):  # the first of equal keys counts
-            result[(x == key) | ((x != x) & (key != key))] = value
+            result[np.asarray(x == key) | (np.asarray(x != x) & (key != key))] = value
         return result
 
     def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:

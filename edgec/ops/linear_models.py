@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from edgec.errors import Unsupported
 from edgec.graph import Op, Value, constant
 from edgec.ops.arithmetic import Add, Mul, Pow, Sub
 from edgec.ops.cast import Cast
@@ -21,7 +20,7 @@ from edgec.ops.comparison import Greater, Where
 from edgec.ops.matmul import MatMul
 from edgec.ops.reduction import ReduceSum
 from edgec.ops.transcendental import Exp, Tanh
-from edgec.types import TensorType, f32, f64, i32, i64
+from edgec.types import TensorType, f32, f64, i32, i64, string
 
 
 class RowOp(Op):
@@ -76,12 +75,15 @@ class LinearClassifier(RowOp):
 
     def infer(self) -> tuple[TensorType, TensorType]:
         self.require_rows()
-        if self.classlabels_strings:
-            raise Unsupported("LinearClassifier with labels of text", loc=self._pending_loc, hint="give it classlabels_ints")
-        self.require(len(self.classlabels_ints) in (self._rows, 2 if self._rows == 1 else -1),
-                     f"{len(self.classlabels_ints)} labels for {self._rows} rows of coefficients")
+        labels = string if self.classlabels_strings else i64
+        self.require(len(self._labels) in (self._rows, 2 if self._rows == 1 else -1),
+                     f"{len(self._labels)} labels for {self._rows} rows of coefficients")
         self.matrix(self.coefficients, self._rows)
-        return TensorType(i64, (self.x.shape[0],)), TensorType(f32, (self.x.shape[0], len(self.classlabels_ints)))
+        return TensorType(labels, (self.x.shape[0],)), TensorType(f32, (self.x.shape[0], len(self._labels)))
+
+    @property
+    def _labels(self) -> tuple:
+        return self.classlabels_strings or self.classlabels_ints
 
     @property
     def _rows(self) -> int:
@@ -94,9 +96,9 @@ class LinearClassifier(RowOp):
         return self._found(_linear_value(self.x, self.matrix(self.coefficients, self._rows), self.intercepts))
 
     def _found(self, scores: Any) -> tuple[Any, Any]:
-        if self._rows == 1 and len(self.classlabels_ints) == 2:
-            return binary_scores(scores, self.classlabels_ints, self.post_transform, threshold=0.0, rest=True)
-        return labels_of(scores, self.classlabels_ints), transformed(scores, self.post_transform)
+        if self._rows == 1 and len(self._labels) == 2:
+            return binary_scores(scores, self._labels, self.post_transform, threshold=0.0, rest=True)
+        return labels_of(scores, self._labels), transformed(scores, self.post_transform)
 
 
 class Kernelled(RowOp):

@@ -1,7 +1,5 @@
 """Operators of ai.onnx.ml on single features, and n-grams: ArrayFeatureExtractor Binarizer TfIdfVectorizer.
 
-What text would be looked up in is refused by name: compiled code has no strings.
-
     Binarizer(x, threshold=1.0).output
 """
 
@@ -9,13 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.errors import Unsupported
 from edgec.expr import Expr, compare, const, select
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.shape_arithmetic import product
-from edgec.types import TensorType, f32, i32, i64
+from edgec.types import TensorType, f32, i32, i64, string
 
 
 class ArrayFeatureExtractor(Op):
@@ -73,19 +70,29 @@ class TfIdfVectorizer(Op):
     weights: tuple = ()
 
     def infer(self) -> TensorType:
-        if self.pool_strings:
-            raise Unsupported("TfIdfVectorizer of strings", loc=self._pending_loc, hint="look the words up before the model")
-        self.require(self.x.dtype in (i32, i64) and self.x.type.rank in (1, 2), f"needs one or two axes of integers, it is {self.x.type}")
+        wanted = (string,) if self.pool_strings else (i32, i64)
+        self.require(self.x.dtype in wanted and self.x.type.rank in (1, 2), f"needs one or two axes of {wanted[0]}, it is {self.x.type}")
         self.require(self.mode in ("TF", "IDF", "TFIDF"), f"mode is {self.mode!r}")
         return TensorType(f32, (*self.x.shape[:-1], max(self.ngram_indexes) + 1))
 
+    @property
+    def _pool(self) -> tuple:
+        return self.pool_strings or self.pool_int64s
+
+    def in_bytes(self, x: Value) -> Value:
+        """The same of numbers: each different text of the pool has one, -1 stands for any other."""
+        from edgec.ops.text import place_among
+        words = list(dict.fromkeys(self.pool_strings))
+        numbers = tuple(words.index(w) for w in self.pool_strings)
+        return TfIdfVectorizer(place_among(x, words), **{**self.attributes, "pool_strings": (), "pool_int64s": numbers}).output
+
     def _grams(self) -> list[tuple[int, tuple[int, ...]]]:
         """(place in the result, elements) of every n-gram of an allowed length."""
-        ends, found, number = [*self.ngram_counts[1:], len(self.pool_int64s)], [], 0
+        ends, found, number = [*self.ngram_counts[1:], len(self._pool)], [], 0
         for length, (start, end) in enumerate(zip(self.ngram_counts, ends), 1):
             for first in range(start, end, length):
                 if self.min_gram_length <= length <= self.max_gram_length:
-                    found.append((number, tuple(self.pool_int64s[first:first + length])))
+                    found.append((number, tuple(self._pool[first:first + length])))
                 number += 1
         return found
 

@@ -217,6 +217,14 @@ class Unique(Op):
         y = x.ravel()[indices] if self.axis is None else np.take(x, indices, self.axis)
         return y, indices, inverse, counts
 
+    def in_bytes(self, x: Value) -> tuple[Value, ...]:
+        """Different texts are different rows of bytes, and stand in the same order."""
+        from edgec.ops.reshape import Reshape
+        if self.axis is not None and self.x.type.rank > 1:
+            raise Unsupported("Unique of strings along an axis", loc=self.loc, hint="without an axis, texts are compared one by one")
+        rows = Reshape(x, constant(np.array([-1, x.shape[-1]]))).output
+        return Unique(rows, axis=0, sorted=self.sorted).results
+
     def decompose(self) -> tuple[Value, ...]:
         from edgec.ops.cast import Cast
         from edgec.ops.gather import Gather

@@ -22,7 +22,7 @@ from edgec.ops.class_scores import binary_scores, label_of_second, labels_of, tr
 from edgec.ops.forest import Forest, forest_of_lists, forest_of_nodes
 from edgec.ops.gather import Gather
 from edgec.ops.reduction import ReduceMax, ReduceMin, ReduceSum
-from edgec.types import TensorType, bool_, dtype_of, f32, f64, i32, i64, index
+from edgec.types import TensorType, bool_, dtype_of, f32, f64, i32, i64, index, string
 
 DEEPEST = 512  # steps are written out
 
@@ -222,21 +222,24 @@ class TreeEnsembleClassifier(ListedEnsemble):
 
     def infer(self) -> tuple[TensorType, TensorType]:
         self.require_rows()
-        if self.classlabels_strings:
-            raise Unsupported(f"{type(self).__name__} with labels of text", loc=self._pending_loc, hint="give it classlabels_int64s")
-        return TensorType(i64, (self.x.shape[0],)), TensorType(f32, (self.x.shape[0], len(self.classlabels_int64s)))
+        labels = string if self.classlabels_strings else i64
+        return TensorType(labels, (self.x.shape[0],)), TensorType(f32, (self.x.shape[0], len(self._labels)))
+
+    @property
+    def _labels(self) -> tuple:
+        return self.classlabels_strings or self.classlabels_int64s
 
     @property
     def _is_binary(self) -> bool:
         """Two classes of which the leaves name but the first: its score is the second's (so exporters use it, and onnxruntime reads it)."""
-        return len(self.classlabels_int64s) == 2 and set(self.class_ids) == {0}
+        return len(self._labels) == 2 and set(self.class_ids) == {0}
 
     @property
     def _weights(self) -> np.ndarray:
         return np.asarray(self.class_weights if self.class_weights_as_tensor is None else self.class_weights_as_tensor)
 
     def _forest(self) -> Forest:
-        ids, number = ((0,) * len(self.class_ids), 1) if self._is_binary else (self.class_ids, len(self.classlabels_int64s))
+        ids, number = ((0,) * len(self.class_ids), 1) if self._is_binary else (self.class_ids, len(self._labels))
         return forest_of_lists(self, self.class_treeids, self.class_nodeids, ids, self.class_weights, self.class_weights_as_tensor, number)
 
     def _base(self) -> np.ndarray:
@@ -250,7 +253,7 @@ class TreeEnsembleClassifier(ListedEnsemble):
         return self._found(Cast(_offset(self.scores(self._forest(), "SUM"), self._base()), to=1).output)
 
     def _found(self, scores: Any) -> tuple[Any, Any]:
-        probabilities, labels = bool((self._weights >= 0).all()), self.classlabels_int64s
+        probabilities, labels = bool((self._weights >= 0).all()), self._labels
         threshold = 0.5 if probabilities else 0.0
         if self._is_binary:
             return binary_scores(scores, labels, self.post_transform, threshold, rest=probabilities)

@@ -167,8 +167,7 @@ def test_label_encoders():
 
 
 @pytest.mark.parametrize("name, attributes, message", [
-    ("OneHotEncoder", {"cats_strings": ["a"]}, "of text"),
-    ("LabelEncoder", {"keys_strings": ["a"], "values_int64s": [1]}, "of text"),
+    ("LabelEncoder", {"keys_strings": ["a"], "values_int64s": [1]}, "keys of string for f32"),
     ("Scaler", {"offset": [1.0, 2.0], "scale": [1.0]}, "2 elements of offset"),
     ("Normalizer", {"norm": "L3"}, "MAX, L1 or L2"),
     ("LinearRegressor", {"coefficients": [1.0, 2.0]}, "2 coefficients"),
