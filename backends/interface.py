@@ -5,7 +5,8 @@
     >>> layout(Interface("net", inputs=(x,), outputs=(y,)), 64).arena
     24
 """
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from math import prod
 
 # What PREFIX_run returns.
@@ -73,6 +74,12 @@ class Interface:
         """Bytes of the caller's state, at a multiple of `arena_align`; 0 for a model that keeps nothing."""
         end = max((kept.offset + kept.bytes for kept in self.states), default=0)
         return -(-end // self.arena_align) * self.arena_align
+
+    def with_texts(self, inputs: Collection[str], outputs: Collection[str]) -> "Interface":
+        """The interface whose ports of these names are strings."""
+        def marked(ports: tuple[Port, ...], names: Collection[str]) -> tuple[Port, ...]:
+            return tuple(replace(p, text=True) if p.name in names else p for p in ports)
+        return replace(self, inputs=marked(self.inputs, inputs), outputs=marked(self.outputs, outputs))
 
     @property
     def run_symbol(self) -> str:

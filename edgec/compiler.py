@@ -63,7 +63,7 @@ from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registere
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
 from edgec.stored_constants import stored_constants
-from edgec.text_ports import NO_TEXTS, Texts, text_ports, with_texts
+from edgec.text_ports import NO_TEXTS, Texts, text_ports
 from edgec.text_slots import DEFAULT_BYTES
 
 # Graph passes in order: constants first, so that rules see numbers, but not those that are integers with a scale before the pass integers
@@ -226,7 +226,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     parts = [(outside(program), machine) for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
     constants = sorted({(at, b.data.nbytes, b.data.itemsize) for b, at in offsets.items()})
-    interface = with_texts(_interface(parts[0][0], prefix, blob), texts)
+    interface = _interface(parts[0][0], prefix, blob).with_texts(*texts)
     if len(parts) > 1:
         levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
         interface = replace(interface, levels=levels, arena_bytes=arena)
