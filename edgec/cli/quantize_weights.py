@@ -45,8 +45,7 @@ def round_weights(arguments: argparse.Namespace, graph: Any) -> int:
     target = arguments.output or Path(f"{Path(arguments.model).stem}_{arguments.weights.replace(':', '')}.onnx")
     with task_progress() as report:
         made = weight_only(graph, arguments.calib, weights=arguments.weights, block=arguments.block, rounding=arguments.rounding,
-                           power_of_two=arguments.scale == "pow2", keep_float=tuple(arguments.keep_float), threads=arguments.threads,
-                           progress=report)
+                           power_of_two=arguments.scale == "pow2", keep_float=tuple(arguments.keep_float), progress=report)
     made.save(target)
     rows = [(each.name, each.weights, each.bits, each.signal_to_noise) for each in made.layers]
     print(text_table(("layer", "weights", "bits", "SNR (dB)"), rows))

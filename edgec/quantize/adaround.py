@@ -19,7 +19,7 @@ STRETCH, OFFSET = 1.2, -0.1  # the sigmoid reaches beyond 0 and 1 and is clipped
 
 
 def adaround(problem: Reconstruction, levels: Uniform) -> np.ndarray:
-    """Codes [K, outputs], each one of the two next to the weight: never farther in products than rounding to nearest."""
+    """Codes [..., K, outputs], each one of the two next to the weight: never farther in products than rounding to nearest."""
     scale, zero = levels.of(slice(None), problem.weights.shape)
     place = np.clip(problem.weights / scale + zero, levels.low, levels.high)
     low = np.minimum(np.floor(place), levels.high - 1)
@@ -31,8 +31,8 @@ def adaround(problem: Reconstruction, levels: Uniform) -> np.ndarray:
 
 
 def _learnt(problem: Reconstruction, scale: np.ndarray, zero: np.ndarray, low: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The shares of the way up [K, outputs] after STEPS of Adam, from where the weights are."""
-    h = problem.moment / (float(np.mean(np.diag(problem.moment))) or 1.0)
+    """The shares of the way up [..., K, outputs] after STEPS of Adam, from where the weights are."""
+    h = problem.moment / (float(np.mean(np.diagonal(problem.moment, axis1=-2, axis2=-1))) or 1.0)
     weight = scale / (float(np.mean(scale)) or 1.0)
     v = _free(np.clip(share, 0.01, 0.99))
     first, second = np.zeros_like(v), np.zeros_like(v)

@@ -23,8 +23,8 @@ def codebook(w: np.ndarray, count: int, importance: np.ndarray | None = None) ->
 
 
 def largest(w: np.ndarray) -> np.ndarray:
-    """The scale of each output, f64[1, outputs]: its largest weight, 1 where all are 0."""
-    scale = np.abs(w).max(0, initial=0.0, keepdims=True)
+    """The scale of each output, f64[..., 1, outputs]: its largest weight, 1 where all are 0."""
+    scale = np.abs(w).max(-2, initial=0.0, keepdims=True)
     return np.where(scale > 0, scale, 1.0)
 
 

@@ -4,21 +4,25 @@ A layer is y = x w. What rounding w to q changes of y, over calibration inputs X
 H = X^T X: all a method needs of the data is H. A free bias takes up the mean of the inputs, so with one H is their covariance.
 
     problem = Reconstruction(w, second_moment(rows));  codes = gptq(problem, levels);  problem.error(levels.real(codes))
+
+Matrices may have leading axes: the groups of a convolution are one problem, f64[groups, K, outputs].
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-SWEEPS = 20
-DAMPING = 0.1  # of the mean diagonal: directions that few samples do not show are not free (with 0.01, 28 pictures are learnt by heart)
+SWEEPS = 20  # of coordinate descent, at most
+DESCENT = 8 * 10**9  # multiply-adds that all sweeps over a layer may take
+DAMPING = 0.1  # of the mean diagonal: directions that few samples do not show are not free; paired_moments chooses another by the samples
 
 
 @dataclass(frozen=True, eq=False)
 class Uniform:
-    """Levels (code - zero) * scale for codes `low` to `high`; scale and zero f64[K or 1, outputs]."""
+    """Levels (code - zero) * scale for codes `low` to `high`; scale and zero f64[..., K or 1, outputs]."""
 
     scale: np.ndarray
     zero: np.ndarray
@@ -37,12 +41,16 @@ class Uniform:
 
     def of(self, row: slice, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero of some rows."""
-        return tuple(np.broadcast_to(p[row] if len(p) > 1 else p, shape) for p in (self.scale, self.zero))
+        return tuple(np.broadcast_to(p[..., row, :] if p.shape[-2] > 1 else p, shape) for p in (self.scale, self.zero))
+
+    def in_order(self, order: np.ndarray) -> "Uniform":
+        """The levels of the rows in another order, i64[..., K]."""
+        return self if self.scale.shape[-2] == 1 else replace(self, scale=rows_in(self.scale, order), zero=rows_in(self.zero, order))
 
 
 @dataclass(frozen=True, eq=False)
 class Codebook:
-    """Levels values[code] * scale, values ascending f64[n], scale f64[1, outputs]."""
+    """Levels values[code] * scale, values ascending f64[n], scale f64[..., 1, outputs]."""
 
     values: np.ndarray
     scale: np.ndarray
@@ -55,31 +63,55 @@ class Codebook:
         """The real numbers of codes."""
         return self.values[codes] * self.scale
 
+    def in_order(self, order: np.ndarray) -> "Codebook":
+        """The same: no row has levels of its own."""
+        return self
+
 
 Levels = Uniform | Codebook
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Weights f64[K, outputs] and the second moment (or covariance) f64[K, K] of the inputs they meet."""
+    """Weights f64[..., K, outputs] and the second moment (or covariance) f64[..., K, K] of the inputs they meet; `damping` is the share of
+    the moment's mean diagonal that is added to the diagonal."""
 
     weights: np.ndarray
     moment: np.ndarray
+    damping: float = DAMPING
+
+    def errors(self, real: np.ndarray) -> np.ndarray:
+        """The mean square of what other weights change of each product, f64[..., outputs]."""
+        e = real - self.weights
+        return np.sum(e * (self.moment @ e), -2)
 
     def error(self, real: np.ndarray) -> float:
-        """The mean square of what other weights change of the products, summed over outputs."""
-        e = real - self.weights
-        return float(np.sum(e * (self.moment @ e)))
+        """Their sum over the outputs."""
+        return float(np.sum(self.errors(real)))
 
-    @property
+    @cached_property
     def damped(self) -> np.ndarray:
-        """The moment with DAMPING of its mean diagonal added to the diagonal: positive definite."""
-        mean = float(np.mean(np.diag(self.moment))) or 1.0
-        return self.moment + DAMPING * mean * np.eye(len(self.moment))
+        """The moment with the damping on its diagonal: positive definite."""
+        return self.moment + self.damping * unit(self.moment)
 
     def best(self, levels: Levels, *candidates: np.ndarray) -> np.ndarray:
-        """The codes that change the products least."""
-        return min(candidates, key=lambda codes: self.error(levels.real(codes)))
+        """For each output the codes that change its products least."""
+        found, least = candidates[0], self.errors(levels.real(candidates[0]))
+        for codes in candidates[1:]:
+            errors = self.errors(levels.real(codes))
+            found, least = np.where((errors < least)[..., None, :], codes, found), np.minimum(errors, least)
+        return found
+
+
+def unit(moment: np.ndarray) -> np.ndarray:
+    """The mean of the diagonal f64[..., K, K] on the diagonal (1 where it is 0)."""
+    mean = np.mean(np.diagonal(moment, axis1=-2, axis2=-1), -1)
+    return np.where(mean > 0, mean, 1.0)[..., None, None] * np.eye(moment.shape[-1])
+
+
+def rows_in(matrix: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The rows of f64[..., K, outputs] in the order i64[..., K]."""
+    return np.take_along_axis(matrix, order[..., None], -2)
 
 
 def second_moment(rows: np.ndarray, centred: bool = False) -> np.ndarray:
@@ -98,18 +130,19 @@ def descended(problem: Reconstruction, levels: Levels, codes: np.ndarray, low: n
     codes, h = codes.copy(), problem.damped
     e = levels.real(codes) - problem.weights
     slope = h @ e
-    for _ in range(SWEEPS):
+    for _ in range(max(1, min(SWEEPS, DESCENT // max(1, e.size * e.shape[-2])))):
         changed = False
-        for k in range(len(h)):
+        for k in range(e.shape[-2]):
             row = slice(k, k + 1)
-            found = levels.codes(problem.weights[row] + e[row] - slope[row] / h[k, k], row)
-            found = found if low is None else np.clip(found, low[row], high[row])
-            if np.any(found != codes[row]):
+            at = (..., row, slice(None))
+            found = levels.codes(problem.weights[at] + e[at] - slope[at] / h[..., row, row], row)
+            found = found if low is None else np.clip(found, low[at], high[at])
+            if np.any(found != codes[at]):
                 changed = True
-                step = levels.real(found, row) - levels.real(codes[row], row)
-                codes[row] = found
-                e[row] += step
-                slope += h[:, row] * step
+                step = levels.real(found, row) - levels.real(codes[at], row)
+                codes[at] = found
+                e[at] += step
+                slope += h[..., :, row] * step
         if not changed:
             break
     return codes

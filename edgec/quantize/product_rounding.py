@@ -1,0 +1,72 @@
+"""The weights of one product rounded for what its inputs are: levels, damping and codes.
+
+    found = solved(conv, Method(bits=4, rounding="gptq"), matrices_of(conv, [w]), halves);  found.real      # f64[groups, K, outputs]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Sequence
+
+import numpy as np
+
+from edgec.graph import Op
+from edgec.ops.convolution import Conv
+from edgec.quantize.codebook import codebook, largest
+from edgec.quantize.gptq import gptq
+from edgec.quantize.paired_moments import PairedMoments, chosen_damping
+from edgec.quantize.product_rows import RECURRENT
+from edgec.quantize.reconstruction import Codebook, Levels, Reconstruction
+from edgec.quantize.weight_levels import Method, rounded, uniform_levels
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Weights of a product as codes i64[groups, K, outputs] of levels."""
+
+    levels: Levels
+    codes: np.ndarray
+
+    @property
+    def real(self) -> np.ndarray:
+        """f64[groups, K, outputs]"""
+        return self.levels.real(self.codes)
+
+
+def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments]) -> Solved:
+    """The weights of a product rounded for what its inputs are."""
+    if not halves or method.rounding == "nearest":
+        moment = sum(halves[1:], halves[0]).moment if halves else None
+        levels = product_levels(op, method, w, moment)
+        return Solved(levels, levels.codes(w))
+
+    def quickly(problem: Reconstruction) -> np.ndarray:
+        levels = product_levels(op, method, problem.weights, problem.moment)
+        return levels.real(gptq(problem, levels, polish=False))
+    problem = sum(halves[1:], halves[0]).problem(w, chosen_damping(halves, w, quickly))
+    return Solved(*rounded(method, product_levels(op, method, problem.weights, problem.moment), problem))
+
+
+def product_levels(op: Op, method: Method, w: np.ndarray, moment: np.ndarray | None) -> Levels:
+    """Levels of all groups, f64[groups, K or 1, outputs]; of a recurrent cell, inputs and states have scales apart."""
+    importance = None if moment is None else np.diagonal(moment, axis1=-2, axis2=-1)
+    if method.values or not isinstance(op, RECURRENT):
+        taps = int(np.prod(op.operands[1].shape[2:])) if isinstance(op, Conv) else 1
+        return levels_of(method, w, importance, taps)
+    ends = [0, op.operands[1].shape[2], w.shape[1]]
+    parts = [levels_of(method, w[:, a:b], None if importance is None else importance[:, a:b]) for a, b in zip(ends, ends[1:])]
+    scale = np.concatenate([np.broadcast_to(p.scale, (len(w), b - a, w.shape[2])) for p, a, b in zip(parts, ends, ends[1:])], 1)
+    return replace(parts[0], scale=scale, zero=np.zeros_like(scale))
+
+
+def levels_of(method: Method, w: np.ndarray, importance: np.ndarray | None = None, taps: int = 1) -> Levels:
+    """Levels for weights f64[..., K, outputs]; K counts `taps` places of each input channel, and blocks lie along the channels."""
+    if method.values:
+        weigh = np.ones(w.shape) if importance is None else np.broadcast_to(importance[..., None], w.shape)
+        flat = [a if a.ndim == 2 else a.transpose(1, 0, 2).reshape(a.shape[1], -1) for a in (w, weigh)]
+        return Codebook(codebook(flat[0], method.values, flat[1]).values, largest(w))
+    if taps == 1 or not 0 < method.block * taps < w.shape[-2]:
+        return uniform_levels(w, method.bits, importance, method.block if taps == 1 else 0, method.power_of_two)
+    turned = w.reshape(len(w), -1, taps * w.shape[-1])
+    found = uniform_levels(turned, method.bits, None, method.block, method.power_of_two)
+    return replace(found, **{n: np.broadcast_to(getattr(found, n), turned.shape).reshape(w.shape) for n in ("scale", "zero")})
