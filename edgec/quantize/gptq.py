@@ -1,8 +1,8 @@
 """GPTQ: weights are rounded row by row, and what a row's rounding breaks the rows after it mend.
 
 E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh: "GPTQ: accurate post-training quantization for generative pre-trained transformers",
-arXiv:2210.17323. Rows with the largest inputs come first (its "act-order"); H is damped as the problem says. What comes out is polished by coordinate
-descent, which can only lower the error.
+arXiv:2210.17323. Rows with the largest inputs come first (its "act-order"); H is damped as the problem says. What comes out is polished
+by coordinate descent, which can only lower the error.
 
     codes = gptq(Reconstruction(w, second_moment(rows)), levels)
 """
