@@ -1,9 +1,9 @@
 """What rounding a layer for the inputs it will really meet needs of the data: moments of those inputs, and with the float network's.
 
-With x the inputs of the network under way and t those of the float one, rounded weights q are to make x q near t w. With H = mean x x^T and
-C = mean x t^T (of differences from the means where a bias takes those up) that is |x (q - v)|^2 for v = H^-1 C w: weights v, which mend what
-was broken before, are rounded in place of w. How far H can be trusted, which is of few samples, is found on the samples themselves: half of
-them give weights, the other half says which damping does best, and the other way round.
+With x the inputs of the network under way and t those of the float one, rounded weights q are to make x q near t w. With
+H = mean x x^T and C = mean x t^T (of differences from the means where a bias takes those up) that is |x (q - v)|^2 for v = H^-1 C w:
+weights v, which mend what was broken before, are rounded in place of w. How far H can be trusted, which is of few samples, is found on the
+samples themselves: half of them give weights, the other half says which damping does best, and the other way round.
 
     pair = PairedMoments();  pair.see(x_rows, t_rows) ...;  pair.problem(w, damping)
 """
