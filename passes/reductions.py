@@ -29,7 +29,9 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
         steps = [abs(c) for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant
                  for c in [coefficient(n.args[0], v)] if c]
         return min(steps, default=1 << 40)
-    ordered = sorted(d.axes, key=lambda v: -step(v))
+    sliding = sliding_taps(d, plan)
+    guarded = {v for i, _ in d.guards for v in i.free} if sliding else set()
+    ordered = sorted(d.axes, key=lambda v: (v not in sliding and v not in guarded, -step(v)))
     if plan.reduce_vector in ordered:
         ordered.remove(plan.reduce_vector)
         ordered.append(plan.reduce_vector)
@@ -37,6 +39,21 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
         ordered.remove(tap)
         ordered.append(tap)
     return tuple(ordered)
+
+
+def sliding_taps(d: Domain, plan: Schedule) -> frozenset[Expr]:
+    """The taps of a window along which neighbouring rows of a tile read the same scalars (x[2*row + tap]).
+
+    Written out, LLVM loads each of them once and keeps it for the next row: a register a row, while the tile takes nearly all of them.
+    """
+    if plan.row is None or plan.vector is None or plan.rows == 1:
+        return frozenset()
+    found = set()
+    for n in (n for b in d.body for n in walk(b) if n.op == "load" and plan.vector.var not in n.free):
+        along = coefficient(n.args[0], plan.row.var)
+        steps = {v: coefficient(n.args[0], v) for v in d.axes if along}
+        found |= {v for v, step in steps.items() if step and along % step == 0 and 0 < along // step < d.extents[d.axes.index(v)].hi}
+    return frozenset(found)
 
 
 def _shared_tap(d: Domain, plan: Schedule) -> Expr | None:
@@ -73,6 +90,7 @@ class Reduction:
         self.partials = tiler.plan.partials if named and not self.group else 1
         self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
                           for _ in range(self.partials)]
+        self.sliding = sliding_taps(self.domain, tiler.plan) if self._is_full() else frozenset()
         self.within = max((_points(nest.domains[n]) for b in self.domain.body for n in walk(b) if n in nest.domains), default=1)
         apart = self.wide is not None and not self.group
         self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if apart else []
@@ -86,6 +104,12 @@ class Reduction:
         if len(self.domain.body) == 1:
             return [{self.node: get(regs[0])} for regs in final]
         return [{make_node("item", (self.node,), b.dtype, n): get(regs[n]) for n, b in enumerate(self.domain.body)} for regs in final]
+
+    def _is_full(self) -> bool:
+        """Whether a tile leaves no registers for scalars that are kept for the next row."""
+        vectors = max((len(s.piece.lanes) for s in self.tiler.plan.segments), default=1)
+        memory = self.tiler.target.scalar_operand == "memory"
+        return memory and len(self.points) + vectors + len(self.points) // vectors >= self.tiler.target.registers
 
     def _initialise(self, body: list[Stmt]) -> None:
         for p, point in enumerate(self.points):
@@ -140,7 +164,8 @@ class Reduction:
         for a in axes:
             size *= self.extents[a].data if self.extents[a].op == "const" else 1 << 20
         around = prod(self.extents[a].data for a, k in env.items() if a in self.extents and k.op == "const")
-        if size <= UNROLL_LIMIT and around * size * len(self.points) <= LONGEST:
+        shares = axis in self.sliding or any(k.op == "const" and a in self.sliding for a, k in env.items())
+        if size <= UNROLL_LIMIT and around * size * len(self.points) <= LONGEST and not shares:
             return True
         number = self.extents[axis].data
         undecided = [i for g, (i, _) in enumerate(self.domain.guards) if g not in met and axis in i.free]
