@@ -23,13 +23,13 @@ from edgec.passes.wide_dots import wide_group
 from edgec.types import index
 
 
-def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
-    """Reduction axes, the one with the smallest step through memory innermost."""
+def reduce_order(nest: Nest, d: Domain, plan: Schedule, target: Any) -> tuple[Expr, ...]:
+    """Reduction axes, the one with the smallest step through memory innermost, those that are to be loops outermost."""
     def step(v: Expr) -> int:
         steps = [abs(c) for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant
                  for c in [coefficient(n.args[0], v)] if c]
         return min(steps, default=1 << 40)
-    sliding = sliding_taps(d, plan)
+    sliding = sliding_taps(d, plan, target)
     guarded = {v for i, _ in d.guards for v in i.free} if sliding else set()
     ordered = sorted(d.axes, key=lambda v: (v not in sliding and v not in guarded, -step(v)))
     if plan.reduce_vector in ordered:
@@ -41,19 +41,27 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule) -> tuple[Expr, ...]:
     return tuple(ordered)
 
 
-def sliding_taps(d: Domain, plan: Schedule) -> frozenset[Expr]:
-    """The taps of a window along which neighbouring rows of a tile read the same scalars (x[2*row + tap]).
+def sliding_taps(d: Domain, plan: Schedule, target: Any) -> frozenset[Expr]:
+    """The taps of a window along which neighbouring rows of a tile read the same scalars (x[2*row + tap]), if it fills the registers.
 
-    Written out, LLVM loads each of them once and keeps it for the next row: a register a row, while the tile takes nearly all of them.
+    Written out, LLVM loads each scalar once and keeps it for the next row: a register a row, and a full tile spills as many.
     """
-    if plan.row is None or plan.vector is None or plan.rows == 1:
+    vectors = max((len(s.piece.lanes) for s in plan.segments), default=1)
+    full = plan.rows * vectors + vectors + plan.rows >= target.registers
+    if plan.row is None or plan.vector is None or plan.rows == 1 or not full or target.scalar_operand != "memory":
         return frozenset()
-    found = set()
+    found = set[Expr]()
     for n in (n for b in d.body for n in walk(b) if n.op == "load" and plan.vector.var not in n.free):
         along = coefficient(n.args[0], plan.row.var)
         steps = {v: coefficient(n.args[0], v) for v in d.axes if along}
-        found |= {v for v, step in steps.items() if step and along % step == 0 and 0 < along // step < d.extents[d.axes.index(v)].hi}
+        found |= {v for v, step in steps.items() if step and along % step == 0 and 0 < along // step < _reach(d, v)}
     return frozenset(found)
+
+
+def _reach(d: Domain, axis: Expr) -> int:
+    """The largest extent of a reduction axis."""
+    extent = d.extents[d.axes.index(axis)]
+    return extent.data if extent.op == "const" else extent.hi
 
 
 def _shared_tap(d: Domain, plan: Schedule) -> Expr | None:
@@ -90,7 +98,7 @@ class Reduction:
         self.partials = tiler.plan.partials if named and not self.group else 1
         self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
                           for _ in range(self.partials)]
-        self.sliding = sliding_taps(self.domain, tiler.plan) if self._is_full() else frozenset()
+        self.sliding = sliding_taps(self.domain, tiler.plan, tiler.target)
         self.within = max((_points(nest.domains[n]) for b in self.domain.body for n in walk(b) if n in nest.domains), default=1)
         apart = self.wide is not None and not self.group
         self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if apart else []
@@ -104,12 +112,6 @@ class Reduction:
         if len(self.domain.body) == 1:
             return [{self.node: get(regs[0])} for regs in final]
         return [{make_node("item", (self.node,), b.dtype, n): get(regs[n]) for n, b in enumerate(self.domain.body)} for regs in final]
-
-    def _is_full(self) -> bool:
-        """Whether a tile leaves no registers for scalars that are kept for the next row."""
-        vectors = max((len(s.piece.lanes) for s in self.tiler.plan.segments), default=1)
-        memory = self.tiler.target.scalar_operand == "memory"
-        return memory and len(self.points) + vectors + len(self.points) // vectors >= self.tiler.target.registers
 
     def _initialise(self, body: list[Stmt]) -> None:
         for p, point in enumerate(self.points):

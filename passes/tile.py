@@ -143,7 +143,7 @@ class _Tiler:
     def __init__(self, nest: Nest, plan: Schedule, target: Any, tables: Tables, backward: bool = False):
         """`backward` walks vector tiles and reductions from their ends, where that is all the same."""
         self.nest, self.plan, self.target, self.tables, self.backward = nest, plan, target, tables, backward
-        self.orders = {node: reduce_order(nest, d, plan) for node, d in nest.domains.items()}
+        self.orders = {node: reduce_order(nest, d, plan, target) for node, d in nest.domains.items()}
         self.fixed: dict[Expr, Expr] = {}  # what the variables of axes that are walked in parts stand for
         self.counter = 0
         self.parallel: set[Expr] = set()

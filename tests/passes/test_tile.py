@@ -249,3 +249,19 @@ def test_short_sums_of_a_wide_tile_stay_loops():
     }""", "test"), find("x86-64-v4")).steps[1]
     bodies = [s.body for s in statements(tile(kernel, find("x86-64-v4")).loops.body) if isinstance(s, For)]
     assert max(sum(isinstance(s, Let) for s in body) for body in bodies) <= LONGEST
+
+
+def test_neighbouring_rows_of_a_full_tile_share_no_scalars_within_a_loop():
+    """Tap 2 of one row is tap 0 of the next at stride 2: in one body LLVM would keep thirteen such scalars beside 28 sums."""
+    target = find("x86-64-v4")
+    kernel = lower(read_graph("""graph g(%x: f32[1,3,64,224]) -> (%y) {
+      @w: f32[32,3,3,3]
+      %y = Conv(%x, @w) pads=[1,1,1,1] strides=[2,2] : f32[1,32,32,112]
+    }""", "test"), target).steps[0]
+    source = next(n.data for n in walk(kernel.stages[0].value) if n.op == "read" and n.data.kind == "input")
+    tiled = tile(kernel, target)
+    param = tiled.loops.params[tiled.buffers.index(source)]
+    for body in [s.body for s in statements(tiled.loops.body) if isinstance(s, For)]:
+        own = [e for s in body if isinstance(s, Let) for e in expressions(s)]
+        rows = Counter(id(n.args[0]) for e in own for n in walk(e) if n.op == "load" and n.data[0] is param)
+        assert not rows or max(rows.values()) <= 2  # the two vectors of its own row
