@@ -9,7 +9,7 @@ BENCH_FLAGS  ?=
 VENV         := .venv
 BIN          := $(VENV)/bin
 
-EMULATORS := qemu-user qemu-system-arm
+EMULATORS := qemu-user qemu-system-arm lld
 COMPILERS := gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
              gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
 

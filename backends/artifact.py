@@ -27,10 +27,12 @@ from edgec.backends.inspect_object import defined_globals
 from edgec.backends.interface import Interface
 from edgec.backends.native import Loaded, runs_here, same_architecture
 from edgec.backends.target import Target
+from edgec.backends.wasm_module import link
 from edgec.errors import CompileError, Internal, Unsupported
 from edgec.text_slots import from_slots, to_slots
 
-SUFFIXES = {"obj": ".o", "header": ".h", "json": ".json", "archive": ".a", "shared": ".so", "llvm": ".ll", "asm": ".s"}
+SUFFIXES = {"obj": ".o", "header": ".h", "json": ".json", "archive": ".a", "shared": ".so", "llvm": ".ll", "asm": ".s",
+            "wasm": ".wasm"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Artifact:
                 raise Internal("linking the shared library failed", notes=done.stderr.splitlines()[-8:])
             return (Path(folder) / "model.so").read_bytes()
 
+    def wasm_module(self) -> bytes:
+        """A WebAssembly module that stands alone, linked by wasm-ld. `Unsupported` for other targets, or without the linker."""
+        if self.target.object_format != "wasm":
+            raise Unsupported(f"{self.target.name} is no WebAssembly", hint="compile for wasm32")
+        return link(self.object, self.interface)
+
     def contents(self, kind: str) -> bytes:
         """What a file of this kind (a key of SUFFIXES) holds."""
         match kind:
@@ -77,6 +85,8 @@ class Artifact:
                 return self.archive()
             case "shared":
                 return self.shared_library()
+            case "wasm":
+                return self.wasm_module()
             case "llvm" | "asm":
                 text = self.llvm if kind == "llvm" else self.asm
                 if text is None:

@@ -25,12 +25,13 @@ FRAME = re.compile(r"stack frame size \((\d+)\)")
 
 @dataclass(frozen=True)
 class Compiled:
-    """One module's object, the stack bytes of its deepest function, and its texts when asked for."""
+    """One module's object, the stack bytes of its deepest function, its texts when asked for, and its bitcode where that is what is joined."""
 
     object: bytes
     stack: int
     llvm: str = ""
     asm: str = ""
+    bitcode: bytes = b""
 
 
 def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequence[str] = (), *, log_is_file: bool = False) -> Compiled:
@@ -47,11 +48,12 @@ def compile_module(text: str, target: Target, optimize: str = "3", keep: Sequenc
     module.triple, module.data_layout = target.triple, str(machine.target_data)
     module.verify()
     _optimise(module, machine, speed, size)
+    bitcode = b"" if target.object_format == "elf" else module.as_bitcode()     # before the last passes, which belong to a machine
     with _Captured(log_is_file) as printed:
         data = machine.emit_object(module)
         asm = machine.emit_assembly(module) if "asm" in keep or target.vector_frame else ""
     stack = max((int(n) for n in FRAME.findall(printed.text)), default=0) + _vectors_on_stack(target, asm)
-    return Compiled(data, stack, str(module) if "llvm" in keep else "", asm if "asm" in keep else "")
+    return Compiled(data, stack, str(module) if "llvm" in keep else "", asm if "asm" in keep else "", bitcode)
 
 
 def _vectors_on_stack(target: Target, asm: str) -> int:

@@ -22,6 +22,7 @@ from edgec.backends.header import header
 from edgec.backends.interface import Interface
 from edgec.backends.native import runs_here
 from edgec.backends.target import Emulator, Target
+from edgec.backends.wasm_module import WasmProgram, missing_tools as missing_for_wasm
 from edgec.errors import Internal, Unsupported
 from edgec.types import DTYPES
 
@@ -41,13 +42,22 @@ class Emulation:
 
 def emulate(artifact, samples: Sequence[Mapping[str, np.ndarray]], repeat: int = 1, count_instructions: bool = False) -> Emulation:
     """Run `artifact` (anything with `object`, `interface` and `target`) on each of `samples`, `repeat` calls a sample."""
-    with Program(artifact.object, artifact.interface, artifact.target, samples) as program:
+    with program_for(artifact, samples) as program:
         outputs = program.run(samples, repeat)
         return Emulation(outputs, program.count_instructions(samples) if count_instructions else None)
 
 
+def program_for(artifact, samples: Sequence[Mapping[str, np.ndarray]]) -> "Program | WasmProgram":
+    """The model ready to run on `samples`, or others no larger."""
+    if artifact.target.object_format == "wasm":
+        return WasmProgram(artifact.object, artifact.interface, samples)
+    return Program(artifact.object, artifact.interface, artifact.target, samples)
+
+
 def missing_tools(target: Target) -> list[str]:
     """The programs that linking and running code for `target` needs and this computer does not have."""
+    if target.object_format == "wasm":
+        return missing_for_wasm()
     if target.emulator is None:
         return [f"an emulator for {target.name}"]
     if not target.emulator.qemu and not runs_here(target):

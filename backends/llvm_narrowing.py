@@ -61,6 +61,8 @@ class Narrowing:
 
     def _from_float(self, e: Expr, x: str, source: str, result: str) -> str:
         a = e.args[0]
+        if self._as_bits(a.dtype):
+            return self._from_upper_half(x, source, e)
         if e.dtype.is_float:
             return self.emit(f"{'fpext' if e.dtype.bits > a.dtype.bits else 'fptrunc'} {source} {x} to {result}")
         if e.dtype is bool_:
@@ -69,6 +71,13 @@ class Narrowing:
         if e.data == "within":
             return to_integer(self.emit, "u" if e.dtype.kind == "u" else "s", source, x, kind)
         return self._to_saturated_integer(e.dtype, a.dtype, e.lanes, x)
+
+    def _from_upper_half(self, x: str, source: str, e: Expr) -> str:
+        """bf16 as f32, whose upper half it is; no other conversion of 16-bit floats is left where they travel as their bits."""
+        word = self.type(i32, e.lanes)
+        wide = self.emit(f"zext {source} {x} to {word}")
+        upper = self.emit(f"shl {word} {wide}, {self._literal(const(16, i32), e.lanes)}")
+        return self.emit(f"bitcast {word} {upper} to {self.of(e)}")
 
     def _to_saturated_integer(self, dtype: DType, real: DType, lanes: int, x: str) -> str:
         source, kind = self.type(real, lanes), self.type(dtype, lanes)

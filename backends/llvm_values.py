@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+import numpy as np
+
 from edgec.backends.instruction import dots, meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_narrowing import Narrowing
@@ -18,7 +20,7 @@ from edgec.expr import Expr, const, inside_pairs, transform, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
 from edgec.portable import expand
-from edgec.types import DType, bool_, f32, index
+from edgec.types import DType, bf16, bool_, f16, f32, index
 
 SCALARS = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "bool": "i1"}
 FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "mod": "frem"}
@@ -74,8 +76,11 @@ class Values(DotProducts, Narrowing):
         return f"{stem}{self.numbers}"
 
     def type(self, dtype: DType, lanes: int = 1) -> str:
-        element = self.pointer if dtype is index else SCALARS.get(dtype.name) or f"i{dtype.bits}"
+        element = self.pointer if dtype is index else f"i{dtype.bits}" if self._as_bits(dtype) else SCALARS.get(dtype.name) or f"i{dtype.bits}"
         return element if lanes == 1 else f"<{lanes} x {element}>"
+
+    def _as_bits(self, dtype: DType) -> bool:
+        return dtype in (f16, bf16) and not self.target.half_types
 
     def of(self, e: Expr) -> str:
         return self.type(e.dtype, e.lanes)
@@ -212,7 +217,7 @@ class Values(DotProducts, Narrowing):
         return self._literal(e, 1)
 
     def _literal(self, e: Expr, lanes: int) -> str:
-        text = number(e)
+        text = str(int(e.dtype.numpy(e.data).view(np.uint16))) if self._as_bits(e.dtype) else number(e)
         return text if lanes == 1 else "<" + ", ".join([f"{self.type(e.dtype)} {text}"] * lanes) + ">"
 
     def _get(self, e: Expr, local: dict[Expr, str]) -> str:

@@ -80,6 +80,7 @@ class Target:
     compact: bool = False               # small code goes before speed
     hand_over: int = 6000               # cycles until another core has begun work it is given; 0: there are no threads to give it to
     meeting: int = 600                  # cycles until threads that run together have waited for each other
+    half_types: bool = True             # LLVM has f16 and bf16 as types there; else their values travel as 16-bit integers
     object_format: str = "elf"
     instructions: tuple[Instruction, ...] = ()
     levels: tuple[Level, ...] = ()      # what one object may hold code for, narrowest first

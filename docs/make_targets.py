@@ -81,6 +81,8 @@ def memory(t: Target) -> str:
 
 def how_run(t: Target) -> str:
     """How programs for a target are run when the computer at hand is another."""
+    if t.object_format == "wasm":
+        return "in wasmtime"
     if t.emulator is None:
         return "not"
     if not t.emulator.qemu:
@@ -113,6 +115,8 @@ def tested(each: Instruction, family: tuple[Target, ...]) -> str:
     having = [t for t in family if each in t.instructions]
     if not having:
         return "only assembled"
+    if all(t.object_format == "wasm" for t in having):
+        return "run"
     return "run" if any(t.emulator and t.emulator.gcc == "gcc" for t in having) else "emulated"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -25,8 +25,9 @@ from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
 from edgec.backends.entry import entry_text
 from edgec.backends.inspect_object import section_sizes, undefined_symbols
-from edgec.backends.interface import Interface, Kept, Port
-from edgec.backends.join import DataSection, join
+from edgec.backends.interface import Interface, Kept, Port, layout as layout_of_context
+from edgec.backends.join import DataSection
+from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
 from edgec.backends.target import Target, all_targets, find
@@ -255,7 +256,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         texts = (dispatch_text(interface, target.pointer_bits), init_text(interface, target.levels, target.pointer_bits))
         modules = [*(compile_module(text, target, optimize, keep) for text in texts), *modules]
         data = [*routine_sections(target.routines), *data]
-    joined = join([m.object for m in modules], data, interface.public_symbols)
+    joined = join_modules(modules, data, interface.public_symbols, target)
     _require_closed(joined, target)
     interface = replace(interface, stack_bytes=stack, flash_bytes=_flash(joined))
     facts = manifest([program for program, _ in parts], interface, target) | {
@@ -430,7 +431,8 @@ def manifest(programs: Sequence[Program], interface: Interface, target: Target) 
     return {"name": interface.prefix, "target": target.name, **levels, "inputs": [port(p) for p in interface.inputs],
             "outputs": [port(p) for p in interface.outputs], "arena_bytes": interface.arena_bytes,
             "live_bytes": max(p.live_bytes for p in programs), "arena_align": interface.arena_align, "stack_bytes": interface.stack_bytes,
-            "flash_bytes": interface.flash_bytes, "kernels": [k.name for k in programs[0].steps]}
+            "flash_bytes": interface.flash_bytes, "context": asdict(layout_of_context(interface, target.pointer_bits)),
+            "kernels": [k.name for k in programs[0].steps]}
 
 
 def _prefix(model: Any, graph: Graph) -> str:

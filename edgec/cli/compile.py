@@ -2,6 +2,7 @@
 
     edgec compile model.onnx --target aarch64 --bind N=1..8 -o build
     edgec compile model.onnx --emit obj,asm,llvm,graph,kernels,loops -o build
+    edgec compile model.onnx --target wasm32 --emit wasm,json -o build   # a WebAssembly module that stands alone
     edgec compile model.onnx --emit obj,header,executor -o build         # and edgec_pthreads.h, .c: threads for the model
 
 A shared library (so) needs a C compiler for the target, everything else nothing. Files appear all together or not at all.
@@ -19,7 +20,7 @@ from edgec.errors import ModelError
 
 name, help = "compile", "compile a model into an object, a header and its facts"
 
-ARTIFACT = {"obj": "obj", "header": "header", "json": "json", "asm": "asm", "llvm": "llvm", "archive": "archive", "so": "shared"}
+ARTIFACT = {"obj": "obj", "header": "header", "json": "json", "asm": "asm", "llvm": "llvm", "archive": "archive", "so": "shared", "wasm": "wasm"}
 TEXTS = ("graph", "kernels", "loops")
 EXECUTOR = "executor"
 KINDS = (*ARTIFACT, *TEXTS, EXECUTOR)

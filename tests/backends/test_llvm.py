@@ -11,7 +11,7 @@ from edgec.backends.entry import entry_text
 from edgec.backends.steps import CallStep, Place
 from edgec.backends.inspect_object import undefined_symbols, writable_sections
 from edgec.backends.interface import Interface, Port
-from edgec.backends.join import join
+from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.native import Loaded
 from edgec.backends.target import all_targets, find
@@ -190,11 +190,11 @@ def model(kernels: list[Loops], target) -> SimpleNamespace:
         steps.append(CallStep(f"kernel{number}", tuple(places)))
         texts.append(module_text(loops, target, f"kernel{number}"))
     interface = Interface("net", tuple(inputs), tuple(outputs))
-    parts = [compile_module(text, target, "1").object for text in (entry_text(interface, steps, target.pointer_bits), *texts)]
-    return SimpleNamespace(interface=interface, object=join(parts, [], {interface.run_symbol}), target=target)
+    parts = [compile_module(text, target, "1") for text in (entry_text(interface, steps, target.pointer_bits), *texts)]
+    return SimpleNamespace(interface=interface, object=join_modules(parts, [], {interface.run_symbol}, target), target=target)
 
 
-@pytest.mark.parametrize("name", ["cortex-a72", "cortex-a7", "cortex-m4", "cortex-m55", "x86-64-v2"])
+@pytest.mark.parametrize("name", ["cortex-a72", "cortex-a7", "cortex-m4", "cortex-m55", "x86-64-v2", "wasm32"])
 def test_numbers_of_other_processors(name, require_tools):
     """All operations of all types in one run of the emulator."""
     target = find(name)

@@ -99,7 +99,8 @@ def target(request) -> Target:
 
 
 # The first described target of each instruction set and vector width: cores that differ only in their timing get much the same code.
-KINDS = {(target.triple.split("-")[0], target.vector_bits): target for target in reversed(all_targets()) if target.name != "native"}
+KINDS = {(target.triple.split("-")[0], target.vector_bits): target for target in reversed(all_targets())
+         if target.name != "native" and target.emulator}
 
 
 @pytest.fixture(scope="session", params=reversed(KINDS.values()), ids=lambda target: target.name)
