@@ -20,7 +20,8 @@ from edgec.errors import ModelError
 
 name, help = "compile", "compile a model into an object, a header and its facts"
 
-ARTIFACT = {"obj": "obj", "header": "header", "json": "json", "asm": "asm", "llvm": "llvm", "archive": "archive", "so": "shared", "wasm": "wasm"}
+ARTIFACT = {"obj": "obj", "header": "header", "json": "json", "asm": "asm", "llvm": "llvm", "archive": "archive", "so": "shared",
+            "wasm": "wasm"}
 TEXTS = ("graph", "kernels", "loops")
 EXECUTOR = "executor"
 KINDS = (*ARTIFACT, *TEXTS, EXECUTOR)
