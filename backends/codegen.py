@@ -25,7 +25,7 @@ FRAME = re.compile(r"stack frame size \((\d+)\)")
 
 @dataclass(frozen=True)
 class Compiled:
-    """One module's object, the stack bytes of its deepest function, its texts when asked for, and its bitcode where that is what is joined."""
+    """One module's object, the stack bytes of its deepest function, its texts when asked for, its bitcode where that is joined."""
 
     object: bytes
     stack: int

@@ -76,8 +76,8 @@ class Values(DotProducts, Narrowing):
         return f"{stem}{self.numbers}"
 
     def type(self, dtype: DType, lanes: int = 1) -> str:
-        element = self.pointer if dtype is index else f"i{dtype.bits}" if self._as_bits(dtype) else SCALARS.get(dtype.name) or f"i{dtype.bits}"
-        return element if lanes == 1 else f"<{lanes} x {element}>"
+        named = None if self._as_bits(dtype) else SCALARS.get(dtype.name)
+        return vec(self.pointer if dtype is index else named or f"i{dtype.bits}", lanes)
 
     def _as_bits(self, dtype: DType) -> bool:
         return dtype in (f16, bf16) and not self.target.half_types

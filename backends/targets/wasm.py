@@ -34,6 +34,7 @@ INSTRUCTIONS = (
 
 TARGETS = (
     Target(name="wasm32", triple="wasm32-unknown-unknown", cpu="generic", features=FEATURES, pointer_bits=32, relocation="static",
-           code_model="default", half_types=False, object_format="wasm", vector_bits=128, registers=16, scalar_operand="memory", fma=False, fma_latency=4,
-           fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=256 << 10, hand_over=0, instructions=available(INSTRUCTIONS, FEATURES)),
+           code_model="default", object_format="wasm", half_types=False, vector_bits=128, registers=16, scalar_operand="memory",
+           fma=False, fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=256 << 10, hand_over=0,
+           instructions=available(INSTRUCTIONS, FEATURES)),
 )
