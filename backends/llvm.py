@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+from edgec.backends.llvm_order import FENCE, FENCE_NAME
 from edgec.backends.llvm_spelling import mask, suffix, vec, vector_attributes
 from edgec.backends.llvm_values import Values
 from edgec.expr import is_const
@@ -48,7 +49,7 @@ class _Function(Values):
             attributes += " optsize"
         attributes += vector_attributes(self.target)
         return (head + "\n".join(self.lines) + "\n  ret void\n}\n\n" + "\n".join(self.declared.values()) +
-                f"\nattributes #0 = {{ {attributes} }}\n{NO_UNROLL}")
+                f"\nattributes #0 = {{ {attributes} }}\n{NO_UNROLL}{FENCE_NAME if FENCE in self.lines else ''}")
 
     # ------------------------------------------------------------------------------------------------------- statements
 
@@ -91,7 +92,8 @@ class _Function(Values):
         self.registers.update(phis)
         self.scopes.append({loop.var: (variable, ())})
         self._touch(loop.body)
-        self._body(loop.body)
+        if not self._in_groups(loop.body):
+            self._body(loop.body)
         self._touch(loop.body)
         self.scopes.pop()
         following = self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")

@@ -15,6 +15,7 @@ import numpy as np
 from edgec.backends.instruction import dots, meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_narrowing import Narrowing
+from edgec.backends.llvm_order import Order
 from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, transform, walk
 from edgec.linear import join, split
@@ -37,7 +38,7 @@ def native_operations(target: Any) -> frozenset[str]:
     return frozenset({f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE} | words)
 
 
-class Values(DotProducts, Narrowing):
+class Values(DotProducts, Narrowing, Order):
     """Emits values into `lines`; `label` is the current block, `registers` the current value of every register."""
 
     def __init__(self, target: Any):
@@ -229,7 +230,7 @@ class Values(DotProducts, Narrowing):
     def _load(self, e: Expr, local: dict[Expr, str]) -> str:
         param, active = e.data
         if e.args[0].lanes > 1:
-            return self._picked(e)
+            return self._dealt(e) if param.dealt else self._picked(e)
         address = self.address(param, e.args[0])
         kind = vec("i8", e.lanes) if param.dtype is bool_ else self.of(e)
         if active:

@@ -68,6 +68,8 @@ class Target:
     vector_frame: str = ""              # a regular expression with a group `vectors` or `bytes`: what assembly puts on the stack of them
     masks: bool = False                 # masked loads and stores cost no more than plain ones
     scalar_operand: str                 # how a scalar reaches a multiply-add: "memory", "lane" or "register"
+    in_order: bool = False              # a load that follows sums waits for them: loads are best in groups, in the order of the code
+    dealt_vectors: int = 1              # vectors of 32-bit lanes that one load fills, dealing neighbouring elements out to them in turn
     joined_vectors: int = 1             # vectors of 32-bit lanes that are best narrowed to bytes together
     late_terms: bool = False            # terms are added behind sums: only then does LLVM make one instruction of a maximum that follows
     l1_bytes: int

@@ -37,6 +37,7 @@ class Param:
     size: Any  # elements; int, or index expression over the symbols
     writable: bool = False
     constant: bool = False  # contents known at compile time, so they may be laid out anew
+    dealt: int = 0          # neighbouring elements belong to so many vectors in turn: one instruction loads all of these
 
 
 @dataclass(frozen=True, eq=False)

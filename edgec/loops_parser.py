@@ -72,7 +72,8 @@ class _Reader:
         tokens.expect("[")
         size = dim(self.parser.expr())
         tokens.expect("]")
-        self.params.append(Param(name, dtype, size, tokens.accept("writable"), tokens.accept("constant")))
+        writable, constant = tokens.accept("writable"), tokens.accept("constant")
+        self.params.append(Param(name, dtype, size, writable, constant, tokens.integer() if tokens.accept("dealt") else 0))
         self.parser.sources[name] = self.params[-1]
 
     def _for(self, tokens: Tokens, indent: int) -> None:

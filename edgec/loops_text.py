@@ -1,7 +1,7 @@
 """The text of Loops: printed in one canonical way, so that equal code has equal text; `edgec.loops_parser` reads it back.
 
     loops     ::= loops NAME   symbols n in 1..8   param*   statement*          -- the body of a statement is indented by two spaces
-    param     ::= param NAME: dtype[size] [writable] [constant]
+    param     ::= param NAME: dtype[size] [writable] [constant] [dealt N]
     statement ::= for NAME in start..stop [step N]:   | if expr:  else:   | block:   | call NAME(argument, ...)   | barrier
                 | NAME: dtype[lanes] = expr           -- the first assignment of a register; later ones are NAME = expr
                 | PARAM[index : lanes : active] = expr
@@ -55,7 +55,7 @@ class _Writer:
         return identifier(self.params[each] if isinstance(each, Param) else self.registers[each])
 
     def _param(self, p: Param) -> str:
-        flags = " writable" * p.writable + " constant" * p.constant
+        flags = " writable" * p.writable + " constant" * p.constant + f" dealt {p.dealt}" * bool(p.dealt)
         return f"param {self.source(p)}: {p.dtype}[{self._printer().inline(as_expr(p.size, index))}]{flags}"
 
     def _printer(self, roots: Sequence[Expr] = ()) -> Printer:

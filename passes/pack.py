@@ -19,7 +19,7 @@ from edgec.expr import Expr, maximum, minimum, read, rebuild, transform, walk
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.nest import Domain, Nest
-from edgec.passes.schedule import Segment
+from edgec.passes.schedule import Piece, Segment, dealt_together
 from edgec.types import DType, dtype_of
 
 
@@ -37,11 +37,11 @@ class Tables:
         """The contents of a constant parameter, in memory order."""
         return self._sources[param].data.ravel()
 
-    def add(self, key: tuple, data: np.ndarray, stem: str, dtype: DType) -> Param:
+    def add(self, key: tuple, data: np.ndarray, stem: str, dtype: DType, dealt: int = 0) -> Param:
         """The parameter of a packed table."""
         if key not in self._made:
             buffer = Buffer(f"{stem}.packed{len(self._made)}", dtype, data.shape, "constant", data=data)
-            param = Param(f"p{len(self.params)}", buffer.dtype, data.size, False, True)
+            param = Param(f"p{len(self.params)}", buffer.dtype, data.size, False, True, dealt)
             self.params[buffer], self._sources[param], self._made[key] = param, buffer, param
         return self._made[key]
 
@@ -63,18 +63,18 @@ class Tables:
         return [(b, p) for b, p in self.params.items() if p in statements_loads]
 
 
-def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[Expr]], tables: Tables) -> Nest:
+def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[Expr]], tables: Tables, deal: int = 1) -> Nest:
     """The nest with constants of its reductions read from tables made for one segment of the vector axis.
 
-    `order` gives the loop order of each reduction's axes, outermost first.
+    `order` gives the loop order of each reduction's axes, outermost first; `deal` is the number of vectors that one load may fill in turn.
     """
     domains = {}
     for node, d in nest.domains.items():
         if d.is_nested:
             domains[node] = d
             continue
-        words = {n: _packed(n, nest, d, segment, vector, order[node], tables) for n in walk(*d.body) if n.op == "word"}
-        body = transform(replace_words(d.body, words), lambda n: _packed(n, nest, d, segment, vector, order[node], tables))
+        packed = lambda n: _packed(n, nest, d, segment, vector, order[node], tables, deal)
+        body = transform(replace_words(d.body, {n: packed(n) for n in walk(*d.body) if n.op == "word"}), packed)
         domains[node] = replace(d, body=tuple(body))
     return replace(nest, domains=domains)
 
@@ -88,7 +88,8 @@ def replace_words(body: Sequence[Expr], words: dict[Expr, Expr | None]) -> tuple
     return tuple(done[id(b)] for b in body)
 
 
-def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, order: Sequence[Expr], tables: Tables) -> Expr | None:
+def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, order: Sequence[Expr], tables: Tables,
+            deal: int = 1) -> Expr | None:
     source = _source(n)
     if source is None or source in tables.made or vector.var not in n.free or not (n.free & set(d.axes)):
         return None
@@ -104,13 +105,25 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
         return None
     key = (source, n, segment, tuple(axes))
     data = _table(n, vector.var, segment, axes, sizes, tables.data(source))
-    param = tables.add(key, data, tables.stem(source), n.dtype)
+    dealt = _dealt(n, segment.piece, deal)
+    lanes, real = segment.piece.lanes[0], segment.piece.width
+    if dealt:
+        data = np.ascontiguousarray(data.reshape(*data.shape[:-1], -1, dealt, lanes).swapaxes(-1, -2)).reshape(data.shape)
+    param = tables.add(key, data, tables.stem(source), n.dtype, dealt)
     local = vector.var - segment.start
-    real = segment.piece.width
-    offset = local // real
+    offset, place = local // real, local % real
     for v, size in zip(axes, sizes):
         offset = offset * size + v
-    return load(param, offset * real + local % real)
+    if dealt:
+        place = place // (dealt * lanes) * (dealt * lanes) + place % lanes * dealt + place // lanes % dealt
+    return load(param, offset * real + place)
+
+
+def _dealt(n: Expr, piece: Piece, most: int) -> int:
+    """How many vectors of a tile one load can fill with what `n` reads: whole vectors of 32-bit lanes, at most `most`; 0: each its own."""
+    vectors = piece.lanes
+    whole = vectors[0] > 1 and piece.width == len(vectors) * vectors[0]
+    return dealt_together(len(vectors), most) if whole and n.op == "load" and n.dtype.bits == 32 else 0
 
 
 def _source(n: Expr) -> Param | None:

@@ -93,6 +93,8 @@ def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr],
     lanes, group = iota(offset.lanes), group_of(node)
     if coefficient(offset, lanes) == group and (first := without(offset, lanes)).lanes == 1:  # else no run of neighbours
         return load(param, first, offset.lanes, point.active, node.dtype)
+    if param.dealt and coefficient(offset, lanes) == param.dealt:
+        return load(param, offset, dtype=node.dtype)
     byte = _byte_of(node)
     if byte is not None:
         return load(param, cast(instantiate(byte, point, replaced), index))

@@ -1,0 +1,152 @@
+"""In which order the loads of a loop's body stand: the part of the code generator for processors that run code in its order.
+
+Such a core lets no load finish before the sums that stand before it, so each group of loads behind sums waits once, and one instruction
+that loads several vectors is worth its long latency. Here vectors of a dealt table are loaded together, two loads ahead of the sums that
+take them, and all other loads of as many sums as registers allow stand in one group. LLVM's schedulers look no further than the next
+label, so a label of no effect between groups keeps the order: `llvm.codeview.annotation` makes one and nothing else in an ELF object.
+
+    acc = a[k] * w[k] + acc; ...     ->   load w0, a0 .. a7 | load w1 | sums with w0 | load w2 | sums with w1 | ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Sequence
+
+from edgec.backends.llvm_spelling import vec
+from edgec.expr import Expr, walk
+from edgec.linear import join, split
+from edgec.loops import Let, Stmt, iota
+
+AHEAD = 2   # tables' loads that are under way while sums take what an earlier one brought
+FENCE = "  call void @llvm.codeview.annotation(metadata !3)"
+FENCE_DECLARED = "declare void @llvm.codeview.annotation(metadata)"
+FENCE_NAME = "!3 = !{!\"order\"}\n"
+
+
+@dataclass
+class Step:
+    """Sums in a row that take vectors of the same dealt load, if any."""
+
+    block: tuple[Any, Expr] | None
+    sums: list[Let] = field(default_factory=list)
+    loads: list[Expr] = field(default_factory=list)     # the other loads that they are the first to use
+
+
+class Order:
+    """The methods for loads of dealt tables and for their order of the class that emits values."""
+
+    def _dealt(self, e: Expr) -> str:
+        """One vector of a dealt table; its neighbours are loaded with it."""
+        (param, _), (base, number) = e.data, dealt_place(e)
+        found = self._lookup(("dealt", param, base, number), base)
+        if found is None:
+            self._deal(param, base, e.lanes)
+            found = self._lookup(("dealt", param, base, number), base)
+        return found
+
+    def _deal(self, param: Any, base: Expr, lanes: int) -> None:
+        wide = vec(self.type(param.dtype), lanes * param.dealt)
+        text = self.emit(f"load {wide}, ptr {self._dealt_address(param, base)}, align {param.dtype.bytes}")
+        for number in range(param.dealt):
+            order = ", ".join(f"i32 {number + param.dealt * k}" for k in range(lanes))
+            part = self.emit(f"shufflevector {wide} {text}, {wide} poison, <{lanes} x i32> <{order}>")
+            self._remember(("dealt", param, base, number), base, part)
+
+    def _dealt_address(self, param: Any, base: Expr) -> str:
+        key = ("dealt address", param, base)
+        found = self._lookup(key, base)
+        if found is None:
+            found = self.address(param, base)
+            self._remember(key, base, found)
+        return found
+
+    # ---------------------------------------------------------------------------------------------------------------- order
+
+    def _in_groups(self, body: Sequence[Stmt]) -> bool:
+        """Emit a body of sums with its loads in groups; False (and nothing) where it is something else or the target does not care."""
+        if not self.target.in_order or not all(isinstance(s, Let) for s in body):
+            return False
+        steps = _steps([(s, self._free_loads(s, body)) for s in body])
+        if len(steps) < AHEAD:
+            return False
+        groups = _groups(steps, self._room(body, steps))
+        self.declared.setdefault("llvm.codeview.annotation", FENCE_DECLARED)
+        blocks = [step.block for step in steps]
+        first = 0
+        self._addresses(blocks[:AHEAD])
+        self._fetch(blocks[:1])
+        for group in groups:
+            self._group(group, blocks[first:first + len(group) + AHEAD], first == 0)
+            first += len(group)
+        self.lines.append(FENCE)
+        return True
+
+    def _group(self, group: list[Step], blocks: list[Any], begins: bool) -> None:
+        """The loads of some steps, then their sums, before each but the last the dealt load that is needed two steps later."""
+        self.lines.append(FENCE)
+        for step in group:
+            for load in step.loads:
+                self.value(load)
+        self._addresses(blocks[AHEAD:])
+        self.lines.append(FENCE)
+        self._fetch(blocks[1:AHEAD] if begins else ())
+        for n, step in enumerate(group):
+            self._body(step.sums)
+            self._fetch(blocks[n + AHEAD:n + AHEAD + 1])
+
+    def _addresses(self, blocks: Sequence[Any]) -> None:
+        for block in filter(None, blocks):
+            self._dealt_address(*block)
+
+    def _fetch(self, blocks: Sequence[Any]) -> None:
+        for param, base in filter(None, blocks):
+            self.lines.append(FENCE)
+            self._deal(param, base, self.target.lanes(param.dtype.bits))
+            self.lines.append(FENCE)
+
+    def _free_loads(self, statement: Let, body: Sequence[Stmt]) -> list[Expr]:
+        """The vectors and scalars a sum loads from places that the body does not change, in order of use."""
+        changed = {s.register for s in body}
+        loads = [n for n in walk(self.portable(statement.value)) if n.op == "load"]
+        return [n for n in loads if changed.isdisjoint(self._sources(n.args[0]))]
+
+    def _room(self, body: Sequence[Stmt], steps: Sequence[Step]) -> int:
+        """Registers that neither sums nor dealt loads under way take."""
+        dealt = AHEAD * self.target.dealt_vectors if any(step.block for step in steps) else 1
+        return self.target.registers - len({s.register for s in body}) - dealt
+
+
+def dealt_place(e: Expr) -> tuple[Expr, int]:
+    """Where the vectors begin that are loaded together with this load of a dealt table, and which of them it is."""
+    dealt, lanes = e.data[0].dealt, iota(e.lanes)
+    constant, terms = split(e.args[0])
+    number = constant % dealt
+    return join(constant - number, {atom: c for atom, c in terms.items() if atom is not lanes}), number
+
+
+def _steps(sums: Sequence[tuple[Let, list[Expr]]]) -> list[Step]:
+    """Sums cut where they go on to vectors of another dealt load; without such loads each is a step by itself."""
+    steps, seen = list[Step](), set[Any]()
+    for statement, loads in sums:
+        dealt = [(n.data[0], dealt_place(n)[0]) for n in loads if n.data[0].dealt]
+        new = next((block for block in dealt if block not in seen), None)
+        if not steps or new or not dealt:
+            steps.append(Step(new))
+        seen.update(dealt)
+        steps[-1].sums.append(statement)
+        steps[-1].loads += [n for n in loads if not n.data[0].dealt and n not in seen]
+        seen.update(loads)
+    return steps
+
+
+def _groups(steps: Sequence[Step], room: int) -> list[list[Step]]:
+    """Steps whose loads fit the registers together."""
+    groups, taken = list[list[Step]](), room
+    for step in steps:
+        if taken + len(step.loads) > room or not groups:
+            groups.append([])
+            taken = 0
+        groups[-1].append(step)
+        taken += len(step.loads)
+    return groups
