@@ -32,6 +32,8 @@ from edgec.types import DType, index
 
 @dataclass(frozen=True, eq=False)
 class Param:
+    """A pointer that a kernel is given: memory of `size` elements."""
+
     name: str
     dtype: DType
     size: Any  # elements; int, or index expression over the symbols
