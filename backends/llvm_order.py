@@ -17,6 +17,7 @@ from edgec.backends.llvm_spelling import vec
 from edgec.expr import Expr, walk
 from edgec.linear import join, split
 from edgec.loops import Let, Stmt, iota
+from edgec.types import f32
 
 AHEAD = 2   # tables' loads that are under way while sums take what an earlier one brought
 FENCE = "  call void @llvm.codeview.annotation(metadata !3)"
@@ -67,8 +68,9 @@ class Order:
         """Emit a body of sums with its loads in groups; False (and nothing) where it is something else or the target does not care."""
         if not self.target.in_order or not all(isinstance(s, Let) for s in body):
             return False
-        steps = _steps([(s, self._free_loads(s, body)) for s in body])
-        if len(steps) < AHEAD:
+        loads = [self._free_loads(s, body) for s in body]
+        steps = _steps(list(zip(body, loads)))
+        if len(steps) < AHEAD or any(n.dtype is not f32 for each in loads for n in each):
             return False
         groups = _groups(steps, self._room(body, steps))
         self.declared.setdefault("llvm.codeview.annotation", FENCE_DECLARED)

@@ -18,8 +18,9 @@ from edgec.evaluate import evaluate
 from edgec.expr import Expr, maximum, minimum, read, rebuild, transform, walk
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
+from edgec.passes.in_order import dealt_together
 from edgec.passes.nest import Domain, Nest
-from edgec.passes.schedule import Piece, Segment, dealt_together
+from edgec.passes.schedule import Piece, Segment
 from edgec.types import DType, dtype_of
 
 

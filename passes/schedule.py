@@ -15,6 +15,7 @@ from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.loops import group_of
+from edgec.passes.in_order import dealt_registers, dealt_together, deals, round_length, step_cycles
 from edgec.passes.nest import Nest, strides_of
 from edgec.passes.scalar_dots import calls_of, instructions, registers as scalar_registers
 from edgec.passes.wide_dots import wide_axis
@@ -25,7 +26,6 @@ STREAM = 32.0         # bytes a cycle at which they then arrive
 WAYS = 8              # of a first-level cache
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out
 POINTERS = 8          # loads at places that other loads give, beyond which a kernel is left scalar
-LONG_ROUNDS = (32, 48, 24, 40, 16, 8)  # reduction steps in one round of a loop of a core that runs code in its order
 SMALL_TILE = 24       # points of a register tile where code is to be small
 
 
@@ -231,7 +231,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
     calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
-    deals = target.dealt_vectors > 1 and shared and _reads_constants_of_32_bits(nest)
+    most = target.dealt_vectors if shared and deals(nest, target) else 1
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
@@ -239,10 +239,10 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
             wide = _pieces(vector, v, lanes, target)
             if v % together and v < columns:
                 continue
-            dealt = dealt_together(wide, target.dealt_vectors) if deals else 0
+            dealt = dealt_together(wide, most)
             registers = scalar_registers(r, wide, calls) if calls else _registers(r, wide, target, shared, steps, together, dealt)
             if registers <= (target.general_registers if calls else target.registers):
-                time = _time(r, v, row_extent, columns, target, shared, calls)
+                time = _time(r, v, row_extent, columns, target, shared, calls, most)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:
@@ -301,16 +301,6 @@ def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:
     return vector is not None and any(vector.var not in n.free for n in loads)
 
 
-def dealt_together(vectors: int, most: int) -> int:
-    """How many vectors of a tile one load fills in turn, of `most` that it may: a divisor of their number, or 0."""
-    return next((n for n in range(most, 1, -1) if vectors % n == 0), 0)
-
-
-def _reads_constants_of_32_bits(nest: Nest) -> bool:
-    loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" and n.data[0].constant]
-    return bool(loads) and all(n.dtype.bits == 32 for n in loads)
-
-
 def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, together: int = 1, dealt: int = 0) -> int:
     if not contraction and together > 1:  # bytes: one row of a window, widened to 16 bits
         return r * v + (r + 3) * v // 2 + 1
@@ -318,29 +308,27 @@ def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, toget
         return 3 * r * v + 2 * v + steps * v  # written out: windows that overlap, and the vectors of all taps, stay in registers
     if not contraction:
         return r * v + v + min(r, 4) * v
-    if dealt:  # two loads of several vectors under way, and two vectors of k for each row
-        return r * v + 2 * dealt + 2 * r
+    if dealt:
+        return dealt_registers(r, v, dealt)
     if target.scalar_operand == "lane":  # a vector of k for each row, vectors loaded in pairs, and one to spare, or the allocator spills
         return r * v + v + v % 2 + r + 1
     return r * v + v + 1
 
 
-def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int = 0) -> float:
+def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int = 0, most: int = 1) -> float:
     """Cycles of one reduction step over the whole row x column plane, ragged tiles included."""
     total = 0.0
     for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1)):
         for vv, column_tiles in ((v, columns // v), (columns % v, 1)):
             if rr and vv:
-                total += row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else _step(rr, vv, target, contraction))
+                total += row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else _step(rr, vv, target, contraction, most))
     return total
 
 
-def _step(r: int, v: int, target: Any, contraction: bool) -> float:
+def _step(r: int, v: int, target: Any, contraction: bool, most: int = 1) -> float:
     multiply_adds = r * v / target.fma_per_cycle
-    if target.in_order and contraction:  # loads take slots of their own: a dealt one few, others one each, a group of them some more
-        dealt = dealt_together(v, target.dealt_vectors)
-        loads = v / dealt * (1.5 if dealt == target.dealt_vectors else 2.5) if dealt else v + 1.0
-        return max(multiply_adds, 2.0 * target.fma_latency) + loads + r / 4 + 1.0
+    if most > 1:
+        return step_cycles(r, v, most, target)
     loads = (v + r if contraction else 2 * r * v) / 2.0
     # Few accumulators are given several partial sums each, which hides most of the latency but not all.
     latency = target.fma_latency * 0.5 if r * v < target.fma_latency * target.fma_per_cycle else 0.0
@@ -451,9 +439,8 @@ def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
     """Copies of the innermost step: enough work per iteration to hide the loop, two whole vectors of k where scalars come by lane."""
     if target.compact:
         return max(partials, target.lanes(32) if target.scalar_operand == "lane" and points > 1 else 1)
-    if target.in_order and points > 1:  # what a loop's end costs is shared by as many steps as are walked in whole rounds
-        longest = max((e.data for d in nest.domains.values() for e in d.extents if e.op == "const"), default=0)
-        return next((n for n in LONG_ROUNDS if longest >= 2 * n and longest % n == 0), LONG_ROUNDS[-1])
+    if target.in_order and points > 1 and deals(nest, target):
+        return round_length(nest)
     if target.scalar_operand == "lane" and points > 1:
         return max(partials, target.lanes(32) * (1 if _widens(nest) else 2))
     copies = max(1, 16 // max(1, points))

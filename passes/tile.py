@@ -193,7 +193,8 @@ class _Tiler:
 
     def _segment(self, segment: Segment) -> list[Stmt]:
         packed = segment if self.plan.reduce_vector is None else Segment(0, self.plan.vector.extent, Piece((1,), 1))
-        nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables, self.target.dealt_vectors) if self.nest.domains else self.nest
+        deal = self.target.dealt_vectors
+        nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables, deal) if self.nest.domains else self.nest
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         place = segment.count - 1 - number if self.backward else number
         body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, self._columns(segment, place)))

@@ -17,7 +17,7 @@ from edgec.interpreter import interpret
 from edgec.loops import For, Param, iota, load, statements
 from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
-from edgec.passes.schedule import dealt_together
+from edgec.passes.in_order import dealt_together
 from edgec.passes.tile import tile
 from edgec.testing_graphs import whole_inputs
 from edgec.types import f32, index
