@@ -34,7 +34,7 @@ def dealt_registers(r: int, v: int, dealt: int) -> int:
 
 
 def step_cycles(r: int, v: int, most: int, target: Any) -> float:
-    """Cycles of a reduction step of a tile: loads that deal to `most` vectors take few slots, others one each, a group of them some more."""
+    """Cycles of a reduction step of a tile: loads that deal to `most` vectors take few slots, others one each, a group some more."""
     dealt = dealt_together(v, most)
     loads = v / dealt * (1.5 if dealt == most else 2.5) if dealt else v + 1.0
     return max(r * v / target.fma_per_cycle, 2.0 * target.fma_latency) + loads + r / 4 + 1.0
