@@ -19,6 +19,17 @@ from edgec.onnx_upgrade import can_upgrade
 from edgec.ops import OPERATORS, Operators
 
 
+_NO_MAPS = "it works on maps, and compiled code has tensors only"
+# Operators that are refused for good: the reason, and what to do instead.
+REFUSED: dict[tuple[str, str], tuple[str, str]] = {
+    ("ai.onnx.ml", "ZipMap"): (_NO_MAPS, "cut it off and take the scores before it; skl2onnx leaves it out with options={'zipmap': False}"),
+    ("ai.onnx.ml", "DictVectorizer"): (_NO_MAPS, "make the features a tensor before the model"),
+    ("ai.onnx.ml", "CastMap"): (_NO_MAPS, "make the features a tensor before the model"),
+    ("", "ImageDecoder"): ("it reads files of images, whose sizes nobody knows beforehand", "decode the image before the model"),
+    ("ai.onnx.preview.training", "Gradient"): ("it is for training", "export the model for inference"),
+}
+
+
 def unsupported_operators(graph: GraphProto, opsets: dict[str, int], functions: dict[Key, FunctionProto], file: str,
                           operators: Operators = OPERATORS) -> list[CompileError]:
     """One problem for each operator (of a domain and opset) that has neither a class nor a body, at the first node that uses it.
@@ -59,8 +70,8 @@ def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc,
     if schema is None:
         return _unknown(domain, op, opsets[domain], loc, operators)
     if not (schema.has_function or schema.has_context_dependent_function):
-        return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported", loc=loc,
-                           hint="see docs/operators.md for the list")
+        reason, hint = REFUSED.get((domain, op), ("", "see docs/operators.md for the list"))
+        return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported{reason and ': '}{reason}", loc=loc, hint=hint)
     missing = _missing_in_body(schema) if schema.has_function else []
     return Unsupported(f"operator {op} is not supported: its ONNX body needs {', '.join(missing)}", loc=loc) if missing else None
 

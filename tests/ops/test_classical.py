@@ -178,6 +178,63 @@ def test_what_is_refused(name, attributes, message):
         load(model_of(name, {"x": X}, attributes, ["y"], 3))
 
 
+@pytest.mark.parametrize("name, attributes", [("ZipMap", {"classlabels_int64s": [1, 2]}), ("DictVectorizer", {"int64_vocabulary": [1]}),
+                                              ("CastMap", {})])
+def test_maps_are_refused_with_the_reason(name, attributes):
+    with pytest.raises(CompileError, match=f"operator {name} .* is not supported: it works on maps(?s:.*)hint"):
+        load(model_of(name, {"x": X}, attributes, ["y"], 1))
+
+
+def drawn_svm(seed, classes, kernel, transform, probabilities, positive, linear, text):
+    """Rows, and the attributes of a classifier."""
+    generator = np.random.default_rng(seed)
+    per = [2, 1, 3, 2][:classes]
+    pairs, vectors = classes * (classes - 1) // 2, sum(per)
+
+    def numbers(count, low=-1.0):
+        return (generator.random(count) * (1 - low) + low).astype(np.float32).tolist()
+    found = {"kernel_type": kernel, "kernel_params": [0.5, 0.25, 2.0], "post_transform": transform}
+    least = 0.0 if positive else -1.0
+    if linear:
+        found |= {"kernel_type": "LINEAR", "coefficients": numbers(classes * 4, least), "rho": [0.125]}
+    else:
+        found |= {"coefficients": numbers(vectors * (classes - 1), least), "rho": numbers(pairs), "vectors_per_class": per,
+                  "support_vectors": numbers(vectors * 4)}
+        found |= {"prob_a": numbers(pairs), "prob_b": numbers(pairs)} if probabilities else {}
+    labels = {"classlabels_strings": ["a", "bb", "c", "d"][:classes]} if text else {"classlabels_ints": [5, 3, 8, 2][:classes]}
+    return generator.standard_normal((7, 4)).astype(np.float32), {**found, **labels}
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**31), classes=st.integers(2, 4), kernel=st.sampled_from(["LINEAR", "POLY", "RBF", "SIGMOID"]),
+       transform=st.sampled_from(TRANSFORMS), options=st.tuples(*[st.booleans()] * 4))
+def test_support_vector_classifiers(seed, classes, kernel, transform, options):
+    x, attributes = drawn_svm(seed, classes, kernel, transform, *options)
+    model = model_of("SVMClassifier", {"x": x}, attributes, ["label", "scores"], 1)
+    labels, scores = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    graph = load(model)
+    found = [interpret(graph, {"x": x})] + ([compile(graph, optimize="0", workers=0).run({"x": x})] if seed % 8 == 0 else [])
+    for each in found:
+        assert each["label"].astype(str).tolist() == labels.astype(str).tolist()
+        np.testing.assert_allclose(each["scores"], scores, rtol=1e-4, atol=1e-4)
+
+
+def test_labels_of_text():
+    trees, leaves = drawn_trees(np.random.default_rng(1), 2, 4, "BRANCH_LEQ")
+    every = [(tree, leaf, target) for tree, leaf in leaves for target in range(3)]
+    weights = {"class_treeids": [e[0] for e in every], "class_nodeids": [e[1] for e in every], "class_ids": [e[2] for e in every],
+               "class_weights": (ROW * 9)[:len(every)]}
+    for name, attributes in (("LinearClassifier", {"coefficients": ROW[:12], "intercepts": ROW[12:15]}),
+                             ("LinearClassifier", {"coefficients": ROW[:4], "intercepts": ROW[12:13]}),
+                             ("TreeEnsembleClassifier", {**trees, **weights})):
+        words = ["one", "zwei", "trois"][:2 if attributes.get("coefficients") == ROW[:4] else 3]
+        model = model_of(name, {"x": X}, {**attributes, "classlabels_strings": words}, ["label", "scores"], 3)
+        wanted = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(["label"], {"x": X})[0].tolist()
+        graph = load(model)
+        assert interpret(graph, {"x": X})["label"].tolist() == wanted
+        assert compile(graph, optimize="0", workers=0).run({"x": X})["label"].tolist() == wanted
+
+
 def test_trees_that_lead_in_a_circle():
     circle = {**TREE, "nodes_falsenodeids": [0, 1, 2]}
     with pytest.raises(CompileError, match="circle"):
