@@ -126,7 +126,7 @@ class SVMClassifier(Kernelled):
         return labels, scores if one else transformed(scores, self.post_transform)
 
     def _second_first(self, scores: Any) -> Any:
-        """The second label where the highest score is positive (or at least 1/2, if no coefficient is negative), else that of the highest."""
+        """The second label where the highest score is positive (at least 1/2 if no coefficient is negative), else that of the highest."""
         second, threshold = label_array(self._labels[1:]).reshape(()), 0.5 if min(self.coefficients) >= 0 else 0.0
         if isinstance(scores, np.ndarray):
             top = scores.max(-1)
