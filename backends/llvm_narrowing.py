@@ -15,6 +15,7 @@ from edgec.backends.instruction import call, meaning
 from edgec.backends.llvm_spelling import one_by_one, suffix, to_integer
 from edgec.backends.target import Instruction
 from edgec.expr import Expr, const, make
+from edgec.portable_scaling import integer_scaling, is_scaling
 from edgec.types import DTYPES, DType, bool_, f32, i16, i32
 
 
@@ -32,7 +33,9 @@ class Narrowing:
     """The methods for casts that start from floats or saturate, of the class that emits values."""
 
     def _rounding_conversion(self, node: Expr) -> Expr | None:
-        """A rounded float as an integer: one operation, `nearest`, where a row says so."""
+        """A rounded float as an integer: one operation, `nearest`, where a row says so; on cores without floats a product of integers."""
+        if self.target.soft_floats:
+            return integer_scaling(node) if is_scaling(node) else None
         fits = node.op == "cast" and node.data == "within" and node.args[0].op == "round" and f"nearest.{node.dtype}" in self.native
         return make("nearest", node.args[0].args, node.dtype) if fits else None
 

@@ -87,12 +87,18 @@ class Target:
     instructions: tuple[Instruction, ...] = ()
     levels: tuple[Level, ...] = ()      # what one object may hold code for, narrowest first
     routines: tuple[Routine, ...] = ()  # what the checks of the levels call
+    calls: tuple[tuple[str, str], ...] = ()     # what LLVM calls for want of an instruction, and which of soft_routines that is
     emulator: Emulator | None = None
     seen: str = ""                      # what `detect` found on this computer; "" for a named target
 
     def lanes(self, dtype_bits: int) -> int:
         """Elements of `dtype_bits` bits in one vector register; 1 without vectors."""
         return max(1, self.vector_bits // dtype_bits)
+
+    @property
+    def soft_floats(self) -> bool:
+        """Whether the core has no instructions for f32, so that they are called."""
+        return any(operation == "float.add" for _, operation in self.calls)
 
     @property
     def counts_loops(self) -> bool:

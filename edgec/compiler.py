@@ -29,6 +29,7 @@ from edgec.backends.interface import Interface, Kept, Port, layout as layout_of_
 from edgec.backends.join import DataSection
 from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
+from edgec.backends.soft_routines import soft_routines
 from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
 from edgec.backends.target import Target, all_targets, find
 from edgec.backends.trace import TICK, tick_text, traced
@@ -250,6 +251,8 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     if interface.decoded_at is not None:
         modules.append(compile_module(UNPACK_TEXT, target, optimize, keep))
         stack += modules[-1].stack
+    modules += (soft := soft_routines([m.object for m in modules], target, lambda t: compile_modules(t, target, optimize, keep, **options)))
+    stack += sum(one.stack for one in soft)  # one calls another
     stored = coded(blob, constants) if interface.decoded_at is not None else blob
     data = [DataSection(interface.weights_symbol, stored, WEIGHT_ALIGN)] if blob else []
     if interface.levels:

@@ -1,4 +1,4 @@
-"""Microcontroller cores: scalar floats on M4 and M7, vectors (MVE, "Helium") on M55.
+"""Microcontroller cores: integers alone on M0+ and M3, scalar floats on M4 and M7, vectors (MVE, "Helium") on M55.
 
 Flash is what such a chip has least of, so packing and padding may not grow the weights (`max_flash_growth`).
 Each runs on one of Arm's own evaluation boards in qemu, without an operating system.
@@ -44,17 +44,33 @@ INSTRUCTIONS = (
 )
 
 
-def core(name: str, architecture: str, features: tuple[str, ...], board: str, **facts) -> Target:
+# The names are those of the Run-time ABI for the Arm Architecture, 5.1.
+FLOAT_CALLS = tuple((f"__aeabi_{name}", f"float.{operation}") for name, operation in (
+    ("fadd", "add"), ("fsub", "subtract"), ("fmul", "multiply"), ("fdiv", "divide"), ("fcmplt", "less"), ("fcmple", "at_most"),
+    ("fcmpgt", "more"), ("fcmpge", "at_least"), ("fcmpeq", "equal"), ("fcmpun", "unordered"), ("i2f", "from_signed"),
+    ("ui2f", "from_unsigned"), ("f2iz", "to_signed"), ("f2uiz", "to_unsigned")))
+WORD_CALLS = tuple((f"__aeabi_{name}", f"word.{operation}") for name, operation in (
+    ("lmul", "multiply"), ("llsl", "shift_left"), ("llsr", "shift_right"), ("lasr", "shift_signed"), ("uidiv", "divide"),
+    ("idiv", "divide_signed"), ("uidivmod", "divide"), ("idivmod", "divide_signed")))
+
+
+def core(name: str, architecture: str, features: tuple[str, ...], board: str, float_abi: str = "hard", **facts) -> Target:
     """A core by LLVM's name for it (gcc's is the same), emulated on `board`."""
-    flags = (f"-mcpu={name}", "-mthumb", "-mfloat-abi=hard")
-    return Target(name=name, triple=f"{architecture}-unknown-none-eabihf", cpu=name, features=features, float_abi="hard", pointer_bits=32,
+    flags = (f"-mcpu={name}", "-mthumb", f"-mfloat-abi={float_abi}")
+    triple = f"{architecture}-unknown-none-eabi{'hf' if float_abi == 'hard' else ''}"
+    return Target(name=name, triple=triple, cpu=name, features=features, float_abi=float_abi, pointer_bits=32,
                   relocation="static", max_flash_growth=1.0, hand_over=0, scalar_operand="register",
                   instructions=available(INSTRUCTIONS, features),
                   emulator=Emulator("arm-none-eabi-gcc", flags, "qemu-system-arm", board=board, packages=PACKAGES), **facts)
 
 
 # Tightly coupled memories and flash accelerators stand for an L1 cache on cores that have none.
+# The core of the board for M3 runs what an M0+ runs, too.
 TARGETS = (
+    core("cortex-m0plus", "thumbv6m", (), "mps2-an385", float_abi="soft", calls=FLOAT_CALLS + WORD_CALLS,
+         vector_bits=0, registers=16, general_registers=8, fma=False, fma_latency=1, fma_per_cycle=1, l1_bytes=16 << 10),
+    core("cortex-m3", "thumbv7m", (), "mps2-an385", float_abi="soft", calls=FLOAT_CALLS,
+         vector_bits=0, registers=16, fma=False, fma_latency=1, fma_per_cycle=1, l1_bytes=16 << 10),
     core("cortex-m4", "thumbv7em", ("dsp", "vfp4d16sp"), "mps2-an386",
          vector_bits=0, registers=32, fma=True, fma_latency=3, fma_per_cycle=1, l1_bytes=16 << 10),
     core("cortex-m7", "thumbv7em", ("dsp", "vfp4d16sp", "fp-armv8d16sp"), "mps2-an500",
