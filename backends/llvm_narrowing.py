@@ -18,6 +18,8 @@ from edgec.expr import Expr, const, make
 from edgec.portable_scaling import integer_scaling, is_scaling
 from edgec.types import DTYPES, DType, bool_, f32, i16, i32
 
+SCALE = "edgec_scale"   # the routine float.scale
+
 
 @cache
 def narrowing(rows: tuple[Instruction, ...], source: str, result: str, lanes: int) -> Instruction | None:
@@ -38,6 +40,11 @@ class Narrowing:
             return integer_scaling(node) if is_scaling(node) else None
         fits = node.op == "cast" and node.data == "within" and node.args[0].op == "round" and f"nearest.{node.dtype}" in self.native
         return make("nearest", node.args[0].args, node.dtype) if fits else None
+
+    def _scaled(self, e: Expr, local: dict[Expr, str]) -> str:
+        """The call of a routine: what an integer times a float is, rounded."""
+        self.declare(SCALE, "i32", ["i32", "float"])
+        return self.emit(f"call i32 @{SCALE}(i32 {local[e.args[0]]}, float {local[e.args[1]]})")
 
     def _nearest(self, e: Expr, local: dict[Expr, str]) -> str:
         """By the row of so many lanes, else of any number, else of the most."""

@@ -14,13 +14,14 @@ from typing import Callable, Mapping, Sequence
 from edgec import portable_float, portable_word
 from edgec.backends.codegen import Compiled
 from edgec.backends.inspect_object import undefined_symbols
+from edgec.backends.llvm_narrowing import SCALE
 from edgec.backends.llvm_values import Values
 from edgec.backends.target import Target
 from edgec.expr import Expr
 from edgec.loops import Register, get
 from edgec.types import DType, u32, u64
 
-FLOATS = ("add", "subtract", "multiply", "divide", "less", "at_most", "equal", "unordered")
+FLOATS = ("add", "subtract", "multiply", "divide", "less", "at_most", "equal", "unordered", "scale")
 CONVERSIONS = ("from_signed", "from_unsigned", "to_signed", "to_unsigned")
 WORDS = {"multiply": (u64, u64), "shift_left": (u64, u32), "shift_right": (u64, u32), "shift_signed": (u64, u32), "divide": (u32, u32),
          "divide_signed": (u32, u32)}
@@ -57,7 +58,7 @@ def routine_text(symbol: str, operation: str, target: Target) -> str:
 
 def soft_routines(objects: Sequence[bytes], target: Target, build: Callable[[Mapping[str, str]], Mapping[str, Compiled]]) -> list[Compiled]:
     """The routines that objects call, and those that these call in turn; `build` compiles modules by name."""
-    known, made = dict(target.calls), dict[str, Compiled]()
+    known, made = {**dict(target.calls), SCALE: "float.scale"} if target.calls else {}, dict[str, Compiled]()
     pending = {name for each in objects for name in undefined_symbols(each)} & set(known) if known else set[str]()
     while pending:
         made |= build({name: routine_text(name, known[name], target) for name in sorted(pending)})

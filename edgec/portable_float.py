@@ -155,6 +155,24 @@ def to_unsigned(a: Expr) -> Expr:
     return select(compare("ne", a & _u(SIGN), _u(0)), _u(0), _size(a))
 
 
+def nearest(a: Expr) -> Expr:
+    """The nearest whole number, halves to even, saturating at the ends of i32."""
+    digits, shift = _significand(a), _u(BIAS + 31) - _exponent(a)   # beyond 32 for what is less than a half, wrapped for what is large
+    one = shift & _u(31)
+    kept = select(shift < _u(32), _right(digits, one), _u(0))
+    rest = select(shift < _u(32), _left(digits, (_u(32) - one) & _u(31)), digits)
+    kept = kept + _flag(_u(TOP) < rest | (kept & _u(1)))
+    size = select(_exponent(a) < _u(BIAS - 1), _u(0), select(compare("le", _u(BIAS + 31), _exponent(a)), _u(0xFFFFFFFF), kept))
+    negative = compare("ne", a & _u(SIGN), _u(0))
+    size = minimum(size, select(negative, _u(TOP), _u(SIZE)))
+    return select(negative, _u(0) - size, size)
+
+
+def scale(n: Expr, m: Expr) -> Expr:
+    """The product of a whole number (the bits of an i32) and a float, rounded to a whole number."""
+    return nearest(multiply(from_signed(n), m))
+
+
 def _place(a: Expr) -> Expr:
     """A whole number that is ordered as the floats are; both zeros have the same."""
     size = bitcast(a & _u(SIZE), i32)

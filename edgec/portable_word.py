@@ -1,4 +1,4 @@
-"""Arithmetic of 32 and 64-bit integers with what the smallest cores have: 32-bit sums and shifts, products of 32 bits without an upper half.
+"""Arithmetic of 32 and 64-bit integers with what the smallest cores have: 32-bit sums and shifts, products without an upper half.
 
 The expressions become functions of their own in the object (backends/soft_routines.py), as those of portable_float do.
 

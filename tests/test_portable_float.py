@@ -66,3 +66,11 @@ def test_conversions():
     wide = np.trunc(real.view(np.float32).astype(np.float64))
     np.testing.assert_array_equal(computed(portable_float.to_signed, real).view(np.int32), np.clip(wide, -2**31, 2**31 - 1).astype(np.int32))
     np.testing.assert_array_equal(computed(portable_float.to_unsigned, real), np.clip(wide, 0, 2**32 - 1).astype(np.uint32))
+
+
+def test_nearest():
+    real = pairs()[0]
+    halves = (np.arange(-3000, 3000) / 4).astype(np.float32).view(np.uint32)
+    real = np.concatenate([real[~np.isnan(real.view(np.float32))], halves])
+    wide = np.clip(np.rint(real.view(np.float32).astype(np.float64)), -2**31, 2**31 - 1).astype(np.int32)
+    np.testing.assert_array_equal(computed(portable_float.nearest, real).view(np.int32), wide)

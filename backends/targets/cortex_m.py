@@ -68,9 +68,9 @@ def core(name: str, architecture: str, features: tuple[str, ...], board: str, fl
 # The core of the board for M3 runs what an M0+ runs, too.
 TARGETS = (
     core("cortex-m0plus", "thumbv6m", (), "mps2-an385", float_abi="soft", calls=FLOAT_CALLS + WORD_CALLS,
-         vector_bits=0, registers=16, general_registers=8, fma=False, fma_latency=1, fma_per_cycle=1, l1_bytes=16 << 10),
+         vector_bits=0, registers=6, general_registers=8, fma=False, fma_latency=1, fma_per_cycle=1, l1_bytes=16 << 10),
     core("cortex-m3", "thumbv7m", (), "mps2-an385", float_abi="soft", calls=FLOAT_CALLS,
-         vector_bits=0, registers=16, fma=False, fma_latency=1, fma_per_cycle=1, l1_bytes=16 << 10),
+         vector_bits=0, registers=9, fma=False, fma_latency=1, fma_per_cycle=1, l1_bytes=16 << 10),
     core("cortex-m4", "thumbv7em", ("dsp", "vfp4d16sp"), "mps2-an386",
          vector_bits=0, registers=32, fma=True, fma_latency=3, fma_per_cycle=1, l1_bytes=16 << 10),
     core("cortex-m7", "thumbv7em", ("dsp", "vfp4d16sp", "fp-armv8d16sp"), "mps2-an500",

@@ -16,8 +16,10 @@ from edgec.testing_integers import OPERATORS, integer_operators
 from edgec.testing_quantized import byte_inputs
 from edgec.types import TensorType, f32
 
-# SSE4, AVX2, AVX-512 without VNNI, and whatever this computer has; plain NEON, dotprod, i8mm; armv7; DSP instructions, Helium.
-TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "native", "aarch64", "cortex-a76", "cortex-a710", "cortex-a7", "cortex-m4", "cortex-m55")
+# SSE4, AVX2, AVX-512 without VNNI, and whatever this computer has; plain NEON, dotprod, i8mm; armv7; DSP instructions, Helium;
+# no floats, and neither floats nor long products.
+TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "native", "aarch64", "cortex-a76", "cortex-a710", "cortex-a7", "cortex-m4", "cortex-m55",
+           "cortex-m3", "cortex-m0plus")
 
 
 @pytest.mark.parametrize("target", TARGETS)
