@@ -8,10 +8,12 @@ import pytest
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.inspect_object import undefined_symbols
+from edgec.backends.join import join
 from edgec.backends.llvm import module_text
 from edgec.backends.llvm_values import native_operations
 from edgec.backends.machine import create_machine
 from edgec.backends.native import runs_here
+from edgec.backends.soft_routines import soft_routines
 from edgec.backends.target import all_targets
 from edgec.evaluate import evaluate
 from edgec.expr import argument, binary, const, unary, var
@@ -39,7 +41,8 @@ def function_loops(target):
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
 def test_the_object_needs_no_other(target):
     compiled = compile_module(module_text(function_loops(target), target, "functions"), target, "1")
-    assert undefined_symbols(compiled.object) == []
+    routines = soft_routines([compiled.object], target, lambda texts: {n: compile_module(t, target, "1") for n, t in texts.items()})
+    assert undefined_symbols(join([compiled.object, *(one.object for one in routines)], [], {"functions"})) == []
 
 
 @pytest.mark.parametrize("target", [t for t in all_targets() if runs_here(t)], ids=lambda t: t.name)
