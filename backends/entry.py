@@ -15,7 +15,7 @@ from edgec.backends.coded_weights import UNPACK
 from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout,
                                       Interface, layout)
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, regions_of
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, places_of, regions_of
 from edgec.backends.team import emit_loop, team_text
 
 
@@ -24,6 +24,8 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     where = layout(interface, pointer_bits)
     symbol = symbol or interface.run_symbol
     calls, found = calls_of(steps), regions_of(steps)
+    # Threads that run together would each have to know what a condition says before others have done what decides it.
+    together = found and not any(loop.condition for loop in loops_of(steps))
     lines = [f"define i32 @{symbol}(ptr {'' if found else 'captures(none) '}readonly %context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
     lengths = [loop.length for loop in loops_of(steps) if loop.symbolic]
@@ -32,14 +34,15 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     lines += frame.allocate() if found else []
     lines += _checks(interface, where, pointer_bits)
     _weights(interface, where, lines)
-    pointers = place_pointers(interface, calls, where, lines)
+    pointers = place_pointers(interface, places_of(steps), where, lines)
     lines += ["  br label %start", "start:"]
     label = "start"
     if found:
         label = _find_executor(where, pointer_bits, lines)
         lines += frame.fill("%weights" if interface.weights_symbol else "null")
         lines += ["  %singly = icmp eq ptr %together, null", "  br i1 %singly, label %apart, label %team", "team:",
-                  *frame.begin(), f"  call void %together(ptr %lent, ptr @{symbol}_team, ptr %frame)", "  ret i32 0", "apart:"]
+                  *frame.begin(), f"  call void %together(ptr %lent, ptr @{symbol}_team, ptr %frame)", "  ret i32 0", "apart:"] \
+            if together else ["  br label %apart", "apart:"]
         label = "apart"
     _emit_steps(steps, _Names(pointers, word, symbol, frame, found), lines, label)
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
@@ -49,7 +52,7 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []
     bodies = [region_text(interface, region, f"{symbol}_region{number}", where, frame)
               for number, region in enumerate(found) if region.lent > 1]
-    bodies += [team_text(interface, steps, f"{symbol}_team", where, frame)] if found else []
+    bodies += [team_text(interface, steps, f"{symbol}_team", where, frame)] if together else []
     kernels = {call.symbol: call for call in calls}
     declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * (len(c.indices) + 2 * bool(c.bounds)))})"
                 for s, c in kernels.items()]
@@ -81,7 +84,8 @@ def _emit_steps(steps: Sequence[Step], names: _Names, lines: list[str], label: s
         elif isinstance(step, RegionStep):
             label = _emit_region(step, names, lines, label)
         else:
-            label = emit_loop(step, names.word, lines, label, lambda start, body=step.body: _emit_steps(body, names, lines, start))
+            label = emit_loop(step, names.word, lines, label, lambda start, body=step.body: _emit_steps(body, names, lines, start),
+                              names.pointers[step.condition] if step.condition else "")
     return label
 
 

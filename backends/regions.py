@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Iterable, Mapping, Sequence
 
 from edgec.backends.interface import ContextLayout, Interface
-from edgec.backends.steps import CallStep, Place, RegionStep
+from edgec.backends.steps import CallStep, Place, RegionStep, places_of
 
 
 LINE = 64  # bytes between words that different threads write
@@ -108,10 +108,10 @@ def call_text(call: CallStep, pointers: Sequence[str], limits: Sequence[str], wo
     return f"  call void @{call.symbol}({', '.join([f'ptr {p}' for p in pointers] + indices)})"
 
 
-def place_pointers(interface: Interface, calls: Sequence[CallStep], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
+def place_pointers(interface: Interface, places: Sequence[Place], where: ContextLayout, lines: list[str]) -> Mapping[Place, str]:
     """Append one pointer per distinct place, from %context, %arena and %weights."""
     found: dict[Place, str] = {}
-    for place in dict.fromkeys(p for call in calls for p in call.places):
+    for place in dict.fromkeys(places):
         name = f"%{place.kind}{place.number}"
         if place.kind == "weights" and not interface.weights_symbol or place.kind == "arena" and not interface.arena_bytes:
             found[place] = "null"  # a tensor without elements, never touched
@@ -132,7 +132,7 @@ def region_text(interface: Interface, region: RegionStep, name: str, where: Cont
     lines = [f"define internal void @{name}(ptr readonly captures(none) %frame, i32 %part, i32 %slot) #0 {{", "entry:"]
     lines += base_pointers(interface, where, frame)
     lines += frame.read(i for call in region.calls for i in call.indices)
-    pointers = place_pointers(interface, region.calls, where, lines)
+    pointers = place_pointers(interface, places_of(region.calls), where, lines)
     lines += own_scratch(interface, frame) if any(call.scratch for call in region.calls) else []
     lent = [region.lent_bounds(call) for call in region.calls]
     tables = {bounds: n for n, bounds in enumerate(dict.fromkeys(lent))}

@@ -57,12 +57,16 @@ class RegionStep:
 
 @dataclass(frozen=True)
 class LoopStep:
-    """Calls (or loops) repeated with `name` running from 0; the length is a number, or the number of a symbolic dimension."""
+    """Calls (or loops) repeated with `name` running from 0; the length is a number, or the number of a symbolic dimension.
+
+    With a `condition`, the place of one bool, the loop ends before an iteration that finds it false.
+    """
 
     name: str
     length: int
     symbolic: bool
     body: tuple["Step", ...]
+    condition: Place | None = None
 
 
 Step = Union[CallStep, RegionStep, LoopStep]
@@ -76,6 +80,12 @@ def calls_of(steps: Sequence[Step]) -> list[CallStep]:
 def regions_of(steps: Sequence[Step]) -> list[RegionStep]:
     """Every region below some steps, in order."""
     return [r for s in steps for r in ([s] if isinstance(s, RegionStep) else regions_of(s.body) if isinstance(s, LoopStep) else [])]
+
+
+def places_of(steps: Sequence[Step]) -> list[Place]:
+    """Every place that steps use, each once: those of calls and of the conditions of loops."""
+    conditions = [loop.condition for loop in loops_of(steps) if loop.condition is not None]
+    return list(dict.fromkeys([*(place for call in calls_of(steps) for place in call.places), *conditions]))
 
 
 def loops_of(steps: Sequence[Step]) -> list[LoopStep]:

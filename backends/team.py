@@ -29,7 +29,7 @@ from typing import Callable, Mapping, Sequence
 
 from edgec.backends.interface import ContextLayout, Interface
 from edgec.backends.regions import Frame, base_pointers, bounds_table, call_text, own_scratch, place_pointers, scratch_pointers, widened
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, regions_of
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, places_of, regions_of
 
 LONG = 12       # a region worth so many hand-overs is long
 LEFT = 4        # one part in so many of a long region is left to whoever comes first
@@ -45,7 +45,7 @@ def team_text(interface: Interface, steps: Sequence[Step], name: str, where: Con
              *(f"  %{each} = alloca i32" for each in STATE), *(f"  store i32 0, ptr %{each}" for each in STATE),
              *base_pointers(interface, where, frame)]
     lines += frame.read([*(i for c in calls for i in c.indices if isinstance(i, int)), *(x.length for x in loops_of(steps) if x.symbolic)])
-    pointers = place_pointers(interface, calls, where, lines)
+    pointers = place_pointers(interface, places_of(steps), where, lines)
     lines += own_scratch(interface, frame) if any(call.scratch for call in calls) else []
     lines += [f"  %many = icmp ugt i32 %lent_threads, {frame.threads}",
               f"  %count = select i1 %many, i32 {frame.threads}, i32 %lent_threads"]
@@ -59,13 +59,16 @@ def team_text(interface: Interface, steps: Sequence[Step], name: str, where: Con
     return "\n".join([*lines, "  br label %leave", "leave:", "  ret void", "}", _looking(name, frame), _waiting(name, frame), *constants])
 
 
-def emit_loop(loop: LoopStep, word: str, lines: list[str], label: str, body: Callable[[str], str]) -> str:
-    """Append a loop around what `body` appends behind a label; gives the label of the block it ends in."""
+def emit_loop(loop: LoopStep, word: str, lines: list[str], label: str, body: Callable[[str], str], pointer: str = "") -> str:
+    """Append a loop around what `body` appends behind a label; gives the label of the block it ends in. `pointer` is of its condition."""
     name, length = loop.name, f"%dim{loop.length}" if loop.symbolic else str(loop.length)
     lines += [f"  %{name}.some = icmp sgt {word} {length}, 0",
               f"  br i1 %{name}.some, label %{name}.head, label %{name}.after", f"{name}.head:",
               f"  %{name} = phi {word} [ 0, %{label} ], [ %{name}.next, %{name}.end ]"]
-    body(f"{name}.head")
+    if loop.condition is not None:
+        lines += [f"  %{name}.byte = load i8, ptr {pointer}", f"  %{name}.goes = icmp ne i8 %{name}.byte, 0",
+                  f"  br i1 %{name}.goes, label %{name}.body, label %{name}.after", f"{name}.body:"]
+    body(f"{name}.head" if loop.condition is None else f"{name}.body")
     lines += [f"  br label %{name}.end", f"{name}.end:", f"  %{name}.next = add nuw nsw {word} %{name}, 1",
               f"  %{name}.more = icmp slt {word} %{name}.next, {length}",
               f"  br i1 %{name}.more, label %{name}.head, label %{name}.after", f"{name}.after:"]

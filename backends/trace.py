@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from dataclasses import replace
 from typing import Sequence
 
 import numpy as np
@@ -36,7 +37,7 @@ def traced(steps: Sequence[Step], base: int = 0) -> tuple[CallStep | LoopStep, .
         found: list[CallStep | LoopStep] = []
         for step in some:
             if isinstance(step, LoopStep):
-                found.append(LoopStep(step.name, step.length, step.symbolic, tuple(within(step.body))))
+                found.append(replace(step, body=tuple(within(step.body))))
             elif isinstance(step, RegionStep):
                 found += within(step.calls)
             else:

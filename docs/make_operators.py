@@ -19,6 +19,7 @@ WAYS = {
     "update": ("update", "stores into a tensor that is there already"),
     "decompose": ("parts", "replaced by simpler operators before anything is compiled"),
     "recurrence": ("repeated", "the kernels of its body, in a loop around them"),
+    "alternatives": ("conditional", "the kernels of each of its graphs, under a condition"),
     "loops": ("loops", "loops of its own"),
     "": ("interpreter", "the interpreter runs it (`edgec run --interpret`, `edgec.interpret`), compiled code cannot"),
 }
@@ -38,7 +39,9 @@ that a model brings along become theirs, and operators of older opsets become to
 of the node. Element types are `f16 bf16 f32 f64`, `i8` to `i64`, `u8` to `u64` and `bool`; where an operator takes fewer, its types are
 checked when the model is read. Arithmetic on 16-bit floats is done in f32 and rounded once an operator.
 
-An `If` whose condition is known when the model is read becomes the branch it takes.
+An `If` whose condition is known when the model is read becomes the branch it takes; of another only the branch taken is run, or, where
+both are a matter of a few elements, both. A `Loop` whose count is known is repeated, or written out where it is short; one that only its
+condition or a computed count ends runs as long as they say, but has no scan results then, whose size nobody would know.
 
 {families}
 """

@@ -46,7 +46,8 @@ def kernel_buffers(kernel: Kernel) -> list[Buffer]:
 def program_buffers(program: Program) -> list[Buffer]:
     """Every buffer of a program in order of appearance: inputs, outputs, then by kernel; a view follows its parent."""
     found: dict[Buffer, None] = {}
-    for buffer in (*program.inputs, *program.outputs, *(b for kernel in program.steps for b in kernel_buffers(kernel))):
+    conditions = (a.condition for kernel in program.steps for a in kernel.repeat if a.condition is not None)
+    for buffer in (*program.inputs, *program.outputs, *(b for kernel in program.steps for b in kernel_buffers(kernel)), *conditions):
         for each in reversed(list(_with_parents(buffer))):
             found.setdefault(each)
     return list(found)

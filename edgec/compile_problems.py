@@ -17,7 +17,7 @@ from edgec.errors import CompileError, Unsupported, each_problem
 from edgec.graph import Constant, Graph, Input, Op, graph_input
 from edgec.onnx_subgraphs import known_array
 
-WAYS = ("lower", "decompose", "update", "recurrence", "loops")
+WAYS = ("lower", "decompose", "update", "recurrence", "alternatives", "loops")
 
 
 def compile_problems(graph: Graph, target: Target, **options: Any) -> tuple[Artifact | None, list[CompileError]]:

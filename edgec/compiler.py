@@ -288,7 +288,7 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
         scratch, size = _slot(one) if bounds else ((), 0)
         slot_bytes = max(slot_bytes, size)
         calls.append(CallStep(_symbol(one, places, target, texts, stem), places, indices, bounds, scratch, step in waits))
-    return _repeated(_gathered(program, calls, regions), names), texts, slot_bytes
+    return _repeated(_gathered(program, calls, regions), names, lambda buffer: _place(buffer, program, offsets)), texts, slot_bytes
 
 
 def _slot(one: Tiled) -> tuple[tuple[tuple[int, int], ...], int]:
@@ -317,18 +317,19 @@ def _gathered(program: Program, calls: Sequence[CallStep], regions: Sequence[Reg
     return found
 
 
-def _repeated(calls: list[Repeated], names: Mapping[Expr, int | str]) -> tuple[Step, ...]:
+def _repeated(calls: list[Repeated], names: Mapping[Expr, int | str], place: Callable[[Buffer], Place]) -> tuple[Step, ...]:
     """Calls with neighbours of one repeat gathered into a loop."""
     steps: list[Step] = []
     for axis, group in groupby(calls, key=lambda pair: pair[0][0] if pair[0] else None):
         if axis is None:
             steps.extend(call for _, call in group)
             continue
-        body = _repeated([(repeat[1:], call) for repeat, call in group], names)
+        body = _repeated([(repeat[1:], call) for repeat, call in group], names, place)
         if not isinstance(axis.extent, int) and axis.extent not in names:
             raise Unsupported(f"a recurrence runs {axis.extent} times; a number or one symbolic dimension is needed")
         symbolic = not isinstance(axis.extent, int)
-        steps.append(LoopStep(str(names[axis.var]), names[axis.extent] if symbolic else axis.extent, symbolic, body))
+        condition = place(axis.condition) if axis.condition is not None else None
+        steps.append(LoopStep(str(names[axis.var]), names[axis.extent] if symbolic else axis.extent, symbolic, body, condition))
     return tuple(steps)
 
 

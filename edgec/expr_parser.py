@@ -301,12 +301,17 @@ class ExprParser:
         while not self.tokens.accept(end):
             if axes:
                 self.tokens.expect(",")
-            name = self.tokens.name()
-            bounds = self.bounds()
-            self.tokens.expect("<")
-            extents.append(self.expr(COMPARE_LEVEL + 1))
-            axes.append(self.variable(name, bounds or (0, max(0, extents[-1].hi - 1))))
+            variable, extent = self.axis()
+            axes.append(variable)
+            extents.append(extent)
         return axes, extents
+
+    def axis(self) -> tuple[Expr, Expr]:
+        """`variable < extent`: both."""
+        name, bounds = self.tokens.name(), self.bounds()
+        self.tokens.expect("<")
+        extent = self.expr(COMPARE_LEVEL + 1)
+        return self.variable(name, bounds or (0, max(0, extent.hi - 1))), extent
 
     def bounds(self) -> tuple[int, int] | None:
         """`{low..high}` behind a variable that is being bound."""

@@ -3,7 +3,7 @@
     Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*  states: (input, output)*
     Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
     Kernel   ::= name axes: Axis* stages: Stage* repeat: Axis* block   -- neighbours in the same repeat are the body of one loop
-    Axis     ::= var extent                      -- the outer axes, shared by all stages
+    Axis     ::= var extent condition?           -- the outer axes, shared by all stages; a repeat may end on a condition
     Stage    ::= name axes: Axis* value: Expr target: Buffer indices: Expr* combine? guards?
                                                  -- inner axes; target[indices] (= | combine=) value at every point inside the guards
 
@@ -104,10 +104,15 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """A range of index points: `var` runs from 0 below `extent`."""
+    """A range of index points: `var` runs from 0 below `extent`.
+
+    One around kernels may have a `condition`, a buffer of one bool: the loop ends before an iteration that finds it false. A loop of extent
+    1 with a condition is an `if`.
+    """
 
     var: Expr
     extent: Any  # int or index expression
+    condition: "Buffer | None" = None
 
     @property
     def max_extent(self) -> int:

@@ -97,7 +97,10 @@ class Slices:
 
 @dataclass(frozen=True, eq=False)
 class Recurrence:
-    """What an operator with a method `recurrence` repeats: body outputs are the next states, then one slice per entry of `scans`."""
+    """What an operator with a method `recurrence` repeats: body outputs are the next states, then one slice per entry of `scans`.
+
+    With a `condition` the loop goes on while that holds; the first output of the body is then the condition of the next iteration.
+    """
 
     body: Graph
     length: Any
@@ -105,6 +108,19 @@ class Recurrence:
     slices: tuple[Slices, ...]
     scans: tuple[Slices, ...]
     captured: tuple[tuple[Value, Value], ...]  # (outer value, the body's name for it)
+    condition: Value | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Alternatives:
+    """What an operator with a method `alternatives` computes: the results of the one graph whose bool the condition has.
+
+    Every graph takes the `captured` values as its inputs.
+    """
+
+    condition: Value
+    graphs: tuple[tuple[bool, Graph], ...]
+    captured: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,8 @@ def run_steps(steps: Sequence[Kernel], memory: Memory, run: Callable[[Kernel], N
                 run(steps[n])
         else:
             for value in range(memory.number(axis.extent)):
+                if axis.condition is not None and not memory.array(axis.condition).item():
+                    break
                 memory.bind(axis.var, value)
                 run_steps(steps, memory, run, depth + 1, group)
 

@@ -149,7 +149,13 @@ class _KernelReader:
     def read_repeat(self, tokens: Tokens) -> tuple[Axis, ...]:
         """The loops around the kernel, known by their names in the whole program."""
         self.parser.names.update((name, axis.var) for name, axis in self.reader.repeats.items())
-        read = self.read_axes()
+        read: list[Axis] = []
+        tokens.expect("(")
+        while not tokens.accept(")"):
+            if read:
+                tokens.expect(",")
+            variable, extent = self.parser.axis()
+            read.append(Axis(variable, dim(extent), self.reader.find(tokens) if tokens.accept("while") else None))
         names = {variable: name for name, variable in self.parser.names.items()}
         return tuple(self.reader.repeats.setdefault(names[axis.var], axis) for axis in read)
 

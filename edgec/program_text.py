@@ -3,7 +3,8 @@
     program ::= program NAME(input, ...) -> (output, ...)   symbols n in 1..8   keeps INPUT = OUTPUT, ...   buffer*
                 arena BYTES live BYTES   kernel*
     buffer  ::= KIND NAME: dtype[shape] [order 0,2,1] [pad 16] [view of NAME offset N strides s,...] [= @constant] [at arena offset]
-    kernel  ::= kernel NAME(axis < extent, ...) [block 8] [repeat (axis < extent, ...)]   schedule ...   vars r0<3, ...   statement*
+    kernel  ::= kernel NAME(axis < extent, ...) [block 8] [repeat (axis < extent [while BUFFER], ...)]   schedule ...   vars r0<3, ...
+                statement*
     statement ::= %number = expr                                          -- a part that several expressions share
                 | store NAME(axis < extent, ...) TARGET[index, ...] = expr [where index < extent, ...]
                 | merge NAME(axis < extent, ...) TARGET[index, ...] combine = expr [where index < extent, ...]
@@ -71,7 +72,7 @@ def print_kernel(kernel: Kernel, names: Names | None = None, repeats: Mapping[Ex
     axes = _axes(kernel.axes, printer)
     body = [line for stage in kernel.stages for line in _stage(stage, printer, given)]
     block = f" block {kernel.block}" if kernel.block else ""
-    around = f" repeat ({_axes(kernel.repeat, printer)})" if kernel.repeat else ""
+    around = f" repeat ({_loops(kernel.repeat, printer, given)})" if kernel.repeat else ""
     header = [f"{title or 'kernel ' + identifier(kernel.name)}({axes}){block}{around}"]
     if kernel.schedule is not None:
         header.append("  schedule " + _schedule(kernel.schedule, variables))
@@ -128,6 +129,12 @@ def numbered(stem: str, objects: Iterable[Any], taken: Container[str]) -> dict[A
 def _axes(axes: tuple[Axis, ...], printer: Printer) -> str:
     extents = [a.extent if isinstance(a.extent, int) else printer.inline(a.extent) for a in axes]
     return ", ".join(f"{bound_variable(a.var, printer.names[a.var], a.extent)} < {extent}" for a, extent in zip(axes, extents))
+
+
+def _loops(axes: tuple[Axis, ...], printer: Printer, names: Names) -> str:
+    """Axes around a kernel, with their conditions."""
+    ends = [f" while {identifier(names.get(a.condition, a.condition.name))}" if a.condition is not None else "" for a in axes]
+    return ", ".join(_axes((a,), printer) + end for a, end in zip(axes, ends))
 
 
 def _stage(stage: Stage, printer: Printer, names: Names) -> list[str]:

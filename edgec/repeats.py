@@ -42,10 +42,10 @@ def loops(steps: Sequence[Kernel]) -> list[Loop]:
 
 
 def alone(steps: Sequence[Kernel]) -> list[int]:
-    """For each step, how many of the innermost loops around it hold no other step: those may stand inside its own code."""
+    """For each step, how many of the innermost loops around it hold no other step and no condition: those may stand inside its own code."""
     found = [len(kernel.repeat) for kernel in steps]
     for loop in loops(steps):
-        if loop.first != loop.last:
+        if loop.first != loop.last or loop.axis.condition is not None:
             for step in range(loop.first, loop.last + 1):
                 depth = next(n for n, axis in enumerate(steps[step].repeat) if axis is loop.axis)
                 found[step] = min(found[step], len(steps[step].repeat) - 1 - depth)

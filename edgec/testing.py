@@ -1,4 +1,7 @@
-"""Hypothesis strategies for expressions, programs and loops: what edgec's tests draw from, and what tests of custom passes may use.
+"""Hypothesis strategies for graphs, expressions, programs and loops: what edgec's tests draw from, and what tests of custom passes may use.
+
+    @given(graphs())                    # convolutions, products, norms, joins, cuts, choices, branches, loops ...: testing_graphs.py
+    def test_my_graph_pass(graph): ...
 
     @given(programs())
     def test_my_pass(program):
@@ -18,7 +21,10 @@ from edgec.expr import (Combine, Expr, argument, as_expr, binary, cast, const, f
                         select, unary, var)
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Loops, Param, Register, Stmt, Store, get, horizontal, lane, load, splat
+from edgec.testing_graphs import graphs, integer_graphs
 from edgec.types import f32, i32, index
+
+__all__ = ["assert_same", "graphs", "index_exprs", "integer_graphs", "loop_programs", "programs", "random_inputs", "value_exprs"]
 
 EXTENTS = (1, 2, 3, 4, 5, 8)
 

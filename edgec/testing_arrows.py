@@ -28,6 +28,7 @@ from edgec.passes.legal import wide_axes
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import Piece, Schedule, Segment
 from edgec.passes.tile import Tiled
+from edgec.program_interpreter import run_steps
 
 MAX_POINTS = 24  # of a drawn register tile
 MAX_BODIES = 96  # of a drawn tile with its unrolled steps: written out for every one
@@ -45,8 +46,12 @@ def run_tiled(program: Program, tiled: Sequence[Tiled], arrays: Mapping[str, np.
 def run_machine_code(program: Program, tiled: Sequence[Tiled], target: Target, arrays: Mapping[str, np.ndarray],
                      optimize: str = "1") -> dict[str, np.ndarray]:
     """Outputs by name, every kernel run as machine code of this computer, called directly."""
+    compiled: dict[int, bytes] = {}  # a kernel in a loop is compiled once
+
     def run(one: Tiled, flat: list[np.ndarray], bindings: Mapping[str, int]) -> None:
-        code = compile_module(module_text(one.loops, target, "kernel"), target, optimize).object
+        if id(one) not in compiled:
+            compiled[id(one)] = compile_module(module_text(one.loops, target, "kernel"), target, optimize).object
+        code = compiled[id(one)]
         word = ctypes.c_int64 if target.pointer_bits == 64 else ctypes.c_int32
         with Function(code, "kernel", [*[ctypes.c_void_p] * len(flat), *[word] * len(one.loops.symbols)]) as function:
             function(*(a.ctypes.data for a in flat), *(bindings[s.data] for s in one.loops.symbols))
@@ -58,8 +63,9 @@ Run = Callable[[Tiled, list[np.ndarray], Mapping[str, int]], None]
 
 def _run(program: Program, tiled: Sequence[Tiled], arrays: Mapping[str, np.ndarray], run: Run) -> dict[str, np.ndarray]:
     memory = Memory(program, arrays)
-    for one in tiled:
-        run(one, [_flat(memory, buffer.root) for buffer in one.buffers], memory.bindings)
+    of = {id(kernel): one for kernel, one in zip(program.steps, tiled)}
+    run_steps(program.steps, memory, lambda kernel: run(of[id(kernel)], [_flat(memory, buffer.root) for buffer in of[id(kernel)].buffers],
+                                                        memory.bindings))
     return {b.name: memory.array(b).copy() for b in program.outputs}
 
 

@@ -10,6 +10,7 @@ u = 2^-24. Sums of whole numbers below 2^24 are exact in any order, so there the
 from __future__ import annotations
 
 from math import prod
+from types import SimpleNamespace
 from typing import Any, Callable, Mapping
 
 import numpy as np
@@ -27,9 +28,16 @@ Array = np.ndarray
 
 def error_bounds(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The greatest |found - expected| of each output, by name, for any order of summation, with or without fused multiply-adds."""
-    values: dict[Any, Array] = {v: np.asarray(arrays[v.name]) for v in graph.inputs}
-    errors: dict[Any, Array] = {v: np.zeros(values[v].shape) for v in graph.inputs}
-    bind_symbols(graph, [values[v] for v in graph.inputs])
+    given = [np.asarray(arrays[v.name]) for v in graph.inputs]
+    bind_symbols(graph, given)
+    _, bounds = _followed(graph, given, [np.zeros(a.shape) for a in given])
+    return {name: 2 * bound for name, bound in zip(graph.output_names, bounds)}
+
+
+def _followed(graph: Graph, given: list[Array], off: list[Array]) -> tuple[list[Array], list[Array]]:
+    """(results, their bounds) of a graph on inputs that are off by so much."""
+    values: dict[Any, Array] = dict(zip(graph.inputs, given))
+    errors: dict[Any, Array] = dict(zip(graph.inputs, off))
     for op in graph.ops:
         if isinstance(op, Input):
             continue
@@ -39,7 +47,7 @@ def error_bounds(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, Array]:
             bounds = _rule(op)(op, xs, es, results)
         values.update(zip(op.results, results))
         errors.update(zip(op.results, (np.zeros(r.shape) if r.dtype.kind in "iub" else b for r, b in zip(results, bounds))))
-    return {name: 2 * errors[v] for name, v in zip(graph.output_names, graph.outputs)}
+    return [values[v] for v in graph.outputs], [errors[v] for v in graph.outputs]
 
 
 def assert_within(found: Mapping[str, Array], expected: Mapping[str, Array], bounds: Mapping[str, Array]) -> None:
@@ -190,9 +198,66 @@ def _layer_norm(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> li
     return [e + SLACK * UNIT * np.abs(ys[0].astype(np.float64))]
 
 
+def _instance_norm(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    """A layer norm of each channel of each image: the channel's scale is a number in front of it."""
+    x = xs[0]
+    flat = [a.reshape(*x.shape[:2], -1) for a in (x, es[0], ys[0])]
+    scale = np.broadcast_to(xs[1][:, None], flat[0].shape)
+    found = _layer_norm(SimpleNamespace(axis=2, epsilon=op.epsilon), [flat[0], scale], [flat[1]], [flat[2]])
+    return [found[0].reshape(x.shape)]
+
+
+def _where(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    return [np.where(xs[0], es[1], es[2])]
+
+
+def _cast(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    """Exact of what is exact; what is off might be rounded to the next number."""
+    return [np.where(es[0] > 0, np.inf, 0.0)]
+
+
+def _resized(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    """Means of two to four neighbours, whose weights are products of two rounded ones."""
+    moved, size = (_run(op, *_f32(a), *xs[1:]) for a in (es[0], np.abs(xs[0].astype(np.float64)) + es[0]))
+    return [moved * (1 + 64 * UNIT)] if op.mode == "nearest" else [moved * (1 + 64 * UNIT) + 2 * SLACK * UNIT * size]
+
+
+def _branch(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    return _followed(op.then_branch if xs[0].item() else op.else_branch, xs[1:], es[1:])[1]
+
+
+def _loop(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    """The body again and again; operands are a trip count, states and captured values."""
+    count, after = len(op.initial), 1 + len(op.initial)
+    states, off, rows, trip, keep = xs[1:after], es[1:after], [], 0, True
+    while keep and trip < xs[0].item():
+        head = [np.array(trip), np.array(True)]
+        found, bounds = _followed(op.body, [*head, *states, *xs[after:]], [np.zeros(()), np.zeros(()), *off, *es[after:]])
+        keep, states, off, trip = bool(found[0].item()), found[1:1 + count], bounds[1:1 + count], trip + 1
+        rows.append(bounds[1 + count:])
+    return [*off, *(np.stack(row) for row in zip(*rows))]
+
+
+def _scan(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+    """One scan input, in whatever direction, and captured values behind it."""
+    form, count = op.recurrence(), len(op.initial_state_and_scan_inputs) - 1
+    part = form.slices[0]
+    order = range(xs[count].shape[part.axis])
+    states, off, rows = xs[:count], es[:count], []
+    for n in reversed(order) if part.backward else order:
+        slices = [a.take(n, part.axis) for a in (xs[count], es[count])]
+        found, bounds = _followed(op.body, [*states, slices[0], *xs[count + 1:]], [*off, slices[1], *es[count + 1:]])
+        states, off = found[:count], bounds[:count]
+        rows.append(bounds[count:])
+    return [*off, *(np.stack(row[::-1] if each.backward else row, each.axis) for row, each in zip(zip(*rows), form.scans))]
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("Concat", "Split", "Slice", "Pad", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand",
-                     "Tile", "MaxPool", "GlobalMaxPool", "ReduceMax"), _move),
+                     "Tile", "MaxPool", "GlobalMaxPool", "ReduceMax", "Gather"), _move),
+    "InstanceNormalization": _instance_norm, "Where": _where, "Cast": _cast, "Resize": _resized,
+    "If": _branch, "Loop": _loop, "Scan": _scan,
+    **dict.fromkeys(("Less", "And"), lambda op, xs, es, ys: [np.zeros(ys[0].shape)]),
     **dict.fromkeys(("Relu", "Clip", "Max", "Min", "Neg", "Abs"), _choose),
     "ReduceMin": lambda op, xs, es, ys: [np.broadcast_to(es[0].max(initial=0), ys[0].shape)],
     "LeakyRelu": _smooth(1.0, 1, 0.0), "HardSigmoid": _smooth(0.25, 3), "Sigmoid": _smooth(0.25, POLYNOMIAL),

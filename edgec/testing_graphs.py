@@ -1,4 +1,5 @@
-"""Random graphs, also as hypothesis strategies: small networks of convolutions, pools, contractions, chains, softmax, joins and cuts.
+"""Random graphs, also as hypothesis strategies: small networks of convolutions, pools, contractions, norms, joins, cuts, choices, branches
+and loops.
 
 Extents lie around tile sizes (1, 2, one less, equal and one more than a vector, two vectors and a rest). Weights are small whole numbers,
 so that on the inputs of `whole_inputs` every sum is exact and a tap too many or too few shows in the last bit.
@@ -18,9 +19,11 @@ from hypothesis import strategies as st
 
 from edgec.expr import var
 from edgec.graph import Graph, Value, constant, graph_input, topological
-from edgec.ops import (activation, arithmetic, convolution, joining, matmul, normalization, pooling, reduction, reshape, slicing, softmax,
-                       transcendental)
-from edgec.types import TensorType, f32, i32
+from edgec import testing_control_flow
+from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.ops import (activation, arithmetic, cast, comparison, convolution, gather, joining, matmul, normalization, pooling,
+                       reduction, reshape, resize, slicing, softmax, transcendental)
+from edgec.types import TensorType, bf16, f16, f32, f64, i8, i32, i64
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 36)
 SIDES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 15, 17)
@@ -64,7 +67,7 @@ class _Drawing:
     """A graph being drawn: `known` are the values an operator may read, the newest last."""
 
     def __init__(self, random: Random, dtype: Any, symbolic: bool):
-        self.random, self.dtype, self.symbolic = random, dtype, symbolic
+        self.random, self.dtype, self.symbolic, self.tags = random, dtype, symbolic, 0
         self.inputs: list[Value] = []
         self.known: list[Value] = []
         self.input()
@@ -330,6 +333,64 @@ def _transpose(d: _Drawing) -> Value:
     return reshape.Transpose(x, perm=tuple(d.random.sample(range(x.type.rank), x.type.rank))).output
 
 
+def _instance_norm(d: _Drawing) -> Value | None:
+    x = d.contracted(3, 4)
+    if x is None or d.dtype is not f32:
+        return None
+    return normalization.InstanceNormalization(x, d.whole(x.shape[1]), d.whole(x.shape[1]), epsilon=1.0).output
+
+
+def _gather(d: _Drawing) -> Value | None:
+    """Slices in another order, some twice, some counted from the end."""
+    x = d.source()
+    axis = d.fixed_axis(x)
+    if axis is None:
+        return None
+    shape = d.pick(((), (1,), (3,), (2, 2)))
+    places = [d.integer(-x.shape[axis], x.shape[axis] - 1) for _ in range(prod(shape))]
+    return gather.Gather(x, constant(np.array(places, np.int64).reshape(shape)), axis=axis).output
+
+
+def _expand(d: _Drawing) -> Value | None:
+    x = d.source()
+    if not x.type.is_static:
+        return None
+    shape = (*d.pick(((), (2,), (1, 3))), *(d.pick((1, 4)) if n == 1 else n for n in x.shape))
+    return joining.Expand(x, constant(np.array(shape, np.int64))).output
+
+
+def _where(d: _Drawing) -> Value:
+    """A choice by an input or by a mask: what is computed may be rounded in more than one way, and a choice by it go two ways."""
+    x = d.source()
+    other = d.pick([v for v in d.known if v.shape == x.shape])
+    alike = [v for v in d.inputs if v.shape == x.shape]
+    if alike and d.sometimes():
+        mask = comparison.Less(d.pick(alike), constant(np.array(d.integer(-2, 2), d.dtype.numpy))).output
+    else:
+        shape = tuple(d.pick((1, n)) if isinstance(n, int) else 1 for n in x.shape)
+        mask = constant(np.random.default_rng(d.integer(0, 999)).integers(0, 2, shape).astype(bool))
+    return comparison.Where(mask, *_operands(d, x, other)).output
+
+
+def _cast(d: _Drawing) -> Value:
+    """An input as another type and back: of what is computed, a rounding could go two ways."""
+    x = d.pick(d.inputs)
+    between = d.pick((i64, f64, i32, i8) if d.dtype is i32 else (f16, bf16, f64, i32))
+    if between is i8:
+        x = arithmetic.Clip(x, *(constant(np.array(n, d.dtype.numpy)) for n in (-100, 100))).output
+    narrow = cast.Cast(x, to=CODE_OF_DTYPE[between]).output
+    return cast.Cast(narrow, to=CODE_OF_DTYPE[d.dtype]).output
+
+
+def _resize(d: _Drawing) -> Value | None:
+    x = d.contracted(4)
+    if x is None or not x.type.is_static:
+        return None
+    scales = constant(np.array([1, 1, d.pick((1, 2)), d.pick((1, 2, 3))], np.float32))
+    mode = d.pick(("nearest", "linear"))
+    return resize.Resize(x, None, scales, mode=mode, coordinate_transformation_mode=d.pick(("asymmetric", "half_pixel"))).output
+
+
 def _input(d: _Drawing) -> None:
     if len(d.inputs) < 2:
         d.input(d.source().shape if d.sometimes() else None)
@@ -339,9 +400,12 @@ STEPS: dict[str, Callable[[_Drawing], Any]] = {
     "conv": _conv, "pointwise_conv": _pointwise_conv, "pool": _pool, "global_pool": _global_pool, "excite": _excite, "matmul": _matmul,
     "gemm": _gemm, "product": _product, "unary": _unary, "clip": _clip, "add": _add, "softmax": _softmax, "layer_norm": _layer_norm,
     "reduce": _reduce, "concat": _concat, "split": _split, "slice": _slice, "pad": _pad, "reshape": _reshape, "transpose": _transpose,
-    "input": _input,
+    "input": _input, "instance_norm": _instance_norm, "gather": _gather, "expand": _expand, "where": _where, "cast": _cast,
+    "resize": _resize, "if": testing_control_flow.branches, "scan": testing_control_flow.scan,
+    "loop": testing_control_flow.loop,
 }
-INTEGER_STEPS = ("matmul", "product", "unary", "clip", "add", "reduce", "concat", "split", "slice", "pad", "reshape", "transpose", "input")
+INTEGER_STEPS = ("matmul", "product", "unary", "clip", "add", "reduce", "concat", "split", "slice", "pad", "reshape", "transpose", "input",
+                 "gather", "expand", "where", "cast", "if", "scan", "loop")
 
 
 def integer_graphs(max_steps: int = 6) -> st.SearchStrategy[Graph]:

@@ -1,278 +1,31 @@
 """Graph -> Program: decides which values get memory; everything else becomes part of the kernel that reads it.
 
-Reading an operand is calling it, so fusing is substituting a producer's expression into its reader's. This pass only decides what is
-*worth* it, by counting: a value is inlined when that never evaluates one of its elements twice, or when it is a pure view (no arithmetic).
+Reading an operand is calling it, so fusing is substituting a producer's expression into its reader's. What is *worth* it is counted in
+grouping.py; here are the kernels: of values, of updates, of loops and of what stands under a condition.
 
     relu(conv(x, w) + b)   ->   one kernel  y[o,i,j] = max(sum_over(...) + b[o], 0)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from math import prod
+from dataclasses import replace
 from typing import Any, Callable, Sequence
 
-from edgec.errors import Unsupported
-from edgec.expr import Expr, ReduceParts, as_expr, const, fresh, is_const, read, substitute, transform, walk
-from edgec.graph import Constant, Graph, Input, Op, Value
+from edgec.expr import Expr, as_expr, const, fresh, read, substitute, transform
+from edgec.graph import Graph, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
-from edgec.lowering import Recurrence, lower_op, scalar, update_of
+from edgec.lowering import Alternatives, Recurrence, scalar, update_of
+from edgec.passes.grouping import Grouping, grouped, high, resolve_plain
 from edgec.passes.normalize import normalize
-from edgec.passes.widening import widened
-from edgec.types import DType, bf16, f32, index
+from edgec.types import index
 
-# What decoding a constant may take: it is done where the constant is read, as often as it is, so that it stays as small as it is stored.
-DECODING = frozenset({"read", "inside", "const", "var", "linear", "floordiv", "cast", "bitcast", "select", "add", "sub", "mul", "min",
-                      "max", "and", "or", "xor", "shl", "shr", "lt", "le", "eq", "ne", "not"})
-
-
-MAX_WIDENINGS = 8  # of each byte that is read as a real number, before the real numbers are stored
-
-
-@dataclass(eq=False)
-class Local:
-    """One value's own definition, reading its operands as Values."""
-
-    value: Value
-    axes: tuple[Expr, ...]
-    expr: Expr
-    is_view: bool
-    is_piecewise: bool
-    has_reduce: bool
-    sites: dict[Value, list["Site"]]
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """One read of an operand: how often it is evaluated, and whether inside a reduction."""
-
-    evaluations: int
-    in_reduce: bool
-    is_identity: bool
-
-
-@dataclass(eq=False)
-class Group:
-    """What is known of a value's kernel while fusing: its root, and how its own elements are evaluated there."""
-
-    root: Value
-    in_reduce: bool = False
-
-
-@dataclass(eq=False)
-class _State:
-    graph: Graph
-    max_ops: int
-    locals: dict[Value, Local] = field(default_factory=dict)
-    groups: dict[Value, Group] = field(default_factory=dict)
-    has_anchor: dict[Value, bool] = field(default_factory=dict)
-    size: dict[Value, int] = field(default_factory=dict)
-    users: dict[Value, tuple[Value, ...]] = field(default_factory=dict)
-    fixed: set[Value] = field(default_factory=set)  # values that depend on constants alone
-    pinned: set[Value] = field(default_factory=set)  # values that need memory whoever reads them: outputs, operands of recurrences
-    axes: dict[tuple[int, int], Expr] = field(default_factory=dict)
-    widened: frozenset[DType] = frozenset({bf16})  # narrow floats that cost next to nothing to read as f32
-
-    def axes_of(self, shape: Sequence[Any]) -> tuple[Expr, ...]:
-        """The index variables of a value: values of one shape share them, so that what is read where it is stored needs no renaming."""
-        return tuple(self.axes.setdefault((n, _high(d)), fresh("i", 0, _high(d) - 1)) for n, d in enumerate(shape))
+Place = tuple[Buffer, Callable[[tuple[Expr, ...]], tuple[Expr, ...]]]  # a buffer, and where in it the element at an index lies
 
 
 def fuse(graph: Graph, target: Any = None, *, max_ops: int = 64) -> Program:
     """The program of a graph: one kernel per value that needs memory. `max_ops` bounds the operators of one kernel."""
-    emission = _Emission(_grouped(graph, max_ops, target))
+    emission = _Emission(grouped(graph, max_ops, target))
     return emission.program()
-
-
-def _grouped(graph: Graph, max_ops: int, target: Any = None) -> _State:
-    state = _State(graph, max_ops, pinned=set(graph.outputs), widened=frozenset({bf16, *widened(target)}))
-    _lower_all(state)
-    _group_all(state)
-    return state
-
-
-# ---------------------------------------------------------------------------------------------------------------- lowering
-
-def _lower_all(state: _State) -> None:
-    for op in state.graph.ops:
-        if hasattr(op, "recurrence") or hasattr(op, "update"):
-            state.pinned.update(op.operands)
-        elif not isinstance(op, (Input, Constant)):
-            known = bool(op.operands) and all(v.is_constant or v in state.fixed for v in op.operands)
-            for result in _used_results(state.graph, op):
-                local = state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape), state.widened)
-                if known and all(n.op in DECODING for n in walk(local.expr)):
-                    state.fixed.add(result)
-                    local.is_view = True
-    for local in state.locals.values():
-        for operand in local.sites:
-            state.users[operand] = (*state.users.get(operand, ()), local.value)
-
-
-def _used_results(graph: Graph, op: Op) -> list[Value]:
-    used = set(graph.outputs)
-    return [r for r in op.results if r in graph.users or r in used]
-
-
-def _lower_one(op: Op, result: Value, axes: tuple[Expr, ...], widened: frozenset[DType]) -> Local:
-    if not hasattr(op, "lower"):
-        raise Unsupported(f"{type(op).__name__} cannot be compiled to native code yet", loc=op.loc,
-                          hint="the interpreter runs it; `edgec check` lists every such node")
-    expr = lower_op(op, axes, _resolve_plain)[result.number]
-    nodes = walk(expr)
-    view = all(n.op in ("read", "inside", "const", "var", "linear", "floordiv", "mul", "min", "max", "select", "cast", "and", "or",
-                        "lt", "le", "eq", "ne", "not") for n in nodes) and _is_view(expr, widened)
-    return Local(result, axes, expr, view, _is_piecewise(expr), any(n.op == "reduce" for n in nodes), _sites(expr, axes, result))
-
-
-def _high(d: Any) -> int:
-    return d if isinstance(d, int) else d.hi
-
-
-def _resolve_plain(value: Value, at: tuple[Expr, ...]) -> Expr:
-    literal = scalar(value)
-    return read(value, at) if literal is None else literal
-
-
-def _is_view(expr: Expr, widened: frozenset[DType]) -> bool:
-    """A read of one tensor at some index, or a literal; possibly with a fill outside, possibly widened (from bfloat16 by a shift)."""
-    while expr.op == "inside" or expr.op == "cast" and expr.args[0].dtype in widened and expr.dtype is f32:
-        expr = expr.args[0]
-    return expr.op == "const" or expr.op == "read" and not _is_table(expr)
-
-
-def _is_table(expr: Expr) -> bool:
-    """A constant read where a byte says: a function of that byte, computed once an element and not wherever the element is read."""
-    return isinstance(expr.data, Value) and expr.data.is_constant and any(
-        n.op == "read" and n.dtype.bits == 8 and isinstance(n.data, Value) and not n.data.is_constant for a in expr.args for n in walk(a))
-
-
-def is_widened_byte(expr: Expr) -> bool:
-    """An 8-bit element as a real number, (x - zero) * scale: four times smaller in memory, and cheaper to compute again than to store."""
-    nodes = walk(expr)
-    bytes_read = [n for n in nodes if n.op == "read" and n.dtype.bits == 8 and isinstance(n.data, Value) and not n.data.is_constant]
-    others = [n for n in nodes if n.op == "read" and n not in bytes_read]
-    return expr.op == "mul" and expr.dtype is f32 and len(bytes_read) == 1 and all(n.data.is_constant for n in others) \
-        and all(n.op in ("read", "const", "cast", "sub", "mul", "var", "linear") for n in nodes)
-
-
-def _is_piecewise(expr: Expr) -> bool:
-    """A choice between operands by index, as concatenation is."""
-    return expr.op == "select" and any(n.op == "read" for n in walk(expr)) and all(v.op == "var" for v in expr.args[0].free) \
-        and not any(n.op == "read" for n in walk(expr.args[0]))
-
-
-def _sites(expr: Expr, axes: tuple[Expr, ...], result: Value) -> dict[Value, list[Site]]:
-    """Every read, with the number of its evaluations once invariant reductions are hoisted."""
-    found: dict[Value, list[Site]] = {}
-    extents = {a: _high(d) for a, d in zip(axes, result.type.shape)}
-    work: list[tuple[Expr, int, bool]] = [(expr, prod(extents.values()), False)]
-    seen: set[tuple[int, bool]] = set()
-    while work:
-        node, count, in_reduce = work.pop()
-        if (id(node), in_reduce) in seen:
-            continue
-        seen.add((id(node), in_reduce))
-        if node.op == "read" and isinstance(node.data, Value):
-            identity = len(node.args) == len(axes) and all(a is b or extents[b] == 1 and is_const(a, 0) for a, b in zip(node.args, axes))
-            found.setdefault(node.data, []).append(Site(count, in_reduce, identity))
-        if node.op == "reduce":
-            parts = ReduceParts(node)
-            outer = prod(extents.get(v, 1) for v in node.free) if not in_reduce else count
-            count = outer * prod(_high_expr(e) for e in parts.extents)
-            in_reduce = True
-        work.extend((a, count, in_reduce) for a in node.args)
-    return found
-
-
-def _high_expr(e: Expr) -> int:
-    return e.data if e.op == "const" else e.hi
-
-
-# ---------------------------------------------------------------------------------------------------------------- grouping
-
-def _group_all(state: _State) -> None:
-    for value in reversed(list(state.locals)):
-        group = None if value in state.pinned else _join(state, state.locals[value])
-        if group is None:
-            group = Group(value)
-            state.has_anchor[value] = state.locals[value].has_reduce
-        elif state.locals[value].has_reduce:
-            state.has_anchor[group.root] = True
-        state.groups[value] = group
-        state.size[group.root] = state.size.get(group.root, 0) + 1
-
-
-def _join(state: _State, local: Local) -> Group | None:
-    """The group this value is inlined into, or None when it needs memory of its own."""
-    value, users = local.value, state.users.get(local.value, ())
-    if local.is_piecewise or not users:
-        return None
-    if is_widened_byte(local.expr) and _evaluations(state, local, users) <= MAX_WIDENINGS * value.type.max_size:
-        local.is_view = True
-    if local.is_view:
-        # A view is free to read from any number of kernels: it belongs to none, and never counts as evaluated twice.
-        return Group(state.groups[users[0]].root, any(state.groups[u].in_reduce for u in users) or _read_in_reduce(state, local, users))
-    roots = {state.groups[u].root for u in users}
-    if len(roots) != 1 or any(state.locals[u].is_piecewise for u in users) or _through_shared_view(state, users):
-        return None
-    root = roots.pop()
-    in_reduce = any(state.groups[u].in_reduce for u in users) or _read_in_reduce(state, local, users)
-    if local.has_reduce and (in_reduce or state.has_anchor[root]):
-        return None
-    if state.size[root] >= state.max_ops or _evaluations(state, local, users) > value.type.max_size:
-        return None
-    return Group(root, in_reduce)
-
-
-def _through_shared_view(state: _State, users: tuple[Value, ...]) -> bool:
-    """Whether some user is a view read by several kernels (then this value would be computed in each of them)."""
-    work = list(users)
-    while work:
-        user = work.pop()
-        local = state.locals[user]
-        if local.is_view and state.groups[user].root is not user:
-            readers = state.users.get(user, ())
-            if len({state.groups[r].root for r in readers}) > 1 or any(state.locals[r].is_piecewise for r in readers):
-                return True
-            work.extend(readers)
-    return False
-
-
-def _read_in_reduce(state: _State, local: Local, users: tuple[Value, ...]) -> bool:
-    return any(site.in_reduce for u in users for site in state.locals[u].sites[local.value])
-
-
-def _evaluations(state: _State, local: Local, users: tuple[Value, ...]) -> int:
-    """How often elements of this value would be evaluated; equal indices count once (x * sigmoid(x) reads x once)."""
-    counts = []
-    for user in dict.fromkeys(users):
-        sites = state.locals[user].sites[local.value]
-        through = _view_factor(state, user)
-        total = sum(site.evaluations for site in sites) * through
-        counts.append((total, all(site.is_identity for site in sites)))
-    if all(identity for _, identity in counts):
-        return max(total for total, _ in counts)
-    return int(sum(total for total, _ in counts))
-
-
-def _view_factor(state: _State, user: Value) -> float:
-    """How often each element of an inlined user is itself evaluated: 1, except for views read repeatedly."""
-    local = state.locals[user]
-    if not local.is_view or state.groups[user].root is user:
-        return 1.0
-    readers = dict.fromkeys(state.users.get(user, ()))
-    sites = [site for r in readers for site in state.locals[r].sites[user]]
-    if all(site.is_identity for site in sites):  # x * f(x) reads x once
-        total = max(_view_factor(state, r) * max(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
-    else:
-        total = sum(_view_factor(state, r) * sum(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
-    return total / max(1, user.type.max_size)
-
-
-# ---------------------------------------------------------------------------------------------------------------- emission
-
-Place = tuple[Buffer, Callable[[tuple[Expr, ...]], tuple[Expr, ...]]]  # a buffer, and where in it the element at an index lies
 
 
 def _whole(buffer: Buffer) -> Place:
@@ -286,7 +39,7 @@ class _Emission:
     emission of its own).
     """
 
-    def __init__(self, state: _State, places: dict[Value, Place] | None = None, repeat: tuple[Axis, ...] = (),
+    def __init__(self, state: Grouping, places: dict[Value, Place] | None = None, repeat: tuple[Axis, ...] = (),
                  names: set[str] | None = None):
         self.state, self.graph, self.repeat = state, state.graph, repeat
         self.places: dict[Value, Place] = dict(places or {})
@@ -311,13 +64,15 @@ class _Emission:
         """Kernels for everything the graph computes, its outputs stored to `targets`."""
         direct: dict[Value, Place] = {}
         for value, target in zip(self.graph.outputs, targets):
-            if value in self.state.locals or hasattr(value.op, "update"):
+            if value in self.state.locals or hasattr(value.op, "update") or hasattr(value.op, "alternatives"):
                 direct.setdefault(value, target)
         for op in self.graph.ops:
             if hasattr(op, "recurrence"):
                 self._recurrence(op)
             if hasattr(op, "update"):
                 self._update(op, direct)
+            if hasattr(op, "alternatives"):
+                self._alternatives(op, direct)
             for value in op.results:
                 if value in self.state.locals:
                     self._value(value, direct)
@@ -336,7 +91,7 @@ class _Emission:
 
     def _copy(self, value: Value, target: Place) -> None:
         """Inputs, constants and values given out twice are copied to where they are wanted."""
-        axes = tuple(fresh("i", 0, _high(d) - 1) for d in value.type.shape)
+        axes = tuple(fresh("i", 0, high(d) - 1) for d in value.type.shape)
         self._kernel(value, axes, self._read(value, axes), target)
 
     def _kernel(self, value: Value, axes: tuple[Expr, ...], expr: Expr, target: Place) -> None:
@@ -377,8 +132,8 @@ class _Emission:
         """A copy of the operand that is changed, then one kernel that walks the points in order and stores what each has to."""
         result = op.output
         self.places[result] = buffer, place = direct.get(result) or _whole(self._temporary(result.name, result))
-        axes = tuple(fresh("i", 0, _high(d) - 1) for d in op.points)
-        form = update_of(op, axes, _resolve_plain)
+        axes = tuple(fresh("i", 0, high(d) - 1) for d in op.points)
+        form = update_of(op, axes, resolve_plain)
         self._copy(form.base, (buffer, place))
         flat = [e for pair in form.guards for e in pair]
         value, *rest = transform((form.value, *form.indices, *flat), self._resolve)
@@ -392,7 +147,9 @@ class _Emission:
     def _recurrence(self, op: Op) -> None:
         """The body's kernels, repeated. A state has two halves: an iteration reads one and writes the other, so nothing is moved."""
         form: Recurrence = op.recurrence()
-        step = Axis(fresh("t", 0, _high(form.length) - 1), form.length)
+        if form.condition is not None:
+            return self._while(op, form)
+        step = Axis(fresh("t", 0, high(form.length) - 1), form.length)
         t = step.var
         inside_places: dict[Value, Place] = {}
         targets: list[Place] = []
@@ -412,13 +169,56 @@ class _Emission:
             buffer = self._temporary(part.outer.name, part.outer)
             self.places[part.outer] = _whole(buffer)
             targets.append((buffer, _inserted(part.axis, _running(t, form.length, part.backward))))
-        body = _Emission(_grouped(form.body, self.state.max_ops), inside_places, (*self.repeat, step), self.names)
+        self._body(form.body, inside_places, step, targets)
+
+    def _while(self, op: Op, form: Recurrence) -> None:
+        """The body's kernels under a condition. How often they run nobody knows, so a state has one place: the next one is moved there."""
+        condition = self._condition(op, form.condition, True)
+        step = Axis(fresh("t", 0, high(form.length)), form.length, condition)
+        places: dict[Value, Place] = {inner: self._slice(outer, None, None) for outer, inner in form.captured if inner is not outer}
+        targets: list[Place] = [_whole(self._temporary(f"{condition.name}.next", form.condition, ()))]
+        moves = [(targets[0][0], condition)]
+        for state in form.states:
+            buffer, following = (self._temporary(f"{op.results[0].name}.{stem}", state.initial) for stem in ("state", "next"))
+            self._copy(state.initial, _whole(buffer))
+            places[state.inside] = self.places[state.final] = _whole(buffer)
+            targets.append(_whole(following))
+            moves.append((following, buffer))
+        self._body(form.body, places, step, targets)
+        self.kernels.extend(self._moved(source, target, (*self.repeat, step)) for source, target in moves)
+
+    def _alternatives(self, op: Op, direct: dict[Value, Place]) -> None:
+        """The kernels of each graph under its condition, all storing to the same results."""
+        form: Alternatives = op.alternatives()
+        for value in op.results:
+            self.places[value] = direct.get(value) or _whole(self._temporary(value.name, value))
+        conditions = [self._condition(op, form.condition, when) for when, _ in form.graphs]
+        for condition, (_, graph) in zip(conditions, form.graphs):
+            step = Axis(fresh("t", 0, 1), 1, condition)
+            places = {inner: self._slice(outer, None, None) for outer, inner in zip(form.captured, graph.inputs)}
+            self._body(graph, places, step, [self.places[value] for value in op.results])
+
+    def _condition(self, op: Op, value: Value, when: bool) -> Buffer:
+        """A buffer of one bool that says whether a value is `when`, now."""
+        buffer = self._temporary(f"{op.results[0].name}.{'if' if when else 'else'}", value, ())
+        found = self._read(value, (const(0, index),) * value.type.rank)
+        self.kernels.append(Kernel(buffer.name, (), (Stage(buffer.name, (), found if when else ~found, buffer),), repeat=self.repeat,
+                                   loc=op.loc))
+        return buffer
+
+    def _body(self, graph: Graph, places: dict[Value, Place], step: Axis, targets: Sequence[Place]) -> None:
+        body = _Emission(grouped(graph, self.state.max_ops), places, (*self.repeat, step), self.names)
         body.emit(targets)
         self.kernels.extend(body.kernels)
 
+    def _moved(self, source: Buffer, target: Buffer, repeat: tuple[Axis, ...]) -> Kernel:
+        axes = tuple(Axis(fresh("i", 0, high(d) - 1), d) for d in target.shape)
+        at = tuple(a.var for a in axes)
+        return Kernel(target.name, axes, (Stage(target.name, (), read(source, at), target, at),), repeat=repeat)
+
     def _slice(self, value: Value, axis: int | None, at: Expr | None) -> Place:
         """Where the slices of an outer value lie."""
-        self._read(value, tuple(fresh("i", 0, _high(d) - 1) for d in value.type.shape))  # gives a constant its buffer
+        self._read(value, tuple(fresh("i", 0, high(d) - 1) for d in value.type.shape))  # gives a constant its buffer
         if value not in self.places:
             literal = Buffer(self._unique(value.name), value.type.dtype, value.type.shape, "constant", data=value.array)
             self.places[value] = _whole(literal)

@@ -143,7 +143,10 @@ def replace_buffers(program: Program, new: dict[Buffer, Buffer]) -> Program:
     def renew(node: Expr) -> Expr | None:
         return read(new[node.data], node.args) if node.op == "read" and node.data in new else None
 
-    return program.with_steps(replace(k, stages=tuple(_renewed(s, renew, new) for s in k.stages)) for k in program.steps)
+    around = dict.fromkeys(a for k in program.steps for a in k.repeat)
+    loops = {a: replace(a, condition=new[a.condition]) if a.condition in new else a for a in around}
+    return program.with_steps(replace(k, stages=tuple(_renewed(s, renew, new) for s in k.stages), repeat=tuple(loops[a] for a in k.repeat))
+                              for k in program.steps)
 
 
 def _renewed(stage: Stage, renew: Callable[[Expr], Expr | None], new: dict[Buffer, Buffer]) -> Stage:

@@ -51,6 +51,9 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
                     raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by {kernel.name}"])
                 found[root] = (found.get(root, (step, step))[0], step)
     for loop in loops(program.steps):
+        if loop.axis.condition is not None:
+            root = loop.axis.condition.root
+            found[root] = (min(found[root][0], loop.first), max(found[root][1], loop.last))
         for root in _carried(program, loop, found):
             found[root] = (min(found[root][0], loop.first), max(found[root][1], loop.last))
     return found

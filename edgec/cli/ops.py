@@ -16,6 +16,7 @@ WAYS = (
     ("update", "update"),
     ("decompose", "simpler operators"),
     ("recurrence", "repeated kernels"),
+    ("alternatives", "conditional kernels"),
     ("loops", "loops"),
 )
 

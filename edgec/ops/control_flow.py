@@ -1,7 +1,7 @@
 """Operators that hold graphs: If, Loop and Scan.
 
 A subgraph reads nothing but its own inputs: the formal ones ONNX names, then one for each of the operator's `captured` operands (outer
-values the subgraph uses). The interpreter runs them; Scan compiles to repeated kernels, If and Loop only where simplification removes them.
+values the subgraph uses). Scan is compiled to repeated kernels; Loop becomes Scan or While, If a choice or Branch: run_time_control.py.
 
     If(condition, captured=(a,), then_branch=Graph((a_in,), ...), else_branch=Graph((a_in,), ...))
 """
@@ -14,10 +14,12 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.expr import Expr, dim, fresh, maximum
-from edgec.graph import Graph, Op, Value, constant
+from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.lowering import Recurrence, Slices, State
 from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
 from edgec.types import TensorType, bool_, i64
+
+LITTLE = 512  # elements that two branches may read and write together to be computed both
 
 
 def run_body(graph: Graph, arrays: Sequence[Any]) -> list[np.ndarray]:
@@ -77,16 +79,31 @@ class If(Op):
         return tuple(run_body(self.then_branch if truth(cond) else self.else_branch, captured))
 
     def decompose(self) -> tuple[Value, ...]:
-        """Both branches computed, and a choice between their results: they must have one shape."""
-        from edgec.ops.comparison import Where
-        from edgec.ops.reshape import Reshape
-        then, other = (inlined(g, self.captured) for g in (self.then_branch, self.else_branch))
-        for a, b in zip(then, other):
+        """Branches of a few elements are both computed, and a choice made between their results; else only one is: Branch."""
+        from edgec.ops.run_time_control import Branch
+        for a, b in zip(self.then_branch.outputs, self.else_branch.outputs):
             if not same_shape(a.shape, b.shape):
                 raise Unsupported(f"If: a result is {a.type} in one branch, {b.type} in the other, and its condition depends on data",
-                                  loc=self.loc)
-        condition = Reshape(self.cond, constant(np.zeros(0, np.int64))).output
+                                  loc=self.loc, hint="give both branches results of one shape")
+        condition = as_scalar(self.cond)
+        if work(self.then_branch) + work(self.else_branch) > LITTLE:
+            return Branch(condition, self.captured, self.then_branch, self.else_branch).results
+        from edgec.ops.comparison import Where
+        then, other = (inlined(g, self.captured) for g in (self.then_branch, self.else_branch))
         return tuple(Where(condition, a, b).output for a, b in zip(then, other))
+
+
+def as_scalar(value: Value) -> Value:
+    """A tensor of one element without axes."""
+    from edgec.ops.reshape import Reshape
+    return value if not value.shape else Reshape(value, constant(np.zeros(0, np.int64))).output
+
+
+def work(graph: Graph) -> int:
+    """What a graph computes, in elements: those that its operators read and write; without an end where it holds graphs itself."""
+    if any(isinstance(a, Graph) for op in graph.ops for a in op.attributes.values()):
+        return LITTLE + 1
+    return sum(v.type.max_size for op in graph.ops if op.operands for v in (*op.operands, *op.results))
 
 
 def inlined(graph: Graph, values: Sequence[Value]) -> tuple[Value, ...]:
@@ -145,6 +162,48 @@ class Loop(Op):
         started = self.cond is None or self.cond.is_constant and truth(self.cond.array)
         kept = through_identity(self.body.outputs[0])
         return started and (kept is self.body.inputs[1] or kept.is_constant and truth(kept.array))
+
+    def decompose(self) -> tuple[Value, ...]:
+        """A Scan over the numbers of the iterations where their count is known, else a While."""
+        scans = self.body.outputs[1 + len(self.initial):]
+        most = self.m.elements if self.m is not None else None
+        if most is not None and self._never_stops():
+            return self._as_scan()
+        if scans:
+            raise Unsupported("Loop: how many iterations there are only shows when it runs, and as many rows its scan results have",
+                              loc=self.loc, hint="make the trip count a constant and the condition true")
+        return self._as_while(most[0] if most is not None and not isinstance(most[0], Expr) else None)
+
+    def _as_scan(self) -> tuple[Value, ...]:
+        """The body over the numbers of its iterations."""
+        from edgec.ops.generate import Range
+        zero, one = (constant(np.array(n, np.int64)) for n in (0, 1))
+        numbers = Range(zero, as_scalar(self.m), one).output
+        number, _, *rest = self.body.inputs
+        states, captured = rest[:len(self.initial)], rest[len(self.initial):]
+        outputs = inlined(self.body, [number, constant(np.array(True)), *rest])[1:]
+        body = Graph((*states, number, *captured), outputs, tuple(f"y{n}" for n in range(len(outputs))), self.body.name)
+        return Scan((*self.initial, numbers), self.captured, body=body, num_scan_inputs=1).results
+
+    def _as_while(self, most: int | None) -> tuple[Value, ...]:
+        """The body under its condition; the number of the iteration is a state like others, the trip count a part of the condition."""
+        from edgec.ops.arithmetic import Add
+        from edgec.ops.comparison import And, Less
+        from edgec.ops.run_time_control import While
+        zero, one, true = constant(np.array(0)), constant(np.array(1)), constant(np.array(True))
+        number, _, *rest = self.body.inputs
+        keep, *states = inlined(self.body, [number, true, *rest])
+        keep, following = as_scalar(keep), Add(number, one).output
+        condition = true if self.cond is None else as_scalar(self.cond)
+        captured, formal = self.captured, tuple(rest)
+        if self.m is not None and most is None:
+            limit = graph_input("limit", TensorType(i64, ()), tag=number.op.tag + 1)
+            keep, condition = And(keep, Less(following, limit).output).output, And(condition, Less(zero, as_scalar(self.m)).output).output
+            captured, formal = (*captured, as_scalar(self.m)), (*rest, limit)
+        body = Graph((number, *formal), (keep, following, *states), tuple(f"y{n}" for n in range(2 + len(states))), self.body.name)
+        if most is not None and most <= 0:
+            return self.initial
+        return While(condition, (zero, *self.initial), captured, body, most or 0).results[1:]
 
     def reference(self, m, cond, initial, captured):
         limit = np.inf if m is None else int(np.asarray(m).reshape(()))

@@ -5,6 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 
+from edgec.backends.emulate import missing_tools
+from edgec.backends.target import find
+from edgec.compiler import compile, lower, optimise_graph
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.expr import Expr, var
 from edgec.graph import Graph, constant, graph_input, run_reference
@@ -13,6 +16,9 @@ from edgec.onnx_reader import load
 from edgec.ops.arithmetic import Add
 from edgec.ops.control_flow import If, Loop, Scan
 from edgec.ops.comparison import Identity
+from edgec.program_interpreter import run_program
+from edgec.program_parser import parse_program
+from edgec.program_text import constants, print_program
 from edgec.types import TensorType, bool_, f32, i64
 
 HEADER = '<ir_version: 8, opset_import: ["": 18]>\n'
@@ -166,3 +172,120 @@ def test_a_loop_that_does_not_run_gives_its_state_and_no_rows():
 def test_errors(error, make, message):
     with pytest.raises(error, match=message):
         make()
+
+
+BRANCHES = """choose (bool[1] cond, float[30, 40] x, float[30, 40] y) => (float[30, 40] z, float[30, 40] w) {
+    s = Add (x, y)
+    z, w = If (cond) <
+        then_branch = then () => (float[30, 40] a, float[30, 40] b) { a = Mul (s, x)  b = Identity (y) },
+        else_branch = other () => (float[30, 40] c, float[30, 40] d) { t = Neg (s)  c = Add (t, y)  d = Identity (x) }>
+}"""
+UNTIL = """grow (float[5] x, float limit) => (float[5] y) {
+    yes = Constant <value_int = 1> ()
+    go = Cast <to = 9> (yes)
+    y = Loop (, go, x) <body = step (int64 i, bool c, float[5] s) => (bool keep, float[5] t) {
+        t = Add (s, s)
+        most = ReduceMax <keepdims = 0> (t)
+        keep = Less (most, limit)
+    }>
+}"""
+COUNTED = """power (float[2] x, bool go, int64 m) => (float[2] y) {
+    y = Loop (m, go, x) <body = step (int64 i, bool c, float[2] s) => (bool keep, float[2] t) {
+        keep = Identity (c)
+        f = Cast <to = 1> (i)
+        u = Mul (s, x)
+        t = Add (u, f)
+    }>
+}"""
+LONG = """halves (float[2] x) => (float[2] y, float[6000, 2] rows) {
+    m = Constant <value = int64 {6000}> ()
+    y, rows = Loop (m, , x) <body = step (int64 i, bool c, float[2] s) => (bool keep, float[2] t, float[2] row) {
+        keep = Identity (c)
+        f = Cast <to = 1> (i)
+        half = Constant <value = float {0.5}> ()
+        u = Mul (s, half)
+        t = Add (u, f)
+        row = Neg (t)
+    }>
+}"""
+NESTED = """nest (float[4, 4] x, int64 n, float limit) => (float[4, 4] y) {
+    y = Loop (n, , x) <body = step (int64 i, bool c, float[4, 4] s) => (bool keep, float[4, 4] t) {
+        keep = Identity (c)
+        most = ReduceMax <keepdims = 0> (s)
+        large = Less (limit, most)
+        t = If (large) <
+            then_branch = shrink () => (float[4, 4] o) {
+                turned = Transpose (s)
+                product = MatMul (s, turned)
+                little = Constant <value = float {0.1}> ()
+                o = Mul (product, little)
+            },
+            else_branch = grow () => (float[4, 4] o) {
+                yes = Constant <value_int = 1> ()
+                go = Cast <to = 9> (yes)
+                o = Loop (, go, s) <body = inner (int64 j, bool d, float[4, 4] q) => (bool e, float[4, 4] w) {
+                    sum = Add (q, x)
+                    w = Abs (sum)
+                    largest = ReduceMax <keepdims = 0> (w)
+                    e = Less (largest, limit)
+                }>
+            }>
+    }>
+}"""
+
+
+def numbers(*shape):
+    return np.abs(np.random.default_rng(5).standard_normal(shape)).astype(np.float32)
+
+
+CASES = {
+    "if": (BRANCHES, [{"cond": np.array([c]), "x": numbers(30, 40), "y": -numbers(30, 40)} for c in (True, False)]),
+    "a choice": (IF, [{"cond": np.array([c]), "x": numbers(3), "y": -numbers(3)} for c in (True, False)]),
+    "until": (UNTIL, [{"x": numbers(5), "limit": np.array(limit, np.float32)} for limit in (0.1, 3, 1000)]),
+    "counted": (COUNTED, [{"x": numbers(2), "go": np.array(go), "m": np.array(m)} for go in (True, False) for m in (-3, 0, 1, 2, 7)]),
+    "long": (LONG, [{"x": numbers(2)}]),
+    "nested": (NESTED, [{"x": numbers(4, 4), "n": np.array(n), "limit": np.array(m, np.float32)} for n, m in ((0, 3), (1, 3), (5, 3), (6, 0.1))]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_only_the_run_decides_is_compiled(name):
+    """Machine code, the program in numpy with its arena, the interpreter and onnxruntime, one after the other; and the text reads back."""
+    text, samples = CASES[name]
+    loaded = load(onnx.parser.parse_model(HEADER + text))
+    artifact = compile(loaded, workers=0)
+    program = lower(optimise_graph(loaded, artifact.target), artifact.target)
+    assert print_program(parse_program(print_program(program), constants(program))) == print_program(program)
+    for arrays in samples:
+        expected = dict(zip(loaded.output_names, agree(text, **arrays)))
+        for found in (artifact.run(arrays), run_program(program, arrays, arena=True)):
+            for output, array in expected.items():
+                np.testing.assert_allclose(found[output], array, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_branch_that_is_taken_is_computed():
+    program = lower(optimise_graph(load(onnx.parser.parse_model(HEADER + BRANCHES)), find("cortex-m4")), find("cortex-m4"))
+    conditions = {k.repeat[0].condition.name for k in program.steps if k.repeat}
+    assert len(conditions) == 2 and all(k.repeat[0].extent == 1 for k in program.steps if k.repeat)
+
+
+def test_threads_do_not_run_ahead_of_a_condition():
+    source = BRANCHES.replace("30, 40", "300, 400")
+    artifact = compile(load(onnx.parser.parse_model(HEADER + source)), workers=0)
+    for cond in (True, False):
+        arrays = {"cond": np.array([cond]), "x": numbers(300, 400), "y": -numbers(300, 400)}
+        for name, array in artifact.run(arrays, threads=2).items():
+            np.testing.assert_array_equal(array, artifact.run(arrays)[name])
+
+
+def test_a_loop_runs_on_a_microcontroller():
+    if missing_tools(find("cortex-m4")):
+        pytest.skip("no emulator for cortex-m4")
+    text, samples = CASES["until"]
+    artifact = compile(load(onnx.parser.parse_model(HEADER + text)), "cortex-m4", workers=0)
+    np.testing.assert_allclose(artifact.run(samples[1])["y"], agree(text, **samples[1])[0], rtol=1e-6)
+
+
+def test_rows_without_a_known_count_are_refused():
+    with pytest.raises(Unsupported, match="only shows when it runs"):
+        compile(load(onnx.parser.parse_model(HEADER + WHILE.replace("rows) {", "rows) { "))), workers=0)
