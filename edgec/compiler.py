@@ -60,6 +60,7 @@ from edgec.passes.tile import Tiled, tile
 from edgec.passes.views import views
 from edgec.passes.walks import walks
 from edgec.passes.winograd import winograd
+from edgec.passes.word_operands import word_operands
 from edgec.persistent_state import with_state
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 from edgec.repeats import alone, outside
@@ -82,6 +83,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (layout, "strides must be known before anything looks at unit steps or shares memory"),
     (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
+    (word_operands, "products of two computed tensors of bytes are known by the stages that make their factors"),
     (images, "the sizes of what kernels hand on are known, and those of one image count for the passes below"),
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
@@ -91,7 +93,8 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (persistent, "what is kept between calls is stored in place once nothing moves in the order of kernels any more"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences"})
+OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences",
+                      "word_operands"})
 WEIGHT_ALIGN = 64
 COMPRESSIONS = ("", "huffman")
 MOST_STRING_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from edgec.loops import Param, Register, get, iota, load
 from edgec.types import DTYPES, WORDS, DType, bool_, index
 
 TOKEN = re.compile(r"""\s+ | (?P<comment>\#.*)
-    | (?P<number>(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf\b|nan\b)(?::(?:[iu](?:8|16|32|64)|b?f16|f32|f64)\b)?)
+    | (?P<number>(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf\b|nan\b)(?::(?:[iu](?:8x4|16x2|8|16|32|64)|b?f16|f32|f64)\b)?)
     | (?P<shared>%\d+) | (?P<word>[A-Za-z_]\w*(?:\.\w+)*) | (?P<string>"(?:[^"\\]|\\.)*")
     | (?P<symbol>\.\.|->|//|<<|>>|<=|==|!=|[-+*/%<>&|^()\[\]{},;:=@])""", re.VERBOSE | re.ASCII)
 
@@ -176,7 +176,7 @@ class ExprParser:
         tokens, ahead = self.tokens, 1
         if tokens.peek(ahead) == "<" and tokens.peek(ahead + 2) == ">":
             ahead += 3
-        if tokens.peek(ahead) == ":" and tokens.peek(ahead + 1) in DTYPES:
+        if tokens.peek(ahead) == ":" and (tokens.peek(ahead + 1) in DTYPES or tokens.peek(ahead + 1) in WORDS):
             ahead += 2
         return tokens.peek(ahead) == "("
 
@@ -185,7 +185,7 @@ class ExprParser:
         if not dtype:
             dtype = "index" if text.isdigit() else "f32"
         value = int(text) if text.isdigit() else float(text)
-        return const(sign * value, DTYPES[dtype])
+        return const(sign * value, DTYPES.get(dtype) or WORDS[dtype])
 
     def reference(self) -> Expr:
         """A variable, a register, or an element of a source."""

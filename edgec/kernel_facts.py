@@ -15,7 +15,7 @@ from edgec.accesses import buffer_reads
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, ReduceParts, evaluate_dim, walk
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.layer_facts import sums_products
-from edgec.types import index
+from edgec.types import element_of, index
 
 POLYNOMIAL = 16  # operations of an exponential, error function or the like, at least: a polynomial of degree 6 and its reduction
 FREE = frozenset({"neg", "abs", "not"})
@@ -79,7 +79,15 @@ def _varies(stage: Stage, axes: tuple[Axis, ...]) -> dict[Expr, frozenset]:
 def _macs(stage: Stage, axes: tuple[Axis, ...], extents: Mapping[Expr, int]) -> int:
     """How often the bodies of sums of products are added, equal evaluations once."""
     varies = _varies(stage, axes)
-    return sum(_points({*ReduceParts(n).axes, *varies[n]}, extents) for n in varies if n.op == "reduce" and sums_products(n))
+    return sum(_products(n) * _points({*ReduceParts(n).axes, *varies[n]}, extents) for n in varies if n.op == "reduce")
+
+
+def _products(node: Expr) -> int:
+    """The products in each term of a sum: one, those of two words, or none (a word and a constant one are a sum of elements)."""
+    body = ReduceParts(node).body[0]
+    if body.op == "dot":
+        return 0 if any(a.op == "const" for a in body.args[1:]) else body.args[1].dtype.bits // element_of(body.args[1].dtype).bits
+    return int(sums_products(node))
 
 
 def _operations(stage: Stage, axes: tuple[Axis, ...], extents: Mapping[Expr, int]) -> int:

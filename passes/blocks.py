@@ -29,9 +29,10 @@ class Run:
     place: Axis | None     # the position in the block; None in blocks of one point
 
     def stages(self, group: Sequence[Stage], blocked: Axis) -> list[Stage]:
-        """Stages of one walk, moved to a block: its points come first among their axes."""
+        """Stages of one walk, moved to a block: its points come first among their axes; stages that do not depend on them have none."""
         moved = {blocked.var: self.axis}
-        places = (self.place,) if self.place is not None else ()
+        depend = any(blocked.var in e.free for s in group for e in (s.value, *s.indices))
+        places = (self.place,) if self.place is not None and depend else ()
         axes = (*places, *group[0].axes)
         return [replace(s, axes=axes, value=substitute(s.value, moved), indices=tuple(substitute(i, moved) for i in s.indices),
                         guards=tuple((substitute(i, moved), substitute(e, moved)) for i, e in s.guards)) for s in group]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
 from edgec.backends.instruction import Dot, dots as dot_rows
-from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, walk, word
+from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, transform, walk, word
 from edgec.linear import coefficient
 from edgec.loops import group_of, load
 from edgec.passes.nest import Domain, Nest, domain_key
@@ -55,6 +55,7 @@ class Product:
 def dots(nest: Nest, target: Any, tables: Tables) -> Nest:
     """The nest with those reductions as dot products that a row of the target fits; `tables` takes the constants that this needs."""
     rows = [row for row in dot_rows(target.instructions) if row.lanes == target.lanes(32)]
+    nest = _joined(nest) if rows and not nest.domains else nest
     found = {node: _product(nest, domain, rows, tables) for node, domain in nest.domains.items()} if rows else {}
     if not any(found.values()):
         return nest
@@ -70,6 +71,18 @@ def dots(nest: Nest, target: Any, tables: Tables) -> Nest:
                 made = made - const(product.correction, made.dtype) * product.sum
         done[id(node)] = made
     return replace(nest, results=tuple(replace(r, value=done[id(r.value)]) for r in nest.results), domains=domains)
+
+
+def _joined(nest: Nest) -> Nest:
+    """The nest with words of neighbours in memory read as words."""
+    def whole(n: Expr) -> Expr | None:
+        if n.op != "word" or any(e.op != "load" or e.lanes > 1 or e.data != n.args[0].data for e in n.args):
+            return None
+        first = n.args[0].args[0]
+        near = all(e.args[0] - first is const(k, index) for k, e in enumerate(n.args))
+        return load(n.args[0].data[0], first, dtype=n.dtype) if near else None
+    values = transform([r.value for r in nest.results], whole)
+    return replace(nest, results=tuple(replace(r, value=v) for r, v in zip(nest.results, values)))
 
 
 def _product(nest: Nest, domain: Domain, rows: Sequence[Dot], tables: Tables) -> Product | None:
