@@ -19,13 +19,16 @@ from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, ca
 from edgec.backends.team import emit_loop, team_text
 
 
-def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, symbol: str = "") -> str:
-    """The LLVM module of PREFIX_run, or of another `symbol`; kernels and the weights symbol are left to be bound by joining."""
+def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, symbol: str = "", *, team: bool = True) -> str:
+    """The LLVM module of PREFIX_run, or of another `symbol`; kernels and the weights symbol are left to be bound by joining.
+
+    Without `team` there is no function of all threads, which is half of the code: every region is handed over by itself.
+    """
     where = layout(interface, pointer_bits)
     symbol = symbol or interface.run_symbol
     calls, found = calls_of(steps), regions_of(steps)
     # Threads that run together would each have to know what a condition says before others have done what decides it.
-    together = found and not any(loop.condition for loop in loops_of(steps))
+    together = team and found and not any(loop.condition for loop in loops_of(steps))
     lines = [f"define i32 @{symbol}(ptr {'' if found else 'captures(none) '}readonly %context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
     lengths = [loop.length for loop in loops_of(steps) if loop.symbolic]

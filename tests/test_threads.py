@@ -307,6 +307,22 @@ def test_small_kernels_stay_in_the_calling_thread():
     assert artifact.object == compiled(graph, replace(NATIVE, hand_over=0)).object
 
 
+def test_small_code_is_shared_region_by_region():
+    """-Os has no function in which threads walk the whole model together."""
+    graph, machine = read_graph(NETS["convolutions"], "test"), replace(EAGER, compact=True)
+    artifact, inputs = compiled(graph, machine), normal_inputs(graph)
+    with Loaded(artifact.object, artifact.interface) as model:
+        expected = model.run(inputs)
+    team = Team(3)
+    regions = Executor(3, backwards)
+    team.struct.parallel_for = regions.struct.parallel_for
+    with Loaded(artifact.object, artifact.interface, pool=team) as model:
+        found = model.run(inputs)
+    assert team.calls == 0 and regions.regions > 0
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
 def test_a_machine_without_threads_has_no_regions():
     graph = read_graph(NETS["convolutions"], "test")
     assert check(compiled(graph, replace(NATIVE, hand_over=0)), normal_inputs(graph)) == 0
