@@ -247,7 +247,8 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
             steps, texts = traced(steps, interface.state_bytes), texts | {TICK: tick_text(machine.pointer_bits)}
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = level_symbol(interface, number) if interface.levels else interface.run_symbol
-        entry = compile_module(entry_text(interface, steps, machine.pointer_bits, symbol, team=not machine.compact), machine, optimize, keep)
+        text = entry_text(interface, steps, machine.pointer_bits, symbol, team=not machine.compact)
+        entry = compile_module(text, machine, optimize, keep)
         frames = entry.stack * (2 if regions else 1)  # a region's own lies under PREFIX_run's
         stack = max(stack, frames + max((o.stack for o in objects), default=0))
         modules += [entry, *objects]
