@@ -26,6 +26,7 @@ from edgec.tflite.file import BROKEN, read_model
 from edgec.tflite.fixed.operators import FIXED
 from edgec.tflite.node import Node, is_quantized
 from edgec.tflite.records import Model, Operator, Tensor
+from edgec.types import TensorType
 
 REQUANT = ("tflite",)
 
@@ -44,7 +45,6 @@ def load(model: str | os.PathLike | bytes, shapes: Mapping[str, Sequence[Size]] 
         found = read_model(model if isinstance(model, bytes) else Path(model).read_bytes(), file)
     except OSError as error:
         raise ModelError(f"cannot read the file: {error.strerror or error}", loc=Loc(file)) from None
-    raise_all(unsupported(found, file, requant))
     try:
         return _Reader(found, file, requant).graph(shapes or {}, bind or {}, known or {})
     except MemoryError:
@@ -77,11 +77,14 @@ def _one_scale(operator: Operator) -> bool:
 
 
 class _Reader:
-    """The values of the tensors that are known so far, by number."""
+    """The values of the tensors that are known so far, by number; problems are collected, and what has one is taken as the file says."""
 
     def __init__(self, model: Model, file: str, requant: str):
         self.model, self.file, self.requant = model, file, requant
         self.values: dict[int, Value] = {}
+        self.problems = unsupported(model, file, requant)
+        self.refused = {problem.loc.op for problem in self.problems if problem.loc}  # operators, each told of once
+        self.unknown: set[int] = set()  # tensors of which the file does not say enough
 
     def graph(self, shapes: Mapping[str, Any], bind: Mapping[str, Any], known: Mapping[str, np.ndarray]) -> Graph:
         names = _unique([t.name for t in self.model.inputs])
@@ -89,9 +92,26 @@ class _Reader:
         inputs = [named(graph_input(n, t, known=known.get(n)), n, Loc(self.file, n, "input")) for n, t in zip(names, types)]
         self.values.update((t.number, v) for t, v in zip(self.model.inputs, inputs))
         for operator in self.model.operators:
-            self.operator(operator)
+            if operator.name in self.refused or any(t is not None and t.number in self.unknown for t in operator.inputs):
+                self._stand_in(operator)
+                continue
+            try:
+                self.operator(operator)
+            except CompileError as error:
+                self.problems.append(error)
+                self._stand_in(operator)
+        raise_all(self.problems)
         outputs = tuple(self.value(t, Loc(self.file)) for t in self.model.outputs)
         return Graph(tuple(inputs), outputs, tuple(_unique([t.name for t in self.model.outputs])), self.model.name)
+
+    def _stand_in(self, operator: Operator) -> None:
+        """Values of the types that the file tells, in place of results; sizes of one choice of open ones tell nothing."""
+        for tensor in operator.outputs:
+            if self._open():
+                self.unknown.add(tensor.number)
+            else:
+                type_ = TensorType(tensor.dtype, tuple(tensor.shape))
+                self.values[tensor.number] = graph_input(_short(tensor.name), type_, Loc(self.file, tensor.name), tag=1 + tensor.number)
 
     def value(self, tensor: Tensor, place: Loc) -> Value:
         """The value of a tensor: computed before, or a constant."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from edgec import load
+from edgec.compiler import compile
 from edgec.decomposition import expand
 from edgec.errors import TypeMismatch
 from edgec.expr import evaluate_dim, var
@@ -129,6 +130,20 @@ def test_decomposition_is_reference(cls, data):
     results = in_reference(op, arrays)
     assert [r.shape for r in results] == [v.shape for v in op.results]
     assert_near(in_pieces(op, arrays), results, 2.0 ** -53, rounding_terms(arrays))
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+@given(data=st.data())
+@settings(deadline=None, max_examples=5)
+def test_machine_code_is_reference(cls, data):
+    """Every direction, layout, activation, length, peephole and clip, in the object's own instructions."""
+    arrays, attributes = data.draw(layers(cls, layouts=(0, 1)))
+    op = build(cls, arrays, attributes, data.draw(st.sampled_from(((), ("w", "r", "b", "p")))))
+    inputs = tuple(v for v in op.operands if not v.is_constant)
+    names = tuple(f"y{n}" for n in range(len(op.results)))
+    artifact = compile(Graph(inputs, op.results, names, "layer"), optimize="0", workers=0)
+    found = artifact.run({v.name: arrays[v.name] for v in inputs})
+    assert_near([found[name] for name in names], in_reference(op, arrays), 2.0 ** -24, 2 * rounding_terms(arrays))
 
 
 @pytest.mark.parametrize("cls", LAYERS)

@@ -134,3 +134,25 @@ def test_a_command_ends_with_one_message(model, tmp_path, capsys):
     (tmp_path / "cut.tflite").write_bytes(model[:200])
     assert main(["compile", str(tmp_path / "cut.tflite"), "-o", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "out").exists()
+
+
+def test_every_problem_is_told_at_once(make):
+    """Two results that are not what the file says, one operator that nobody knows, and a result that is fine in between."""
+    from dataclasses import replace
+    from edgec.errors import each_problem
+    from edgec.tflite.file import read_model
+    from edgec.tflite.reader import _Reader
+    build, Made, _ = make
+    found = read_model(build("RELU", [Made("f32", (1, 4))], [Made("f32", (1, 5))]), "m.tflite")
+    first, = found.operators
+    x, wrong = found.inputs[0], first.outputs[0]
+    tensors = [replace(wrong, number=10 + n, name=f"t{n}", shape=shape) for n, shape in enumerate(((1, 5), (1, 4), (1, 4), (7, 4)))]
+    operators = (replace(first, inputs=(x,), outputs=(tensors[0],), index=0),
+                 replace(first, name="UNHEARD_OF", inputs=(tensors[0],), outputs=(tensors[1],), index=1),
+                 replace(first, inputs=(tensors[1],), outputs=(tensors[2],), index=2),
+                 replace(first, inputs=(tensors[2],), outputs=(tensors[3],), index=3))
+    with pytest.raises(CompileError) as caught:
+        _Reader(replace(found, operators=operators, outputs=(tensors[3],)), "m.tflite", "").graph({}, {}, {})
+    problems = list(each_problem(caught.value))
+    assert sorted(problem.loc.index for problem in problems) == [0, 1, 3]
+    assert "UNHEARD_OF is not supported" in str(caught.value) and "f32[7, 4]" in str(caught.value)
