@@ -4,6 +4,9 @@ A table holds what the oracle computes for each of the 256 bytes, so it is exact
 chains that hold such a function or a division. What is cheap (a Relu, another scale) stays arithmetic.
 
     quantizelinear(x * sigmoid(x))  ->  lookup(b, table)        with x = dequantizelinear(b)
+
+Where the model rounds in between, as in a sigmoid that is quantized before it multiplies x, the integer product of a byte and its own table
+is one table, too.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from edgec.ops.elementwise import Pointwise
 from edgec.ops.lookup import Lookup
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
 from edgec.ops.quantized import BYTES
+from edgec.ops.quantized_arithmetic import QLinearAdd, QLinearMul
 from edgec.rewrite import rule
 from edgec.scaled_values import quantizing, scaled
 from edgec.types import f32
@@ -87,4 +91,29 @@ def _table(chain: list[Op], x: Value) -> np.ndarray | None:
     return done[chain[-1].output].array
 
 
-RULES = (function_of_bytes,)
+@rule
+def table_of_products(op: QLinearMul | QLinearAdd):
+    """qlinearmul(x, lookup(x, table))  ->  lookup(x, table'), where both operands are x or functions of it"""
+    if not any(isinstance(v.op, Lookup) for v in (op.a, op.b)) or not _known(tuple(v for v in op.operands if v not in (op.a, op.b))):
+        return None
+    bases = {v.op.x if isinstance(v.op, Lookup) else v for v in (op.a, op.b)}
+    x = bases.pop()
+    if bases or x.is_constant or x.dtype not in BYTES or x.shape != op.output.shape:
+        return None
+    every = np.arange(x.dtype.low, x.dtype.high + 1).astype(x.dtype.numpy)
+    given = {v: v.op.table.array if isinstance(v.op, Lookup) else every for v in (op.a, op.b)}
+    table = run_reference(op, [given[v] if v in given else v.array for v in op.operands])[0]
+    return Lookup(x, constant(np.asarray(table), "table")).output
+
+
+@rule
+def table_of_table(op: Lookup):
+    """lookup(lookup(x, first), second)  ->  lookup(x, both)"""
+    inner = op.x.op
+    if not isinstance(inner, Lookup):
+        return None
+    places = inner.table.array.astype(np.int32) - op.x.dtype.low
+    return Lookup(inner.x, constant(op.table.array[places], "table")).output
+
+
+RULES = (function_of_bytes, table_of_products, table_of_table)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import edgec
-from edgec.graph import Graph, Value, constant, graph_input
+from edgec.graph import Graph, Value, constant, graph_input, run_reference
 from edgec.interpreter import interpret
 from edgec.ops.activation import HardSwish, LeakyRelu, Relu, Sigmoid
 from edgec.ops.arithmetic import Add, Clip, Div, Mul
@@ -17,6 +17,7 @@ from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
 from edgec.ops.quantized import sum_type
+from edgec.ops.quantized_arithmetic import QLinearAdd, QLinearMul
 from edgec.ops.quantized_contrib import QLinearConcat
 from edgec.ops.reduction import ReduceMean
 from edgec.ops.reshape import Reshape, Transpose
@@ -320,6 +321,34 @@ def test_functions_of_bytes_become_exact_tables(name, dtype, y_type):
     expected = interpret(graph, arrays)["y"]
     np.testing.assert_array_equal(interpret(integer_form(graph), arrays)["y"], expected)
     np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run(arrays)["y"], expected)
+
+
+@pytest.mark.parametrize("combine, integer", [(Mul, QLinearMul), (Add, QLinearAdd)])
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_a_function_that_is_rounded_before_it_meets_its_operand_is_one_table(combine, integer, dtype):
+    zero = dtype.low + 100
+    q = graph_input("q", TensorType(dtype, (16, 16)))
+    real = dequantized(q, 0.037, zero)
+    inner = quantized(Sigmoid(real).output, 1 / 256, dtype.low, dtype)
+    graph = Graph((q,), (quantized(combine(real, dequantized(inner, 1 / 256, dtype.low)).output, 0.03, dtype.low + 9, dtype),), ("y",))
+    assert kinds(integer_form(graph)) == ["Lookup"]
+    every = np.arange(dtype.low, dtype.high + 1).reshape(16, 16).astype(dtype.numpy)
+    known = [number(0.037), number(zero, dtype.numpy), number(1 / 256), number(dtype.low, dtype.numpy), number(0.03),
+             number(dtype.low + 9, dtype.numpy)]
+    inside = interpret(Graph((q,), (inner,), ("s",)), {"q": every})["s"]
+    expected = run_reference(integer(q, *known[:2], constant(inside), *known[2:]),
+                             [every, known[0].array, known[1].array, inside, *(v.array for v in known[2:])])[0]
+    np.testing.assert_array_equal(interpret(integer_form(graph), {"q": every})["y"], expected)
+    np.testing.assert_array_equal(edgec.compile(graph, optimize="1", workers=0).run({"q": every})["y"], expected)
+
+
+def test_a_function_of_a_function_is_one_table():
+    q = graph_input("q", TensorType(u8, (16, 16)))
+    inner = dequantized(quantized(Sigmoid(dequantized(q, 0.05, 128)).output, 1 / 256, 0), 1 / 256, 0)
+    graph = Graph((q,), (quantized(Exp(inner).output, 0.02, 3),), ("y",))
+    assert kinds(integer_form(graph)) == ["Lookup"]
+    arrays = {"q": np.arange(256).reshape(16, 16).astype(np.uint8)}
+    np.testing.assert_array_equal(interpret(integer_form(graph), arrays)["y"], interpret(graph, arrays)["y"])
 
 
 def test_what_is_cheap_or_reads_two_tensors_stays_arithmetic():
