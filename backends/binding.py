@@ -9,8 +9,9 @@ an expression ("2 * n") must agree with it, and settles it when no input has the
 import ast
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -25,7 +26,8 @@ FUNCTIONS = {"EDGEC_MIN": min, "EDGEC_MAX": max}
 
 @dataclass(frozen=True)
 class Bound:
-    """Dense input arrays in the interface's order, the value of each dimension, and the outputs' shapes and bytes that follow."""
+    """Dense input arrays in the interface's order, the value of each dimension, and the outputs' shapes and bytes that follow: at the
+    most, where the model computes sizes of its own."""
     inputs: tuple[np.ndarray, ...]
     dims: tuple[int, ...]
     output_shapes: tuple[tuple[int, ...], ...]
@@ -48,7 +50,7 @@ def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
         expected = shape_of(port, dims)
         if array.shape != expected:
             raise TypeMismatch(f"input {port.name!r} has shape {list(array.shape)}, expected {list(expected)}", notes=_meaning(port, dims))
-    shapes = tuple(shape_of(port, dims) for port in interface.outputs)
+    shapes = tuple(_largest(port, interface, dims) for port in interface.outputs)
     sizes = tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes))
     return Bound(inputs, tuple(dims.values()), shapes, sizes, states)
 
@@ -56,6 +58,17 @@ def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
 def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:
     """The port's shape with every symbol replaced by its value."""
     return tuple(evaluate(extent, dims) for extent in port.shape)
+
+
+def computed_shape(port: Port, interface: Interface, dims: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an output, given the dimensions of the call and the sizes that came out of it, both in the interface's order."""
+    return shape_of(port, dict(zip((name for name, _, _ in (*interface.dims, *interface.sizes)), (*dims, *sizes))))
+
+
+def _largest(port: Port, interface: Interface, dims: Mapping[str, int]) -> tuple[int, ...]:
+    """An output's shape with the sizes that the model computes at whichever bounds make it largest."""
+    corners = [dict(zip((n for n, _, _ in interface.sizes), ends)) for ends in product(*((a, b) for _, a, b in interface.sizes))]
+    return tuple(max(sizes) for sizes in zip(*(shape_of(port, dims | corner) for corner in corners)))
 
 
 def evaluate(extent: int | str, dims: Mapping[str, int]) -> int:

@@ -21,8 +21,9 @@ def level_symbol(interface: Interface, number: int) -> str:
 
 def dispatch_text(interface: Interface, pointer_bits: int) -> str:
     """The LLVM module of PREFIX_run where there are several levels: an isa that is none of theirs is refused."""
+    mode = "" if interface.sizes else "readonly "
     count, isa = len(interface.levels), layout(interface, pointer_bits).isa
-    lines = [f"define i32 @{interface.run_symbol}(ptr captures(none) readonly %context) #0 {{", "entry:",
+    lines = [f"define i32 @{interface.run_symbol}(ptr captures(none) {mode}%context) #0 {{", "entry:",
              "  %size = load i32, ptr %context, align 4", f"  %knows = icmp uge i32 %size, {isa + 4}",
              "  br i1 %knows, label %told, label %run0", "told:", f"  %isa_at = getelementptr i8, ptr %context, i32 {isa}",
              "  %isa = load i32, ptr %isa_at, align 4",
@@ -30,7 +31,7 @@ def dispatch_text(interface: Interface, pointer_bits: int) -> str:
     for n in range(count):
         lines += [f"run{n}:", f"  %status{n} = tail call i32 @{level_symbol(interface, n)}(ptr %context)", f"  ret i32 %status{n}"]
     lines += ["bad_isa:", f"  ret i32 {BAD_ISA}", "}"]
-    lines += [f"declare i32 @{level_symbol(interface, n)}(ptr captures(none) readonly)" for n in range(count)]
+    lines += [f"declare i32 @{level_symbol(interface, n)}(ptr captures(none) {mode})" for n in range(count)]
     return "\n".join([*lines, ATTRIBUTES, ""])
 
 

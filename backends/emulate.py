@@ -13,11 +13,12 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from edgec.backends.binding import Bound, bind
+from edgec.backends.binding import Bound, bind, computed_shape
 from edgec.backends.header import header
 from edgec.backends.interface import Interface
 from edgec.backends.native import runs_here
@@ -152,7 +153,8 @@ def ports(interface: Interface, samples: Sequence[Bound]) -> str:
     kept = [f"(void *)(state + {each.offset})" for each in interface.states]     # read with the inputs, written with the outputs
     lines = ['#include "model.h"', f"typedef {interface.prefix}_context model_context;", f"#define model_run {interface.run_symbol}",
              f"#define DIMS {len(interface.dims)}u", f"#define INPUTS {len(inputs) + len(kept)}u",
-             f"#define OUTPUTS {len(outputs) + len(kept)}u", _buffer("arena", interface.arena_for(1), interface.arena_align),
+             f"#define OUTPUTS {len(outputs) + len(kept)}u", f"#define SIZES {len(interface.sizes)}u",
+             _buffer("arena", interface.arena_for(1), interface.arena_align),
              _buffer("state", interface.state_bytes, interface.arena_align)]
     for side, sizes in (("input", inputs), ("output", outputs)):
         lines += [_buffer(f"{side}_{index}", size, 64) for index, size in enumerate(sizes)]
@@ -164,6 +166,8 @@ def ports(interface: Interface, samples: Sequence[Bound]) -> str:
     lines += [f"    context->out.{port.c_name} = (void *)output_{index};" for index, port in enumerate(interface.outputs)]
     lines += ["    context->state = state;"] if kept else []
     lines += [f"    {interface.init_symbol}(context);"] if interface.levels else []
+    lines += ["}", "static void sizes_of(const model_context *context, int32_t *sizes) {", "    (void)context, (void)sizes;"]
+    lines += [f"    sizes[{index}] = context->out.{name};" for index, (name, _, _) in enumerate(interface.sizes)]
     return "\n".join([*lines, "}", ""])
 
 
@@ -189,10 +193,13 @@ def _unpack(results: bytes, interface: Interface, samples: Sequence[Bound]) -> l
         status, = struct.unpack_from("<i", results, position)
         if status:
             raise Internal(f"{interface.run_symbol} returned {status} for sample {number}")
-        position += 4
+        sizes = struct.unpack_from(f"<{len(interface.sizes)}i", results, position + 4)
+        position += 4 + 4 * len(sizes)
         arrays = {}
-        for port, shape, size in zip(interface.outputs, bound.output_shapes, bound.output_bytes):
-            arrays[port.name] = np.frombuffer(results[position:position + size], DTYPES[port.dtype].numpy).reshape(shape).copy()
+        for port, size in zip(interface.outputs, bound.output_bytes):
+            shape = computed_shape(port, interface, bound.dims, sizes)
+            held = np.frombuffer(results[position:position + size], DTYPES[port.dtype].numpy)
+            arrays[port.name] = held[:prod(shape)].reshape(shape).copy()
             position += size
         for kept in interface.states:
             array = np.frombuffer(results[position:position + kept.bytes], DTYPES[kept.port.dtype].numpy)

@@ -15,7 +15,7 @@ from edgec.backends.coded_weights import UNPACK
 from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout,
                                       Interface, layout)
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step, calls_of, loops_of, places_of, regions_of
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, calls_of, loops_of, places_of, regions_of
 from edgec.backends.team import emit_loop, team_text
 
 
@@ -29,7 +29,8 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     calls, found = calls_of(steps), regions_of(steps)
     # Threads that run together would each have to know what a condition says before others have done what decides it.
     together = team and found and not any(loop.condition for loop in loops_of(steps))
-    lines = [f"define i32 @{symbol}(ptr {'' if found else 'captures(none) '}readonly %context) #0 {{", "entry:"]
+    kept = "" if found else "captures(none) "
+    lines = [f"define i32 @{symbol}(ptr {kept}{'' if interface.sizes else 'readonly '}%context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
     lengths = [loop.length for loop in loops_of(steps) if loop.symbolic]
     frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(found),
@@ -47,9 +48,9 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
                   *frame.begin(), f"  call void %together(ptr %lent, ptr @{symbol}_team, ptr %frame)", "  ret i32 0", "apart:"] \
             if together else ["  br label %apart", "apart:"]
         label = "apart"
-    _emit_steps(steps, _Names(pointers, word, symbol, frame, found), lines, label)
+    _emit_steps(steps, _Names(pointers, word, symbol, frame, found, where.sizes), lines, label)
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
-    lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims else []
+    lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims or any(isinstance(s, SizeStep) for s in steps) else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
     lines += ["bad_state:", f"  ret i32 {BAD_STATE}"] if interface.state_bytes else []
     lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []
@@ -76,6 +77,7 @@ class _Names:
     symbol: str
     frame: Frame
     regions: Sequence[RegionStep]
+    sizes: Sequence[int] = ()  # byte offsets of the members of the outputs that hold computed sizes
 
 
 def _emit_steps(steps: Sequence[Step], names: _Names, lines: list[str], label: str) -> str:
@@ -84,12 +86,30 @@ def _emit_steps(steps: Sequence[Step], names: _Names, lines: list[str], label: s
         if isinstance(step, CallStep):
             limits = ("0", str(step.bounds[-1])) if step.bounds else ()
             lines.append(call_text(step, [names.pointers[p] for p in step.places], limits, names.word))
+        elif isinstance(step, SizeStep):
+            label = _emit_size(step, names, lines)
         elif isinstance(step, RegionStep):
             label = _emit_region(step, names, lines, label)
         else:
             label = emit_loop(step, names.word, lines, label, lambda start, body=step.body: _emit_steps(body, names, lines, start),
                               names.pointers[step.condition] if step.condition else "")
     return label
+
+
+def _emit_size(step: SizeStep, names: _Names, lines: list[str]) -> str:
+    """Read a number that a kernel has stored, refuse it outside of its bounds, hand it out; from here on it is a dimension."""
+    at, kind, wide = f"%size{len(lines)}", f"i{step.bits}", int(names.word[1:])
+    lines += [f"  {at}.at = getelementptr i8, ptr %arena, i32 {step.offset}", f"  {at} = load {kind}, ptr {at}.at, align {step.bits // 8}",
+              f"  {at}.above = sub {kind} {at}, {step.low}", f"  {at}.bad = icmp ugt {kind} {at}.above, {step.high - step.low}",
+              f"  br i1 {at}.bad, label %bad_dimension, label {at}.good", f"{at[1:]}.good:"]
+    if step.dimension is not None:
+        to = "trunc" if step.bits > wide else "sext"
+        lines += [f"  %dim{step.dimension} = " + (f"{to} {kind} {at} to {names.word}" if step.bits != wide else f"add {kind} {at}, 0")]
+    if step.member is not None:
+        told = f"trunc {kind} {at} to i32" if step.bits > 32 else f"add {kind} {at}, 0"
+        lines += [f"  {at}.told = {told}", f"  {at}.member = getelementptr i8, ptr %context, i32 {names.sizes[step.member]}",
+                  f"  store i32 {at}.told, ptr {at}.member, align 4"]
+    return f"{at[1:]}.good"
 
 
 def _emit_region(region: RegionStep, names: _Names, lines: list[str], label: str) -> str:

@@ -47,9 +47,9 @@ typedef struct {prefix}_context {{
 {init}/* Returns 0, or: -1 the context is too small, -2 a dimension is out of range, -3 the arena is missing or not aligned{refusal},
    -5 the executor is incomplete or has no slots{refused_state}.
    Reentrant: calls may overlap in time when each has its own arena{own} and outputs. */
-int32_t {prefix}_run(const {prefix}_context *context);
+int32_t {prefix}_run({const}{prefix}_context *context);
 
-static inline int32_t {prefix}(const {prefix}_inputs *in, const {prefix}_outputs *out, void *arena{parameter}) {{
+static inline int32_t {prefix}(const {prefix}_inputs *in, {const}{prefix}_outputs *out, void *arena{parameter}) {{
     {prefix}_context context;
     context.size = (uint32_t)sizeof context;
     context.in = *in;
@@ -59,8 +59,14 @@ static inline int32_t {prefix}(const {prefix}_inputs *in, const {prefix}_outputs
     context.state = {argument};
     context.executor = 0;
     context.isa = 0;
-    return {prefix}_run(&context);
-}}
+{call}}}
+"""
+
+CALL = "    return {prefix}_run(&context);\n"
+TELLING = """\
+    const int32_t status = {prefix}_run(&context);
+    *out = context.out;     /* the sizes */
+    return status;
 """
 
 INIT = """\
@@ -92,12 +98,14 @@ def _context(interface: Interface) -> str:
     return CONTEXT.format(prefix=name, macro=name.upper(), isa=isa, init=INIT.format(prefix=name) if several else "", state=state,
                           parameter=", void *state" if keeps else "", argument="state" if keeps else "0",
                           refused_state=", -6 the state is missing or not aligned" if keeps else "", own=", state" if keeps else "",
-                          refusal=", -4 `isa` is unknown" if several else "")
+                          refusal=", -4 `isa` is unknown" if several else "", const="" if interface.sizes else "const ",
+                          call=(TELLING if interface.sizes else CALL).format(prefix=name))
 
 
 def largest_shape(port: Port, interface: Interface) -> tuple[int, ...]:
     """The port's extents at the largest values they take over all corners of the dimensions' ranges."""
-    names, ranges = [name for name, _, _ in interface.dims], [(low, high) for _, low, high in interface.dims]
+    both = (*interface.dims, *interface.sizes)
+    names, ranges = [name for name, _, _ in both], [(low, high) for _, low, high in both]
     corners = [dict(zip(names, values)) for values in product(*ranges)]
     return tuple(max(evaluate(extent, corner) for corner in corners) for extent in port.shape)
 
@@ -118,10 +126,10 @@ def _memory(interface: Interface) -> str:
                   "   the same arena may be given them, context.weights = (char *)arena + this. */",
                   f"#define {name}_DECODED_AT {_unsigned(interface.decoded_at)}"]
     lines += [f"#define {name}_ISA_{level} {number}u" for number, level in enumerate(interface.levels)]
-    for dim, low, high in interface.dims:
+    for dim, low, high in (*interface.dims, *interface.sizes):
         lines += [f"#define {name}_{dim.upper()}_MIN {low}", f"#define {name}_{dim.upper()}_MAX {high}"]
     minmax = "#ifndef EDGEC_MIN\n#define EDGEC_MIN(a, b) ((a) < (b) ? (a) : (b))\n#define EDGEC_MAX(a, b) ((a) > (b) ? (a) : (b))\n#endif\n"
-    return "\n".join(lines) + "\n" + (minmax if interface.dims else "")
+    return "\n".join(lines) + "\n" + (minmax if interface.dims or interface.sizes else "")
 
 
 def _ports(interface: Interface) -> str:
@@ -136,7 +144,7 @@ def _port(interface: Interface, side: str, port: Port) -> Iterator[str]:
     for extent in largest_shape(port, interface):
         size *= extent
     symbolic = any(isinstance(extent, str) for extent in port.shape)
-    parameters = f"({', '.join(dim for dim, _, _ in interface.dims)})" if symbolic else ""
+    parameters = f"({', '.join(dim for dim, _, _ in (*interface.dims, *interface.sizes))})" if symbolic else ""
     yield f"/* {_comment(port.name)}: {port.dtype}[{', '.join(map(str, port.shape))}] */"
     if port.text:
         yield f"/* strings: slots of {port.shape[-1]} bytes, UTF-8, zeros behind the end; a string that fills its slot has no zero */"
@@ -150,9 +158,10 @@ def _port(interface: Interface, side: str, port: Port) -> Iterator[str]:
 
 
 def _structs(interface: Interface) -> str:
-    dims = [f"    int32_t {name};" for name, _, _ in interface.dims]
+    dims, sizes = ([f"    int32_t {name};" for name, _, _ in both] for both in (interface.dims, interface.sizes))
+    sizes = [f"{line}  /* computed */" for line in sizes]
     parts = []
-    for side, ports, const, more in (("inputs", interface.inputs, "const ", dims), ("outputs", interface.outputs, "", [])):
+    for side, ports, const, more in (("inputs", interface.inputs, "const ", dims), ("outputs", interface.outputs, "", sizes)):
         members = [f"    {const}{C_TYPES[port.dtype][0]} *{port.c_name};" for port in ports] or [f"    {const}void *nothing;"]
         name = f"{interface.prefix}_{side}"
         parts.append("\n".join([f"typedef struct {name} {{", *members, *more, f"}} {name};\n"]))

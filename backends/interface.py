@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from math import prod
 
+WEIGHT_ALIGN = 64  # bytes; of every constant, and of every tensor in the state
+
 # What PREFIX_run returns.
 OK, BAD_CONTEXT, BAD_DIMENSION, BAD_ARENA, BAD_ISA, BAD_EXECUTOR, BAD_STATE = 0, -1, -2, -3, -4, -5, -6
 
@@ -63,6 +65,7 @@ class Interface:
     weights_symbol: str = ""                # the data section that holds the weights, "" without weights
     decoded_at: int | None = None           # coded weights are decoded to so many bytes into the arena; None: they are not coded
     states: tuple[Kept, ...] = ()           # what the caller keeps for the model between calls, in order of their offsets
+    sizes: tuple[tuple[str, int, int], ...] = ()   # those that the model computes, as `dims`: members of the outputs
     levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
 
     def arena_for(self, slots: int) -> int:
@@ -99,11 +102,12 @@ class Interface:
 
 @dataclass(frozen=True)
 class ContextLayout:
-    """Byte offsets of the members of PREFIX_context, and its size; `inputs`, `dims` and `outputs` in the interface's order."""
+    """Byte offsets of the members of PREFIX_context, and its size; `inputs`, `dims`, `outputs` and `sizes` in the interface's order."""
     size: int
     inputs: tuple[int, ...]
     dims: tuple[int, ...]
     outputs: tuple[int, ...]
+    sizes: tuple[int, ...]
     arena: int
     weights: int
     state: int
@@ -153,9 +157,9 @@ def layout(interface: Interface, pointer_bits: int) -> ContextLayout:
     """
     word = pointer_bits // 8
     inputs, dims, end = _members(word, word, len(interface.inputs), len(interface.dims))
-    outputs, _, end = _members(end, word, len(interface.outputs), 0)
+    outputs, sizes, end = _members(end, word, len(interface.outputs), len(interface.sizes))
     arena, weights, state, executor, isa = (end + word * index for index in range(5))
-    return ContextLayout(_aligned(isa + 4, word), inputs, dims, outputs, arena, weights, state, executor, isa)
+    return ContextLayout(_aligned(isa + 4, word), inputs, dims, outputs, sizes, arena, weights, state, executor, isa)
 
 
 def _members(start: int, word: int, pointers: int, integers: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:

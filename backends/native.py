@@ -8,12 +8,13 @@ The context struct, the arena and the output buffers are made once; a call write
 import ctypes
 import struct
 from collections.abc import Mapping
+from math import prod
 
 import llvmlite.binding as llvm
 import numpy as np
 from numpy import ndarray
 
-from edgec.backends.binding import Bound, bind
+from edgec.backends.binding import Bound, bind, computed_shape
 from edgec.backends.huge_pages import use_huge_pages
 from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, BAD_STATE, Interface, layout
 from edgec.backends.machine import initialise
@@ -102,7 +103,15 @@ class Loaded:
             raise Internal(f"{self.interface.run_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
         if self.interface.decoded_at is not None:  # later calls need not decode again
             self._pointer(self._context, self._layout.weights, self._arena.ctypes.data + self.interface.decoded_at)
+        if self.interface.sizes:
+            return self._sized()
         return {name: view.copy() for name, view in self._outputs}
+
+    def _sized(self) -> dict[str, np.ndarray]:
+        """The outputs cut to the sizes that the model has computed."""
+        sizes = [struct.unpack_from("i", self._context, offset)[0] for offset in self._layout.sizes]
+        shapes = [computed_shape(port, self.interface, self._dims, sizes) for port in self.interface.outputs]
+        return {name: view.ravel()[:prod(shape)].reshape(shape).copy() for (name, view), shape in zip(self._outputs, shapes)}
 
     @property
     def state(self) -> dict[str, np.ndarray]:

@@ -69,12 +69,29 @@ class LoopStep:
     condition: Place | None = None
 
 
-Step = Union[CallStep, RegionStep, LoopStep]
+@dataclass(frozen=True)
+class SizeStep:
+    """A number that the call before has stored becomes the value of a dimension (None: it is only looked at); it must be in low..high.
+
+    It lies `offset` bytes into the arena and has `bits`; where the caller wants to know it, `member` is its number among the sizes of the
+    interface.
+    """
+
+    dimension: int | None
+    offset: int
+    bits: int
+    low: int
+    high: int
+    member: int | None = None
+
+
+Step = Union[CallStep, RegionStep, LoopStep, SizeStep]
 
 
 def calls_of(steps: Sequence[Step]) -> list[CallStep]:
     """Every call below some steps, in order."""
-    return [c for s in steps for c in ([s] if isinstance(s, CallStep) else s.calls if isinstance(s, RegionStep) else calls_of(s.body))]
+    return [c for s in steps for c in ([s] if isinstance(s, CallStep) else s.calls if isinstance(s, RegionStep)
+                                       else calls_of(s.body) if isinstance(s, LoopStep) else [])]
 
 
 def regions_of(steps: Sequence[Step]) -> list[RegionStep]:

@@ -16,7 +16,7 @@ from typing import Sequence
 
 import numpy as np
 
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step
 
 TICK = "edgec_tick"
 MONOTONIC, PROCESSOR = time.CLOCK_MONOTONIC, time.CLOCK_THREAD_CPUTIME_ID
@@ -38,6 +38,8 @@ def traced(steps: Sequence[Step], base: int = 0) -> tuple[CallStep | LoopStep, .
         for step in some:
             if isinstance(step, LoopStep):
                 found.append(replace(step, body=tuple(within(step.body))))
+            elif isinstance(step, SizeStep):
+                found.append(step)
             elif isinstance(step, RegionStep):
                 found += within(step.calls)
             else:

@@ -12,7 +12,7 @@ import numpy as np
 from edgec.accesses import program_buffers
 from edgec.errors import Internal, ModelError, raise_all
 from edgec.expr import Expr, evaluate_dim
-from edgec.kernel import Buffer, Program
+from edgec.kernel import Buffer, Kernel, Program
 
 POISON = 0xA5  # fresh memory: a large negative float, so that reading too early shows
 
@@ -51,6 +51,15 @@ class Memory:
     def bind(self, variable: Expr, value: int) -> None:
         """Give a variable of a loop around kernels its value."""
         self.bindings[variable.data] = self.symbols[variable] = value
+
+    def measure(self, kernel: Kernel) -> None:
+        """Give the sizes that a kernel has computed their values; ModelError for one outside its bounds."""
+        for size in self.program.sizes_of(kernel):
+            value = int(self.array(size.buffer).ravel()[size.element])
+            if not size.low <= value <= size.high:
+                raise ModelError(f"the size {size.buffer.name}[{size.element}] is {value}, allowed are {size.low} to {size.high}")
+            if isinstance(size.symbol, Expr):
+                self.bind(size.symbol, value)
 
     def fill(self, root: Buffer, elements: np.ndarray) -> None:
         """Put elements into the memory of a root buffer, in the order in which they lie there."""

@@ -18,19 +18,18 @@ from typing import Any, Callable, Mapping, Sequence
 import numpy as np
 
 from edgec.backends.artifact import Artifact
-from edgec.backends.c_dims import c_expression
-from edgec.backends.c_names import identifiers, prefix as c_prefix
+from edgec.backends.c_names import prefix as c_prefix
 from edgec.backends.coded_weights import TEXT as UNPACK_TEXT, coded
 from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
 from edgec.backends.entry import entry_text
 from edgec.backends.inspect_object import section_sizes, undefined_symbols
-from edgec.backends.interface import Interface, Kept, Port, layout as layout_of_context
+from edgec.backends.interface import WEIGHT_ALIGN, Interface, Port, layout as layout_of_context
 from edgec.backends.join import DataSection
 from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.soft_routines import soft_routines
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, Step
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step
 from edgec.backends.target import Target, all_targets, find
 from edgec.backends.trace import TICK, tick_text, traced
 from edgec.backends.workers import compile_modules, own_code, recall, remember
@@ -38,7 +37,7 @@ from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr
 from edgec.graph import Graph
 from edgec.graph_text import print_graph
-from edgec.kernel import Axis, Buffer, Program
+from edgec.kernel import Axis, Buffer, Kernel, Program
 from edgec.model_file import load
 from edgec.passes.bands import bands
 from edgec.passes.chain import chain
@@ -63,6 +62,7 @@ from edgec.passes.winograd import winograd
 from edgec.passes.word_operands import word_operands
 from edgec.persistent_state import with_state
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
+from edgec.program_ports import handed_out, interface_of, passed_buffers, state_offsets
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, read_schedules
 from edgec.stored_constants import stored_constants
@@ -95,7 +95,6 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
 )
 OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences",
                       "word_operands"})
-WEIGHT_ALIGN = 64
 COMPRESSIONS = ("", "huffman")
 MOST_STRING_BYTES = 1 << 20
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
@@ -231,7 +230,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     parts = [(outside(program), machine) for program, machine in parts]
     blob, offsets = _weights([one for part in tiled for one in part])
     constants = sorted({(at, b.data.nbytes, b.data.itemsize) for b, at in offsets.items()})
-    interface = _interface(parts[0][0], prefix, blob).with_texts(*texts)
+    interface = interface_of(parts[0][0], prefix, bool(blob)).with_texts(*texts)
     if len(parts) > 1:
         levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
         interface = replace(interface, levels=levels, arena_bytes=arena)
@@ -239,7 +238,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     modules: list[Compiled] = []
     stack = slot_bytes = 0
     for number, ((program, machine), part) in enumerate(zip(parts, tiled)):
-        regions = parallel(program.steps, part, machine)
+        regions = parallel(program.steps, part, machine) if not program.sizes else []  # every thread would have to read them
         steps, texts, scratch = _steps(program, machine, part, regions, offsets, f"edgec_{number}_" if interface.levels else "edgec_")
         slot_bytes = max(slot_bytes, scratch)
         interface = replace(interface, slot_bytes=slot_bytes)
@@ -305,7 +304,7 @@ def _slot(one: Tiled) -> tuple[tuple[tuple[int, int], ...], int]:
     return tuple(found), size
 
 
-Repeated = tuple[tuple[Axis, ...], CallStep | RegionStep]  # a step and the loops around it
+Repeated = tuple[tuple[Axis, ...], CallStep | RegionStep | SizeStep]  # a step and the loops around it
 
 
 def _gathered(program: Program, calls: Sequence[CallStep], regions: Sequence[Region]) -> list[Repeated]:
@@ -316,9 +315,18 @@ def _gathered(program: Program, calls: Sequence[CallStep], regions: Sequence[Reg
         region = of_region.get(step)
         if region is None:
             found.append((kernel.repeat, call))
+            found += [((), size) for size in _size_steps(program, kernel)]
         elif step == region.first:
             found.append((kernel.repeat, RegionStep(tuple(calls[region.first:region.last + 1]), region.lent)))
     return found
+
+
+def _size_steps(program: Program, kernel: Kernel) -> list[SizeStep]:
+    """What is read after a kernel that has computed sizes."""
+    told = handed_out(program)
+    return [SizeStep(program.symbols.index(s.symbol) if isinstance(s.symbol, Expr) else None,
+                     program.arena[s.buffer] + s.element * s.buffer.dtype.bytes, s.buffer.dtype.bits, s.low, s.high,
+                     told.index(s.symbol) if s.symbol in told else None) for s in program.sizes_of(kernel)]
 
 
 def _repeated(calls: list[Repeated], names: Mapping[Expr, int | str], place: Callable[[Buffer], Place]) -> tuple[Step, ...]:
@@ -373,7 +381,7 @@ def _decoding(interface: Interface, blob: bytes) -> Interface:
 def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> Place:
     if buffer.kind == "constant":
         return Place("weights", offsets[buffer])
-    kept, (inputs, outputs) = _state_offsets(program), _passed(program)
+    kept, (inputs, outputs) = state_offsets(program), passed_buffers(program)
     if buffer in kept:
         return Place("state", kept[buffer])
     if buffer in inputs:
@@ -381,39 +389,6 @@ def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> P
     if buffer in outputs:
         return Place("output", outputs.index(buffer))
     return Place("arena", program.arena[buffer])
-
-
-def _passed(program: Program) -> tuple[list[Buffer], list[Buffer]]:
-    """The inputs and outputs of a call, without what is kept between calls."""
-    kept = {b for pair in program.states for b in pair}
-    return [b for b in program.inputs if b not in kept], [b for b in program.outputs if b not in kept]
-
-
-def _state_offsets(program: Program) -> dict[Buffer, int]:
-    """Where in the caller's state each input that is kept lies, in bytes."""
-    found, size = {}, 0
-    for source, _ in program.states:
-        found[source] = size
-        size += -(-source.bytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
-    return found
-
-
-def _interface(program: Program, prefix: str, blob: bytes) -> Interface:
-    sources, results = _passed(program)
-    members = identifiers([b.name for b in sources] + [s.data for s in program.symbols])  # they share one struct
-    names = dict(zip(program.symbols, members[len(sources):]))
-    inputs = tuple(_port(b, c, names) for b, c in zip(sources, members))
-    outputs = tuple(_port(b, c, names) for b, c in zip(results, identifiers([b.name for b in results])))
-    offsets = _state_offsets(program)
-    kept = zip(program.states, identifiers([a.name for a, _ in program.states]))
-    states = tuple(Kept(_port(a, c, names), b.name, offsets[a]) for (a, b), c in kept)
-    return Interface(prefix, inputs, outputs, tuple((names[s], s.lo, s.hi) for s in program.symbols), program.arena_bytes,
-                     weights_symbol=f"{prefix}_weights" if blob else "", states=states)
-
-
-def _port(buffer: Buffer, c_name: str, names: Mapping[Expr, str]) -> Port:
-    shape = tuple(d if isinstance(d, int) else c_expression(d, names) for d in buffer.shape)
-    return Port(buffer.name, c_name, buffer.dtype.name, shape)
 
 
 def _require_closed(joined: bytes, target: Target) -> None:

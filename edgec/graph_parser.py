@@ -16,6 +16,7 @@ from edgec.dim_text import parse_type
 from edgec.errors import CompileError, Loc, ModelError, raise_all
 from edgec.expr import Expr
 from edgec.graph import Graph, Op, Value, constant, fields_of, graph_input
+from edgec.graph_text import size_names
 from edgec.ops import OPERATORS
 from edgec.text_slots import plain_text
 from edgec.types import DTYPES, TensorType, string
@@ -284,6 +285,7 @@ class _Parser:
         if not complete:
             return [None] * len(texts)
         results = _built(cls, fields, texts, declared, place)
+        self.symbols.update({name: symbol for symbol, name in size_names(results[0].op).items()})
         self.name_born_symbols(declared, results)
         return results
 

@@ -70,6 +70,11 @@ def type_text(type_: TensorType, declared: dict[Expr, str]) -> str:
     return f"{type_.dtype}[{','.join(_dim_text(d, declared) for d in type_.shape)}]"
 
 
+def size_names(op: Op) -> dict[Expr, str]:
+    """How the sizes that an operation computes (edgec.ops.sizes) are written: `count.0` as `count__0`."""
+    return {symbol: symbol.data.replace(".", "__") for symbol, *_ in getattr(op, "computed_sizes", ()) if isinstance(symbol, Expr)}
+
+
 def _dim_text(dim: Any, declared: dict[Expr, str]) -> str:
     if not isinstance(dim, Expr):
         return str(dim)
@@ -174,6 +179,7 @@ class _Printer:
     def _statement(self, op: Op) -> list[str]:
         operands = ", ".join(self._operands(op))
         attributes, more = self._attributes(op)
+        self.names.symbols.update(size_names(op))
         types = ", ".join(type_text(v.type, self.names.symbols) for v in op.results)
         results = ", ".join(self.names.of(v) for v in op.results)
         head = f"{results} = {op_name(type(op))}({operands}){attributes}"

@@ -103,6 +103,9 @@ def _run_op(op: Op, operands: list[np.ndarray], bindings: Bindings) -> list[np.n
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         shown = [f"operand %{v.name}: {v.type}" for v in op.operands]
         raise ModelError(f"{type(op).__name__} cannot be computed on these values: {error}", loc=op.loc, notes=shown) from error
+    for (symbol, *_), number in zip(getattr(op, "computed_sizes", ()), results[0].ravel()):
+        if isinstance(symbol, Expr):
+            bindings[symbol.data] = int(number)
     return [_checked(value, array, bindings) for value, array in zip(op.results, results, strict=True)]
 
 

@@ -1,7 +1,8 @@
 """The kernel language: what each element is. A Program lists kernels over buffers.
 
-    Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*  states: (input, output)*
-    Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch) data? layout
+    Program  ::= inputs outputs buffers: Buffer*  steps: Kernel*  symbols: var*  sizes: Size*  states: (input, output)*
+    Size     ::= symbol buffer element               -- a symbol whose value a kernel computes; every other one comes with the call
+    Buffer   ::= name dtype shape kind(input|output|constant|temporary|scratch|sizes) data? layout
     Kernel   ::= name axes: Axis* stages: Stage* repeat: Axis* block   -- neighbours in the same repeat are the body of one loop
     Axis     ::= var extent condition?           -- the outer axes, shared by all stages; a repeat may end on a condition
     Stage    ::= name axes: Axis* value: Expr target: Buffer indices: Expr* combine? guards?
@@ -159,6 +160,20 @@ class Kernel:
 
 
 @dataclass(frozen=True, eq=False)
+class Size:
+    """A number that a kernel computes and later ones take as a size: an element of a buffer of kind "sizes", within low..high.
+
+    `symbol` is the variable it is the value of; a number where it can be that number only.
+    """
+
+    symbol: Any
+    buffer: Buffer
+    element: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """Kernels over buffers, in execution order."""
 
@@ -171,6 +186,17 @@ class Program:
     arena_bytes: int = 0
     live_bytes: int = 0  # the largest live set: what no arena can be smaller than
     states: tuple[tuple[Buffer, Buffer], ...] = ()  # (input, output) kept between calls; once placed, the output is a view of the input
+    sizes: tuple[Size, ...] = ()  # in the order in which kernels store them
+
+    @property
+    def given(self) -> tuple[Expr, ...]:
+        """The symbols whose values come with the call; those of `sizes` stand behind them in `symbols`."""
+        computed = {size.symbol for size in self.sizes}
+        return tuple(s for s in self.symbols if s not in computed)
+
+    def sizes_of(self, kernel: Kernel) -> tuple[Size, ...]:
+        """What is known once a kernel has run."""
+        return tuple(size for size in self.sizes if size.buffer in kernel.targets)
 
     def with_steps(self, steps: Any) -> "Program":
         return replace(self, steps=tuple(steps))

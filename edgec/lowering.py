@@ -137,6 +137,11 @@ class Update:
     guards: tuple[tuple[Expr, Expr], ...] = ()
 
 
+def selection_of(op: Op, at: Expr, resolve: Resolve) -> tuple[Expr, ...]:
+    """Whether an op with a method `selection` chooses a point: its results are the places of those, and their number."""
+    return (op.selection(at, *(Reader(operand, resolve) for operand in op.operands)),)
+
+
 def update_of(op: Op, at: Sequence[Expr], resolve: Resolve) -> Update:
     """What an op stores at one of its points (`op.points` are their extents), operands read through `resolve`."""
     arguments = [None if getattr(op, f.name) is None else Reader(getattr(op, f.name), resolve)

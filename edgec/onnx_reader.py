@@ -27,7 +27,8 @@ from edgec.onnx_node import (NEWEST, OLDEST, Node, build, check_attributes, chec
                               signature)
 from edgec.onnx_order import live_order
 from edgec.onnx_sequences import Items, build_sequences, flat_results, is_about_sequences, opened, require_values
-from edgec.onnx_shapes import Size, input_types
+from edgec.onnx_shapes import Size, input_types, open_names as open_names_of
+from edgec.onnx_sizes import DataSizes, build_sized
 from edgec.onnx_support import operator_problem, unsupported_operators
 from edgec.onnx_tensor import dtype_of_code, read_sparse_tensor, read_tensor
 from edgec.onnx_upgrade import upgrade
@@ -56,8 +57,7 @@ def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Seq
 
 def open_names(model: str | os.PathLike | bytes | ModelProto) -> list[str]:
     """The named open dimensions of a model's inputs, sorted: what `bind` of `load` may give a size."""
-    inputs = _open(model)[0].graph.input
-    return sorted({d.dim_param for i in inputs for d in i.type.tensor_type.shape.dim if d.dim_param})
+    return open_names_of(_open(model)[0].graph.input)
 
 
 def _open(model: Any) -> tuple[ModelProto, str, Path | None]:
@@ -135,6 +135,7 @@ class Reader:
 
     def __init__(self, file: str, folder: Path | None, functions: dict[Key, Any], operators: Operators):
         self.file, self.folder, self.functions, self.operators, self.tags = file, folder, functions, operators, 0
+        self.sizes = DataSizes({}, ())
 
     def unsupported(self, problems: list[CompileError]) -> None:
         """What to do about operators that nobody knows."""
@@ -150,13 +151,16 @@ class Reader:
         _unique([o.name for o in graph.output], "graph output", place)
         forms = [opened(i, shapes) for i in infos]
         infos = [each for parts, _ in forms for each in parts]
-        types = input_types(infos, {n: s for n, s in shapes.items() if not n.endswith("#len")}, bind, self.file)
+        self.sizes = DataSizes(bind, open_names_of(infos))
+        values = {*(i.name for i in infos), *(name for node in graph.node for name in node.output)}
+        types = input_types(infos, {n: s for n, s in shapes.items() if not n.endswith("#len")}, bind, self.file, values)
         inputs = [named(graph_input(i.name, t, known=known.get(i.name)), i.name, Loc(self.file, i.name, "input"))
                   for i, t in zip(infos, types)]
-        tensors = {i.name: v for i, v in zip(infos, inputs)}
+        tensors = {i.name: self.sizes.bounded(v, i.name) for i, v in zip(infos, inputs)}
         scope.values.update((i.name, make(tensors)) for i, (_, make) in zip(whole, forms))
         outputs = self.body(graph.node, scope, [o.name for o in graph.output], place)
         self.check_outputs(graph, outputs)
+        self.sizes.check(place)
         pairs = [pair for o, v in zip(graph.output, outputs) for pair in flat_results(o.name, v)]
         names, values = [n for n, _ in pairs], [v for _, v in pairs]
         return Graph(tuple(inputs), tuple(values), tuple(names), graph.name or "graph")
@@ -182,7 +186,8 @@ class Reader:
         defined = [*scope.values, *scope.tensors]
         for n in live_order(nodes, defined, wanted, scope.parent.has if scope.parent else lambda name: False, where, place):
             results = self.node(nodes[n], scope, where(n))
-            scope.values.update((name, value) for name, value in zip(nodes[n].output, results) if name)
+            scope.values.update((name, self.sizes.bounded(value, scope.label(name)))
+                                for name, value in zip(nodes[n].output, results) if name)
         return [self.value(name, scope, place) for name in wanted]
 
     def _loc(self, node: NodeProto, index: int, scope: Scope) -> Loc:
@@ -264,6 +269,9 @@ class Reader:
         newer = upgrade(node, emit)
         if not isinstance(newer, Node):
             return newer
+        sized = build_sized(newer, self.sizes)
+        if sized is not None:
+            return sized
         if (newer.domain, newer.op) in self.operators:
             return build(newer, operators=self.operators)
         body = schema_body(newer)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from math import prod
-from typing import Any, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 from onnx import ValueInfoProto
 
@@ -32,11 +32,12 @@ def parse_shape(text: str) -> tuple[str, tuple[Size, ...]]:
 
 
 def parse_bind(text: str) -> tuple[str, Size]:
-    """The value of `--bind`: a dimension name and its size, a number or a range."""
+    """The value of `--bind`: the name of a dimension and its size, a number or a range; or of a value and its sizes, separated by x."""
     name, equals, size = text.rpartition("=")
     if not equals or not name:
         raise ModelError(f"cannot read '{text}'", hint="write it as N=1, or with a range as N=1..8")
-    return name, parse_size(size, text)
+    sizes = tuple(parse_size(s, text) for s in size.split("x"))
+    return name, sizes if len(sizes) > 1 else sizes[0]
 
 
 def parse_size(size: Any, context: str = "") -> Size:
@@ -53,8 +54,11 @@ def parse_size(size: Any, context: str = "") -> Size:
 
 
 def input_types(infos: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[Size]], bind: Mapping[str, Size],
-                file: str) -> list[TensorType]:
-    """The type of every model input, each dimension a number or a symbol; every problem is reported at once."""
+                file: str, values: Collection[str] = ()) -> list[TensorType]:
+    """The type of every model input, each dimension a number or a symbol; every problem is reported at once.
+
+    `bind` may also bound numbers that the model computes, under the names of `values`: those are not looked at here.
+    """
     problems: list[CompileError] = []
     names = [i.name for i in infos]
     for name in shapes:
@@ -62,19 +66,29 @@ def input_types(infos: Sequence[ValueInfoProto], shapes: Mapping[str, Sequence[S
             hint = "the inputs are " + ", ".join(names)
             problems.append(ModelError(f"--shape names '{name}', which is not an input", loc=Loc(file), hint=hint))
     shapes = {n: tuple(parse_size(s) for s in sizes) for n, sizes in shapes.items()}
-    sizes = {n: parse_size(s) for n, s in bind.items()}
-    problems += _unused_bindings(infos, sizes, file)
+    problems += _unused_bindings(infos, bind, file, values)
+    sizes = {n: parse_size(s) for n, s in bind.items() if n in open_names(infos)}
     sizes = _sizes_given_by_shapes(infos, shapes, sizes, problems, file)
     types = [_input_type(i, shapes.get(i.name), sizes, problems, Loc(file)) for i in infos]
     raise_all(problems)
     return types
 
 
-def _unused_bindings(infos: Sequence[ValueInfoProto], sizes: Mapping[str, Size], file: str) -> list[CompileError]:
-    open_names = sorted({d.dim_param for i in infos for d in i.type.tensor_type.shape.dim if d.dim_param})
-    listed = ("the open dimensions are " + ", ".join(open_names)) if open_names else "the model has no named open dimension"
-    return [ModelError(f"--bind names '{n}', which is not an open dimension of an input", loc=Loc(file), hint=listed)
-            for n in sizes if n not in open_names]
+def open_names(infos: Sequence[ValueInfoProto]) -> list[str]:
+    """The names of open dimensions, sorted."""
+    return sorted({d.dim_param for i in infos for d in i.type.tensor_type.shape.dim if d.dim_param})
+
+
+def unused_binding(name: str, names: Sequence[str], file: str) -> ModelError:
+    """What to say of a size given for nothing."""
+    listed = ("the open dimensions are " + ", ".join(names)) if names else "the model has no named open dimension"
+    return ModelError(f"--bind names '{name}', which is not an open dimension of an input, nor a size that data decides", loc=Loc(file),
+                      hint=listed)
+
+
+def _unused_bindings(infos: Sequence[ValueInfoProto], bind: Mapping[str, Size], file: str, values: Collection[str]) -> list[CompileError]:
+    names = open_names(infos)
+    return [unused_binding(n, names, file) for n in bind if n not in names and n not in values and "/" not in n]
 
 
 def _sizes_given_by_shapes(infos, shapes, sizes: Mapping[str, Size], problems: list[CompileError], file: str) -> dict[str, Size]:

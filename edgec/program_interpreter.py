@@ -45,7 +45,11 @@ def run_buffers(program: Program, arrays: Mapping[Any, np.ndarray], *, chunk_byt
 def run_memory(program: Program, arrays: Mapping[Any, np.ndarray], *, chunk_bytes: int = CHUNK_BYTES, arena: bool = False) -> Memory:
     """The memory after all kernels have run."""
     memory = Memory(program, arrays, arena)
-    run_steps(program.steps, memory, lambda kernel: run_kernel(kernel, memory, chunk_bytes))
+    def run(kernel: Kernel) -> None:
+        run_kernel(kernel, memory, chunk_bytes)
+        memory.measure(kernel)
+
+    run_steps(program.steps, memory, run)
     return memory
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from edgec.expr import Expr, dim, fresh
 from edgec.expr_parser import ExprParser, Tokens, parse_declarations
-from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.kernel import Axis, Buffer, Kernel, Program, Size, Stage
 
-KINDS = ("input", "output", "constant", "temporary", "scratch")
+KINDS = ("input", "output", "constant", "temporary", "scratch", "sizes")
 
 
 class Verbatim(str):
@@ -36,6 +36,7 @@ class _Reader:
     arena: dict[Buffer, int] = field(default_factory=dict)
     sizes: tuple[int, int] = (0, 0)
     kernels: list["_KernelReader"] = field(default_factory=list)
+    computed: list[Size] = field(default_factory=list)
     repeats: dict[str, Axis] = field(default_factory=dict)
 
     def line(self, tokens: Tokens, text: str) -> None:
@@ -47,6 +48,8 @@ class _Reader:
             self.symbols = parse_declarations(tokens)
         elif word == "keeps":
             self.states = _pairs(tokens)
+        elif word == "size":
+            self.size(tokens)
         elif word == "arena":
             self.sizes = (tokens.integer(), tokens.expect("live") or tokens.integer())
         elif word == "kernel":
@@ -81,6 +84,18 @@ class _Reader:
         if tokens.accept("at"):
             self.arena[self.buffers[name]] = tokens.integer()
 
+    def size(self, tokens: Tokens) -> None:
+        symbol = tokens.integer() if tokens.kind == "number" else self.symbols[tokens.name()]
+        tokens.expect("=")
+        buffer = self.find(tokens)
+        tokens.expect("[")
+        element = tokens.integer()
+        tokens.expect("]")
+        tokens.expect("in")
+        low = tokens.integer()
+        tokens.expect("..")
+        self.computed.append(Size(symbol, buffer, element, low, tokens.integer()))
+
     def view(self, tokens: Tokens, parser: ExprParser) -> tuple[Buffer, int, tuple[Any, ...]]:
         tokens.expect("of")
         parent = self.find(tokens)
@@ -100,7 +115,8 @@ class _Reader:
         inputs, outputs = (tuple(self.buffers[name] for name in names) for names in self.ports)
         steps = tuple(kernel.kernel() for kernel in self.kernels)
         states = tuple((self.buffers[a], self.buffers[b]) for a, b in self.states)
-        return Program(self.name, inputs, outputs, steps, tuple(self.symbols.values()), self.arena, *self.sizes, states)
+        symbols = tuple(self.symbols.values())
+        return Program(self.name, inputs, outputs, steps, symbols, self.arena, *self.sizes, states, tuple(self.computed))
 
 
 class _KernelReader:

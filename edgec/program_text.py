@@ -25,7 +25,7 @@ import numpy as np
 from edgec.accesses import kernel_buffers, kernel_roots, program_buffers, stage_roots
 from edgec.expr import Expr, walk
 from edgec.expr_text import Printer, bound_variable, declaration, identifier
-from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
+from edgec.kernel import Axis, Buffer, Kernel, Program, Size, Stage
 
 Names = dict[Any, str]
 
@@ -41,6 +41,7 @@ def print_program(program: Program) -> str:
     if program.states:
         lines.append("keeps " + ", ".join(f"{identifier(names[a])} = {identifier(names[b])}" for a, b in program.states))
     lines += [_buffer(b, names) + (f" at {program.arena[b]}" if b in program.arena else "") for b in buffers]
+    lines += [_size(size, names) for size in program.sizes]
     if program.arena:
         lines.append(f"arena {program.arena_bytes} live {program.live_bytes}")
     repeats = numbered("t", (a.var for kernel in program.steps for a in kernel.repeat), {s.data for s in program.symbols})
@@ -94,6 +95,11 @@ def unique_names(objects: Iterable[Any]) -> Names:
         taken.add(name)
         found[each] = name
     return found
+
+
+def _size(size: Size, names: Names) -> str:
+    symbol = identifier(size.symbol.data) if isinstance(size.symbol, Expr) else size.symbol
+    return f"size {symbol} = {identifier(names[size.buffer])}[{size.element}] in {size.low}..{size.high}"
 
 
 def _buffer(buffer: Buffer, names: Names, data: bool = True) -> str:

@@ -86,7 +86,7 @@ def is_born(dim: Expr) -> bool:
 
 def _symbols(graph: Graph, outer: frozenset[Expr]) -> Iterator[CompileError]:
     """Every symbol of a type is one of an input, of an enclosing graph, or made by a node above; no extent can be negative."""
-    known = outer | set(graph.symbols)
+    known = outer | set(graph.symbols) | {s for op in graph.ops for s, *_ in getattr(op, "computed_sizes", ()) if isinstance(s, Expr)}
     for value in (v for op in graph.ops for v in op.results):
         for dim in value.type.shape:
             if isinstance(dim, Expr) and is_born(dim):

@@ -32,7 +32,8 @@ def fold_constants(graph: Graph, *, keep_dequantize: bool = False, grow: bool = 
     for a pass that makes integer arithmetic of it.
     """
     def visit(op: Op, operands: Sequence[Value]) -> Sequence[Value] | None:
-        if isinstance(op, (Input, Constant)) or (keep_dequantize and type(op).__name__ == "DequantizeLinear"):
+        kept = isinstance(op, (Input, Constant)) or hasattr(op, "computed_sizes")  # the latter refuses numbers out of bounds when it runs
+        if kept or keep_dequantize and type(op).__name__ == "DequantizeLinear":
             return None
         same = all(a is b for a, b in zip(operands, op.operands))
         op = op if same else op.with_operands(operands)

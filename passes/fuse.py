@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Sequence
 
+from edgec.errors import Unsupported
 from edgec.expr import Expr, as_expr, const, fresh, read, substitute, transform
 from edgec.graph import Graph, Op, Value
-from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
-from edgec.lowering import Alternatives, Recurrence, scalar, update_of
+from edgec.kernel import Axis, Buffer, Kernel, Program, Size, Stage
+from edgec.lowering import Alternatives, Recurrence, scalar, selection_of, update_of
 from edgec.passes.grouping import Grouping, grouped, high, resolve_plain
 from edgec.passes.normalize import normalize
+from edgec.passes.selecting import selecting
 from edgec.types import index
 
 Place = tuple[Buffer, Callable[[tuple[Expr, ...]], tuple[Expr, ...]]]  # a buffer, and where in it the element at an index lies
@@ -46,6 +48,7 @@ class _Emission:
         self.names = set(self.graph.output_names) if names is None else names
         self.composite: dict[Value, Expr] = {}
         self.kernels: list[Kernel] = []
+        self.sizes: list[Size] = []
         self.origins: dict[Value, dict[Any, None]] = {}  # for each root, the places in the model that its kernel computes
 
     def program(self) -> Program:
@@ -58,7 +61,9 @@ class _Emission:
         inputs = tuple(self.places[v][0] for v in self.graph.inputs)
         named = {b.name: b for b in outputs}
         states = tuple((b, named[output]) for name, output in self.graph.states for b in inputs if b.name == name)
-        return Program(self.graph.name, inputs, tuple(outputs), tuple(self.kernels), self.graph.symbols, states=states)
+        symbols = (*self.graph.symbols, *(s.symbol for s in self.sizes if isinstance(s.symbol, Expr)))
+        return Program(self.graph.name, inputs, tuple(outputs), tuple(self.kernels), symbols, states=states,
+                       sizes=tuple(self.sizes))
 
     def emit(self, targets: Sequence[Place]) -> None:
         """Kernels for everything the graph computes, its outputs stored to `targets`."""
@@ -67,6 +72,10 @@ class _Emission:
             if value in self.state.locals or hasattr(value.op, "update") or hasattr(value.op, "alternatives"):
                 direct.setdefault(value, target)
         for op in self.graph.ops:
+            if hasattr(op, "computed_sizes"):
+                self._sizes(op)
+            if hasattr(op, "selection"):
+                self._selection(op)
             if hasattr(op, "recurrence"):
                 self._recurrence(op)
             if hasattr(op, "update"):
@@ -93,6 +102,15 @@ class _Emission:
         """Inputs, constants and values given out twice are copied to where they are wanted."""
         axes = tuple(fresh("i", 0, high(d) - 1) for d in value.type.shape)
         self._kernel(value, axes, self._read(value, axes), target)
+
+    def _sizes(self, op: Op) -> None:
+        """What an operator gives as sizes is stored on its own before anything of these sizes is computed."""
+        if self.repeat:
+            raise Unsupported(f"the size %{op.output.name} is computed in a loop or branch", loc=op.loc)
+        value, = op.operands
+        buffer = Buffer(self._unique(op.output.name), value.type.dtype, value.type.shape, "sizes")
+        self._copy(value, _whole(buffer))
+        self.sizes += [Size(symbol, buffer, n, low, high) for n, (symbol, low, high) in enumerate(op.computed_sizes)]
 
     def _kernel(self, value: Value, axes: tuple[Expr, ...], expr: Expr, target: Place) -> None:
         buffer, place = target
@@ -141,6 +159,16 @@ class _Emission:
         over = tuple(Axis(v, d) for v, d in zip(axes, op.points))
         stage = Stage(buffer.name, over, value, buffer, place(tuple(indices)), form.combine, tuple(zip(flat[::2], flat[1::2])))
         self.kernels.append(Kernel(buffer.name, (), (stage,), repeat=self.repeat, loc=op.loc))
+
+    def _selection(self, op: Op) -> None:
+        """The places of what is chosen, and their number, which starts at 0 with the places."""
+        places, number = (self._temporary(result.name, result) for result in op.results)
+        for value, buffer in zip(op.results, (places, number)):
+            self.places[value] = _whole(buffer)
+            axes = tuple(fresh("i", 0, high(d) - 1) for d in value.type.shape)
+            self._kernel(value, axes, const(0, value.type.dtype), _whole(buffer))
+        holds = lambda at: transform(selection_of(op, at, resolve_plain), self._resolve)[0]
+        self.kernels += selecting(places, number, holds, self.repeat, op.loc)
 
     # ------------------------------------------------------------------------------------------------------- recurrences
 

@@ -86,13 +86,17 @@ def grouped(graph: Graph, max_ops: int, target: Any = None) -> Grouping:
     return state
 
 
+STORING = ("recurrence", "update", "alternatives", "selection")  # methods of operators whose kernels store results by themselves
+
+
 # ---------------------------------------------------------------------------------------------------------------- lowering
 
 def _lower_all(state: Grouping) -> None:
     for op in state.graph.ops:
-        if hasattr(op, "recurrence") or hasattr(op, "update") or hasattr(op, "alternatives"):
+        stores = any(hasattr(op, form) for form in STORING)
+        if stores or hasattr(op, "computed_sizes"):
             state.pinned.update(op.operands)
-        elif not isinstance(op, (Input, Constant)):
+        if not stores and not isinstance(op, (Input, Constant)):
             known = bool(op.operands) and all(v.is_constant or v in state.fixed for v in op.operands)
             for result in _used_results(state.graph, op):
                 local = state.locals[result] = _lower_one(op, result, state.axes_of(result.type.shape), state.widened)

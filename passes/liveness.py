@@ -46,7 +46,7 @@ def lifetimes(program: Program) -> dict[Buffer, tuple[int, int]]:
     found: dict[Buffer, tuple[int, int]] = {}
     for step, kernel in enumerate(program.steps):
         for root, needed in _roots(kernel).items():
-            if root.kind in ("temporary", "scratch"):
+            if root.kind in ("temporary", "scratch", "sizes"):
                 if needed and root not in found:
                     raise Internal(f"{root.name} is read before anything is stored in it", loc=kernel.loc, notes=[f"by {kernel.name}"])
                 found[root] = (found.get(root, (step, step))[0], step)

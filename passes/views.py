@@ -54,7 +54,7 @@ def _view(kernel: Kernel, new: dict[Buffer, Buffer]) -> tuple[Buffer, Buffer] | 
     if source.kind != "temporary" or source in new or source.parent is not None or not _whole(kernel, source, stage.value.args):
         return None
     target = new.get(stage.target, stage.target)
-    if source.root is target.root:
+    if source.root is target.root or target.root.kind == "sizes":  # those are read as soon as the copy has been made
         return None
     offset = target.flat(stage.indices)
     strides = tuple(_stride(offset, i) for i in stage.value.args)

@@ -11,9 +11,10 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from edgec.errors import Unsupported
 from edgec.graph import Graph
 from edgec.named_arrays import as_bytes, from_bytes
-from edgec.onnx_specialise import load_for
+from edgec.onnx_specialise import has_sizes, load_for
 from edgec.text_slots import longest
 
 
@@ -28,6 +29,12 @@ def interpreted(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nd
 def compiled(model: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Results of native code, compiled at -O1 in this process."""
     graph = load_for(model, arrays)
+    try:
+        return run_compiled(graph, read_by(graph, arrays), optimize="1", workers=0)
+    except Unsupported:
+        if not has_sizes(graph):
+            raise
+    graph = load_for(model, arrays, sizes=False)
     return run_compiled(graph, read_by(graph, arrays), optimize="1", workers=0)
 
 

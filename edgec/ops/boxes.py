@@ -64,22 +64,34 @@ class NonMaxSuppression(Op):
         return np.array(found, np.int64).reshape(-1, 3)
 
     def decompose(self) -> Value:
-        """Ranks, the matrix of overlaps in that order, a Scan over the boxes, and the places of those kept."""
-        from edgec.ops.control_flow import Scan
-        from edgec.ops.gather import GatherElements
-        from edgec.ops.reshape import Reshape, Transpose
-        batch, classes, count = self.scores.shape
-        order = PlaceOf(Rank(self.scores, axis=2, descending=1).output, axis=2, count=count).output
-        clash = Clash(self.boxes, order, self.iou_threshold, center_point_box=self.center_point_box).output
-        wanted = AboveThreshold(GatherElements(self.scores, order, axis=2).output, self.score_threshold).output
-        limit = constant(np.array(0)) if self.max_output_boxes_per_class is None else self.max_output_boxes_per_class
-        limit = Reshape(limit, constant(np.zeros(0, np.int64))).output
-        kept = Scan((constant(np.zeros((batch, classes, count), np.int64)), clash, wanted, constant(np.eye(count, dtype=np.int64))),
-                    captured=(limit,), body=_keep_one(batch, classes, count), num_scan_inputs=3, scan_input_axes=(3, 2, 0)).results[0]
-        from edgec.ops.cast import Cast
-        flat = Reshape(Cast(kept, to=9).output, constant(np.array([-1]))).output
-        places = Unravel(places_of_true(flat, self.output.shape[0]), sizes=(batch, classes, count)).output
-        return NamedBoxes(Transpose(places, perm=(1, 0)).output, order).output
+        flat, order = kept_boxes(*self._fields, self.center_point_box)
+        return named_boxes(places_of_true(flat, self.output.shape[0]), order)
+
+
+def named_boxes(places: Value, order: Value) -> Value:
+    """The rows (batch, class, box) of places among all boxes in their order by score."""
+    from edgec.ops.reshape import Transpose
+    return NamedBoxes(Transpose(Unravel(places, sizes=order.shape).output, perm=(1, 0)).output, order).output
+
+
+def kept_boxes(boxes: Value, scores: Value, most: Value | None, iou: Value | None, score: Value | None, center_point_box: int
+               ) -> tuple[Value, Value]:
+    """Whether each box of each class is kept, in their order by score, as a vector; and that order.
+
+    Ranks, the matrix of overlaps in that order, and a Scan over the boxes.
+    """
+    from edgec.ops.cast import Cast
+    from edgec.ops.control_flow import Scan
+    from edgec.ops.gather import GatherElements
+    from edgec.ops.reshape import Reshape
+    batch, classes, count = scores.shape
+    order = PlaceOf(Rank(scores, axis=2, descending=1).output, axis=2, count=count).output
+    clash = Clash(boxes, order, iou, center_point_box=center_point_box).output
+    wanted = AboveThreshold(GatherElements(scores, order, axis=2).output, score).output
+    limit = Reshape(constant(np.array(0)) if most is None else most, constant(np.zeros(0, np.int64))).output
+    kept = Scan((constant(np.zeros((batch, classes, count), np.int64)), clash, wanted, constant(np.eye(count, dtype=np.int64))),
+                captured=(limit,), body=_keep_one(batch, classes, count), num_scan_inputs=3, scan_input_axes=(3, 2, 0)).results[0]
+    return Reshape(Cast(kept, to=9).output, constant(np.array([-1]))).output, order
 
 
 def _keep_one(batch: int, classes: int, count: int) -> Graph:

@@ -32,11 +32,17 @@ def looked_up(position: Expr, size: Dim, constants: tuple[Dim, ...] | None = Non
     return maximum(minimum(wrapped, as_index(size) - 1), 0)
 
 
+def require_readable(op: Op, size: Dim, axis: int) -> None:
+    """As `require_elements`; an axis whose size the model computes may become empty, since its memory is there for the largest size."""
+    if isinstance(size, int) or not all("." in symbol.data for symbol in size.free):
+        require_elements(op, size, axis)
+
+
 def require_indices(op: Op, indices: Value, size: Dim, axis: int) -> None:
     """A TypeMismatch unless the indices are integers and, where they are constants, in range of an axis that is not empty."""
     require_kind(op, indices, INTEGER, "the indices")
     if indices.type.max_size:
-        require_elements(op, size, axis)
+        require_readable(op, size, axis)
     if indices.is_constant and isinstance(size, int) and indices.array.size:
         low, high = int(indices.array.min()), int(indices.array.max())
         op.require(-size <= low and high < size, f"index {low if low < -size else high} is outside [{-size}, {size - 1}]")
@@ -120,7 +126,7 @@ class GatherND(Op):
         self.require(isinstance(depth, int) and 1 <= depth <= len(data) - batch,
                      f"index tuples of {depth} for rank {len(data)} with {batch} batch axes")
         for axis in range(batch, batch + depth if self.indices.type.max_size else 0):
-            require_elements(self, data[axis], axis)
+            require_readable(self, data[axis], axis)
         return self.data.type.with_shape((*indices[:-1], *data[batch + depth:]))
 
     def reference(self, data: np.ndarray, indices: np.ndarray) -> np.ndarray:

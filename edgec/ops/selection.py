@@ -10,7 +10,7 @@ different, must be known when the model is read: it is the size of a result.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from edgec.expr import Expr, cast, compare, const, maximum, minimum, reduce_over
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.known_values import known_value
-from edgec.ops.shape_arithmetic import known_numbers, normal_axis
+from edgec.ops.shape_arithmetic import known_numbers, normal_axis, product
 from edgec.types import TensorType, bool_, i64, index
 
 
@@ -226,24 +226,32 @@ class Unique(Op):
         return Unique(rows, axis=0, sorted=self.sorted).results
 
     def decompose(self) -> tuple[Value, ...]:
-        from edgec.ops.cast import Cast
-        from edgec.ops.gather import Gather
-        from edgec.ops.reshape import Reshape, Transpose
-        rank = self.x.type.rank
-        axis = 0 if self.axis is None else self.axis % rank
-        data = Reshape(self.x, constant(np.array([-1]))).output if self.axis is None else self.x
-        front = (axis, *(n for n in range(data.type.rank) if n != axis))
-        rows = Reshape(Transpose(data, perm=front).output, constant(np.array([data.shape[axis], -1]))).output
-        group = FirstEqual(rows).output
-        number, mask = self.results[1].shape[0], SameAsPlace(group).output
-        if self.sorted:
-            standing = RowRank(rows, group).output
-        else:
-            from edgec.ops.cumulative import CumSum
-            standing = CumSum(Cast(mask, to=7).output, constant(np.array(0)), exclusive=1).output
-        firsts = PlaceOf(standing, mask, axis=0, count=number).output
-        inverse = Gather(standing, group).output
-        return Gather(data, firsts, axis=axis).output, firsts, inverse, Occurrences(inverse, number=number).output
+        return different(self.x, self.axis, self.sorted, self.results[1].shape[0], lambda places, mask: places)
+
+
+def different(x: Value, axis: int | None, in_order: int, room: int, cut: Callable[[Value, Value], Value]) -> tuple[Value, ...]:
+    """The results of Unique; of the places of the first ones `cut` takes those that there are, given which slices are the first of their
+    equals, and of the counts as well."""
+    from edgec.ops.cast import Cast
+    from edgec.ops.gather import Gather
+    from edgec.ops.reshape import Reshape, Transpose
+    data = Reshape(x, constant(np.array([-1]))).output if axis is None else x
+    axis = 0 if axis is None else axis % x.type.rank
+    front = (axis, *(n for n in range(data.type.rank) if n != axis))
+    moved, size = Transpose(data, perm=front).output, data.shape[axis]
+    width = product(moved.shape[1:])
+    shape = [0 if isinstance(size, Expr) else size, -1 if isinstance(width, Expr) else width]
+    rows = Reshape(moved, constant(np.array(shape))).output
+    group = FirstEqual(rows).output
+    mask = SameAsPlace(group).output
+    if in_order:
+        standing = RowRank(rows, group).output
+    else:
+        from edgec.ops.cumulative import CumSum
+        standing = CumSum(Cast(mask, to=7).output, constant(np.array(0)), exclusive=1).output
+    firsts = cut(PlaceOf(standing, mask, axis=0, count=room).output, mask)
+    inverse = Gather(standing, group).output
+    return Gather(data, firsts, axis=axis).output, firsts, inverse, cut(Occurrences(inverse, number=room).output, mask)
 
 
 class FirstEqual(Op):

@@ -88,7 +88,7 @@ def known(op: Op, value: Value, what: str) -> tuple[Dim, ...]:
     if elements is None:
         raise Unsupported(f"{type(op).__name__}: {what} %{value.name} is not known at compile time", loc=op._pending_loc,
                           notes=[f"operand %{v.name}: {v.type}" for v in op.operands],
-                          hint="only shapes that follow from constants and the sizes of the inputs can be compiled")
+                          hint=f"give bounds for its whole numbers: --bind {value.name}=1..8")
     return elements
 
 
