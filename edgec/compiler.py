@@ -71,8 +71,9 @@ from edgec.text_slots import DEFAULT_BYTES
 
 # Graph passes in order: constants first, so that rules see numbers, but not those that are integers with a scale before the pass integers
 # has seen them; bytes for text and for what is smaller than one while operators still know it; folding and simplifying again after
-# decompose, which leaves new constants and identities.
-GRAPH_PASSES = "fold-constants{keep_dequantize=true},integers,fold-constants,simplify,strings,storage,decompose,fold-constants,simplify"
+# decompose, which leaves new constants and identities. Functions that are spelled out are known once constants are folded.
+GRAPH_PASSES = ("fold-constants{keep_dequantize=true},integers,fold-constants,simplify,known-functions,strings,storage,decompose,"
+                "fold-constants,simplify")
 
 # Program passes in order, each with the reason it stands where it does.
 PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgec.expr import Expr, cast, compare, maximum, minimum, select, unary
 from edgec.graph import Value
+from edgec.normal_gelu import normal_gelu
 from edgec.ops.elementwise import FLOAT, Pointwise, Unary
 from edgec.ops.shape_arithmetic import same_shape
 from edgec.ops.transcendental import error_function
@@ -209,7 +210,11 @@ class Gelu(Unary):
     def formula(self, x: Expr) -> Expr:
         if self.approximate == "tanh":
             inner = x * (x * x * (0.044715 * math.sqrt(2.0 / math.pi)) + math.sqrt(2.0 / math.pi))
+            if x.dtype is f32:  # (1 + tanh(u)) / 2 is the logistic function of 2u
+                return x / (unary("exp", inner * -2.0) + 1.0)
             return x * 0.5 * (unary("tanh", inner) + 1.0)
+        if x.dtype is f32:
+            return normal_gelu(x)
         return x * 0.5 * (unary("erf", x * math.sqrt(0.5)) + 1.0)
 
 

@@ -15,8 +15,8 @@ from edgec.graph import Graph, Value, constant
 from edgec.ops.arithmetic import Add
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.reshape import Reshape
+from edgec.passes.known_functions import known_function
 from edgec.pipeline import parse_pipeline, registered, run_pipeline
-from edgec.quantize.known_functions import known_function
 from edgec.rewrite import Context, rewrite, rule
 from edgec.types import f32
 

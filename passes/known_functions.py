@@ -1,8 +1,9 @@
-"""Chains of elementwise operators that spell a Gelu or a HardSwish become that one operator, so that it is one table of bytes.
+"""Chains of elementwise operators that spell a Gelu or a HardSwish become that one operator.
 
-Exporters write a Gelu as five to eight operators, in several orders. Quantized one by one they round as often, or stay f32 after the sums
-of a product; as one operator they read bytes and write bytes. A chain is known by what it computes: at POINTS it equals the operator's own
-reference. Swish is left as it is: the opset that has it is newer than the runtimes that read the quantized file.
+Exporters write a Gelu as five to eight operators, in several orders. As one it takes about half of their instructions; and quantized one
+by one they round as often, or stay f32 after the sums of a product, where one operator reads bytes and writes bytes. A chain is known by
+what it computes: at POINTS it equals the operator's own reference. The pass looks for chains with an Erf or a Tanh, since those are what
+one operator makes cheaper. Swish is left as it is: the opset that has it is newer than the runtimes that read a quantized file.
 
     mul(mul(x, add(erf(div(x, @1.414)), @1)), @0.5)  ->  gelu(x)
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.errors import CompileError
-from edgec.graph import Op, Value, constant, run_reference
+from edgec.graph import Graph, Op, Value, constant, run_reference
 from edgec.ops.activation import Gelu, HardSwish
 from edgec.ops.arithmetic import Div, Mul
 from edgec.ops.elementwise import Pointwise
-from edgec.rewrite import rule
+from edgec.ops.transcendental import Erf, Tanh
+from edgec.pipeline import graph_pass
+from edgec.rewrite import rewrite, rule
 from edgec.types import f32
 
 POINTS = np.linspace(-12, 12, 4001, dtype=np.float32)
@@ -34,6 +37,26 @@ def known_function(op: Mul | Div):
         if made is not None:
             return made
     return None
+
+
+@rule
+def gelu(op: Mul):
+    """f(x)  ->  gelu(x), where a chain of elementwise operators with an erf or a tanh computes f"""
+    if op.output.dtype is not f32:
+        return None
+    for x in _cone(op):
+        chain = _chain(op, x)
+        if chain is not None and any(isinstance(each, (Erf, Tanh)) for each in chain):
+            made = _named(chain, x)
+            if made is not None:
+                return made
+    return None
+
+
+@graph_pass("known-functions", before={"fuse": "a Gelu in one formula takes half the instructions of its parts"})
+def known_functions(graph: Graph) -> Graph:
+    """Chains of elementwise operators that compute a Gelu become one."""
+    return rewrite(graph, gelu)
 
 
 def _is_scalar(value: Value) -> bool:

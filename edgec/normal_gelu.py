@@ -1,0 +1,31 @@
+"""x * P(X <= x) for a standard normal X as one formula: a Gelu of f32 in 21 operations, without a division or a choice between two.
+
+    gelu(x) = max(x, 0) - a/2 * erfc(a / sqrt(2)),  a = |x|
+
+log2 of that erfc is a times a polynomial of a; two to that power is a polynomial times a power of two, as in `edgec.portable_exp`.
+Where x is far below zero the result keeps its leading digits, which 1 + erf loses.
+
+The table is one of `edgec.portable_fit.fit`.
+"""
+
+from __future__ import annotations
+
+from edgec.expr import Expr, maximum, unary
+from edgec.portable_arithmetic import Arithmetic
+from edgec.portable_erf import EXP2
+from edgec.portable_exp import magic, split_exponent
+from edgec.types import f32
+
+# log2(erfc(a / sqrt(2))) / a on [0, 8] as a polynomial of a: 3.9e-8 of |gelu / x|
+TAIL = (-1.1511088609695435, -0.4591641426086426, -0.05266706272959709, 0.007363633252680302, -0.0004072470183018595,
+        -5.763468652730808e-05, 8.853552571963519e-06)
+SATURATION = 8.0  # erfc is 1e-15 from here on
+
+
+def normal_gelu(x: Expr) -> Expr:
+    """Gelu of an f32; at most 1.1e-7 * |x| off."""
+    m = Arithmetic(f32, frozenset(), True)
+    a = m.at_most(SATURATION, unary("abs", x))
+    power = a * m.horner(a, TAIL)
+    n, half_scale = split_exponent(m, power + m.real(magic(m, 1)), 1, limit=False)
+    return m.neg_mul_add(m.horner(power - n, EXP2["f32"]), a * half_scale, maximum(x, 0.0))
