@@ -81,19 +81,23 @@ def _cone(root: Op) -> list[Value]:
 
 
 def _chain(root: Op, x: Value) -> list[Op] | None:
-    """The operators from x to root, operands first; None where another tensor is read."""
-    order: dict[Op, None] = {}
+    """The operators from x to root, operands first; None where another tensor is read, or where there are more than LONGEST."""
+    found, work = {root}, [root]
+    for op in work:
+        if not isinstance(op, Pointwise) or op.output.dtype is not f32 or len(found) > LONGEST:
+            return None
+        fresh = {v.op for v in op.operands if v is not x and not _is_scalar(v)} - found
+        found |= fresh
+        work += fresh
+    return _operands_first(found)
 
-    def reached(op: Op) -> bool:
-        if op in order:
-            return True
-        if not isinstance(op, Pointwise) or op.output.dtype is not f32 or len(order) >= LONGEST:
-            return False
-        fits = all(v is x or _is_scalar(v) or reached(v.op) for v in op.operands)
-        order[op] = None
-        return fits
 
-    return list(order) if reached(root) else None
+def _operands_first(operators: set[Op]) -> list[Op]:
+    """Some operators in an order of evaluation."""
+    order: list[Op] = []
+    while len(order) < len(operators):
+        order += [op for op in operators if op not in order and all(v.op not in operators or v.op in order for v in op.operands)]
+    return order
 
 
 def _named(chain: list[Op] | None, x: Value) -> Value | None:
