@@ -11,7 +11,7 @@ from __future__ import annotations
 import wave
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -72,22 +72,43 @@ def noise() -> Task:
     return Task(_named("input", x[:100, 0]), _named("input", x[100:, 0]))
 
 
-def pictures(size: int, prepare: Callable[[np.ndarray], np.ndarray], name: str = "input", height: int | None = None) -> Task:
-    """Crops of seven pictures: four of each calibrate, the others and the whole pictures judge; f32 RGB 0..255 goes into `prepare`."""
-    from PIL import Image
-    files = sorted((DATA / "cc_images").glob("*.jpg"))
-    shape = (size, height or size)
+@dataclass(frozen=True)
+class Pictures:
+    """How pictures become inputs: f32 RGB 0..255 of this size goes into `prepare`."""
+
+    size: tuple[int, int]
+    prepare: Callable[[np.ndarray], np.ndarray]
+    name: str = "input"
+
+
+def pictures(kind: Pictures) -> Task:
+    """Crops of seven pictures: four of each calibrate, the others and the whole pictures judge."""
     calib, judged = [], []
-    for file in files:
-        image = Image.open(file).convert("RGB")
+    for image in _images():
         generator = np.random.default_rng(len(calib))
         for n in range(9):
-            side = 256 if n == 0 else int(generator.integers(120, 240))
-            left, top = (int(generator.integers(0, 257 - side)) for _ in range(2))
-            crop = image.crop((left, top, left + side, top + side)).resize(shape, Image.Resampling.BILINEAR)
-            array = prepare(np.asarray(crop, np.float32))
+            array = _crop(kind, image, generator, 256 if n == 0 else int(generator.integers(120, 240)))
             (calib if n % 2 else judged).append(array[:, ::-1] if n % 4 == 1 and array.shape[-1] == 3 else array)
-    return Task(_named(name, calib), _named(name, judged))
+    return Task(_named(kind.name, calib), _named(kind.name, judged))
+
+
+def more_pictures(model: str, each: int = 16) -> list[Sample]:
+    """Further crops of the seven pictures, for methods that learn much from the data; none for models that see no pictures."""
+    if model not in PICTURES:
+        return []
+    kind, generator = PICTURES[model], np.random.default_rng(1)
+    return _named(kind.name, [_crop(kind, image, generator, int(generator.integers(100, 250))) for image in _images() for _ in range(each)])
+
+
+def _images() -> list[Any]:
+    from PIL import Image
+    return [Image.open(file).convert("RGB") for file in sorted((DATA / "cc_images").glob("*.jpg"))]
+
+
+def _crop(kind: Pictures, image: Any, generator: np.random.Generator, side: int) -> np.ndarray:
+    """A square of a picture, prepared."""
+    left, top = (int(generator.integers(0, 257 - side)) for _ in range(2))
+    return kind.prepare(np.asarray(image.crop((left, top, left + side, top + side)).resize(kind.size, 2), np.float32))
 
 
 def first(array: np.ndarray) -> np.ndarray:
@@ -135,17 +156,21 @@ def task(model: str, run: Callable[[Sample], list[np.ndarray]] | None = None) ->
     makers: dict[str, Callable[[], Task]] = {
         "mlperf_kws_dscnn": keywords, "tinymaix_mnist_valid": handwriting, "hand_keypoint": hands, "mlperf_ad_autoencoder": noise,
         "fsdd_tcn": digits_spoken, "fsdd_gru2": digits_spoken, "fsdd_transformer": digits_spoken,
-        "mlperf_vww_mbv1_025": lambda: pictures(96, lambda a: a / 255),
-        "mlperf_ic_resnet8": lambda: pictures(32, lambda a: a),
-        "tinymaix_mbnet128_025": lambda: pictures(128, lambda a: a / 127.5 - 1),
-        "mobilenetv2_100_224_ptqw8": lambda: pictures(224, lambda a: first(a / 127.5 - 1)),
-        "ultraface_slim320": lambda: pictures(320, lambda a: first((a - 127) / 128), height=240),
-        "fastestdet_352": lambda: pictures(352, lambda a: first(a[..., ::-1] / 255), "input.1"),
         "silero_vad_16k": lambda: stateful(path, speech_frames(), run, ("input", "state"), (2, 1, 128)),
         "dtln_1": lambda: stateful(path, spectra(), run, ("input_2", "input_3"), (1, 2, 128, 2)),
         "dtln_2": lambda: stateful(path, blocks(), run, ("input_4", "input_5"), (1, 2, 128, 2)),
     }
-    return makers[model]()
+    return pictures(PICTURES[model]) if model in PICTURES else makers[model]()
+
+
+PICTURES = {
+    "mlperf_vww_mbv1_025": Pictures((96, 96), lambda a: a / 255),
+    "mlperf_ic_resnet8": Pictures((32, 32), lambda a: a),
+    "tinymaix_mbnet128_025": Pictures((128, 128), lambda a: a / 127.5 - 1),
+    "mobilenetv2_100_224_ptqw8": Pictures((224, 224), lambda a: first(a / 127.5 - 1)),
+    "ultraface_slim320": Pictures((320, 240), lambda a: first((a - 127) / 128)),
+    "fastestdet_352": Pictures((352, 352), lambda a: first(a[..., ::-1] / 255), "input.1"),
+}
 
 
 MODELS = ("mlperf_kws_dscnn", "tinymaix_mnist_valid", "hand_keypoint", "fsdd_tcn", "fsdd_gru2", "fsdd_transformer", "mlperf_ad_autoencoder",

@@ -18,6 +18,8 @@ def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="int8", metavar="KIND",
                         help="int8 or int4; with --weight-only also int3, int2 and codebook:N (default: int8)")
     parser.add_argument("--rounding", default="nearest", choices=["nearest", "adaround", "gptq"], help="of the weights (default: nearest)")
+    parser.add_argument("--equalize", default="none", choices=["none", "cross-layer", "smooth", "both"],
+                        help="move scales of channels into the next products where the samples show that it helps (default: none)")
     parser.add_argument("--weight-only", action="store_true", help="activations and arithmetic stay f32; --calib may be left out")
     parser.add_argument("--block", type=int, default=0, metavar="N",
                         help="with --weight-only: inputs of a matrix product that share a scale (default: 0, all)")
@@ -32,7 +34,7 @@ def integer_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.weights not in ("int8", "int4") or arguments.block:
         what = f"weights in blocks of {arguments.block}" if arguments.block else f"'{arguments.weights}' weights"
         raise ModelError(f"an integer network has no {what}", hint="choose int8 or int4, or add --weight-only")
-    return {"weight_bits": int(arguments.weights[3:]), "rounding": rounding_method(arguments.rounding)}
+    return {"weight_bits": int(arguments.weights[3:]), "rounding": rounding_method(arguments.rounding), "equalize": arguments.equalize}
 
 
 def round_weights(arguments: argparse.Namespace, graph: Any) -> int:
@@ -45,7 +47,8 @@ def round_weights(arguments: argparse.Namespace, graph: Any) -> int:
     target = arguments.output or Path(f"{Path(arguments.model).stem}_{arguments.weights.replace(':', '')}.onnx")
     with task_progress() as report:
         made = weight_only(graph, arguments.calib, weights=arguments.weights, block=arguments.block, rounding=arguments.rounding,
-                           power_of_two=arguments.scale == "pow2", keep_float=tuple(arguments.keep_float), progress=report)
+                           power_of_two=arguments.scale == "pow2", keep_float=tuple(arguments.keep_float), equalize=arguments.equalize,
+                           progress=report)
     made.save(target)
     rows = [(each.name, each.weights, each.bits, each.signal_to_noise) for each in made.layers]
     print(text_table(("layer", "weights", "bits", "SNR (dB)"), rows))

@@ -10,6 +10,7 @@ of 1, the shape without the batch. Labels are one class number a sample.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -19,6 +20,7 @@ from edgec.errors import CompileError, ModelError, raise_all
 from edgec.graph import Graph, Value
 
 Sample = Mapping[str, np.ndarray]
+DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)  # what reading a damaged file raises
 
 
 def samples(graph: Graph, source: Any) -> list[Sample]:
@@ -46,7 +48,7 @@ def _read(graph: Graph, file: Path) -> Mapping[str, np.ndarray]:
             return _of_one_input(graph, found, str(file))
         with found:
             return dict(found)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         reason = (str(error).splitlines() or ["it is empty"])[0]
         hint = "save it with numpy.savez(path, input=array)"
         raise ModelError(f"cannot read calibration data from '{file}': {reason}", hint=hint) from None
@@ -120,7 +122,7 @@ def labels(source: Any, count: int) -> np.ndarray:
     if isinstance(source, (str, Path)):
         try:
             source = np.load(source, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except DAMAGE as error:
             raise ModelError(f"cannot read labels from '{source}': {error}", hint="save them with numpy.save(path, classes)") from None
     if not isinstance(source, (np.ndarray, Sequence)):
         raise ModelError("the labels are no array", hint="save them with numpy.save(path, classes), one whole number a sample")

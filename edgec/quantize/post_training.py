@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 from onnx import ModelProto
@@ -23,6 +23,7 @@ from edgec.quantize import calibration_data
 from edgec.quantize.bias_correction import corrected
 from edgec.quantize.calibrate import Progress, grids_of, observe
 from edgec.quantize.cells import Cells, cell_grids
+from edgec.quantize.equalization import Rounded, equalized
 from edgec.quantize.grid import Grid
 from edgec.quantize.insert import Weights, inserted
 from edgec.quantize.layer_data import LayerData, Rounding
@@ -49,6 +50,7 @@ class Options:
     keep_float: tuple[str, ...] = ()
     rounding: Rounding = to_nearest
     bias_correction: bool = True
+    equalize: str = "none"
     threads: int = 1
 
 
@@ -79,8 +81,8 @@ def quantize(model: Any, calib: Any, *, shapes: Mapping[str, Any] | None = None,
 
     `calibrator` is one of CALIBRATORS; `activations` u8, i8 or i16; `weight_bits` 8 or 4; `granularity` channel or tensor; `symmetric` says
     that weights have zero point 0; `power_of_two` that all scales are such; `keep_float` names nodes that stay f32; `rounding` is a
-    method that rounds the weights of a layer (LayerData); `bias_correction` takes the mean error of rounding into the biases; `threads` for
-    the float network. ModelError for data that does not fit.
+    method that rounds the weights of a layer (LayerData); `bias_correction` takes the mean error of rounding into the biases; `equalize`
+    cross-layer, smooth or both moves scales of channels; `threads` for the float network. ModelError for data that does not fit.
     """
     making = Making(model, calib, shapes, bind, progress, options)
     return making.finished(making.kept)
@@ -95,7 +97,7 @@ class Making:
         _check(self.options)
         original = model if isinstance(model, Graph) else load(model, shapes, bind)
         self.samples = calibration_data.samples(original, calib)
-        self.graph = prepared(original)
+        self.graph = _equalized(prepared(original), self.samples, self.options)
         self.kept = {op: FLOAT for name in self.options.keep_float for op in ops_named(original, self.graph, name)}
         histogram = self.options.calibrator in ("percentile", "entropy", "mse")
         self._rounded: dict[tuple[Op, int], Weights] = {}
@@ -139,6 +141,14 @@ def _check(options: Options) -> None:
     for name, values in allowed.items():
         if getattr(options, name) not in values:
             raise ModelError(f"{name} cannot be {getattr(options, name)}", hint="one of " + ", ".join(map(str, values)))
+
+
+def _equalized(graph: Graph, samples: Sequence[Mapping[str, np.ndarray]], options: Options) -> Graph:
+    """The graph with its channels scaled, if that is asked for."""
+    if options.equalize == "none":
+        return graph
+    rounded = Rounded(options.weight_bits, DTYPES[options.activations], options.granularity == "channel")
+    return equalized(graph, samples, rounded, options.equalize)
 
 
 def _byte(options: Options) -> DType:

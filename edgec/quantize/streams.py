@@ -21,9 +21,9 @@ from edgec.graph import Constant, Graph, Input, Op, Value, graph_input, run_refe
 from edgec.interpreter import run
 from edgec.quantize.run_values import multiply_adds
 
-SAMPLES = 64  # at most, and at least LEAST where there are so many
+SAMPLES = 128  # at most, and at least LEAST where there are so many
 LEAST = 16
-WORK = 6 * 10**10  # multiply-adds of all samples in both networks: half a minute of numpy
+WORK = 3 * 10**10  # multiply-adds of all samples in both networks: half a minute of numpy
 BYTES = 1 << 30  # of arrays that are alive at once
 
 Arrays = list[np.ndarray | None]

@@ -29,6 +29,7 @@ from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.quantization import DequantizeLinear
 from edgec.ops.recurrent import GRU, LSTM, RNN
 from edgec.quantize import calibration_data
+from edgec.quantize.equalization import Rounded, equalized
 from edgec.quantize.node_names import node_name, ops_named
 from edgec.quantize.paired_moments import LEAST as SPLIT, PairedMoments
 from edgec.quantize.prepare import prepared
@@ -96,22 +97,26 @@ def method_of(weights: str = "int8", block: int = 0, rounding: str = "nearest", 
 
 
 def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: int = 0, rounding: str = "nearest",
-                power_of_two: bool = False, keep_float: Sequence[str] = (), shapes: Mapping[str, Any] | None = None,
-                bind: Mapping[str, Any] | None = None,
+                power_of_two: bool = False, keep_float: Sequence[str] = (), equalize: str = "none",
+                shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
                 progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> WeightOnly:
     """The network of an ONNX file (or bytes, ModelProto, Graph) with weights in few bits, see `method_of` for the names.
 
     `calib` are samples of its inputs (see edgec.quantize.calibration_data); only rounding to nearest does without. `keep_float` names
-    nodes whose weights stay f32. ModelError for names that there are not and for data that does not fit.
+    nodes whose weights stay f32, `equalize` moves scales of channels first (edgec.quantize.equalization).
+    ModelError for names that there are not and for data that does not fit.
     """
     method = method_of(weights, block, rounding, power_of_two)
     if calib is None and rounding != "nearest":
         raise ModelError(f"{rounding} rounding needs samples of the inputs", hint="give calibration data, or round to nearest")
     original = model if isinstance(model, Graph) else load(model, shapes, bind)
+    given = None if calib is None else calibration_data.samples(original, calib)
     graph = prepared(original)
+    if given and equalize != "none":
+        graph = equalized(graph, given, Rounded(method.bits), equalize)
     kept = {op for name in keep_float for op in ops_named(original, graph, name)}
     chosen = [op for op in graph.ops if _places(op) and op not in kept]
-    streams = None if calib is None else Streams(graph, calibration_data.samples(original, calib))
+    streams = None if given is None else Streams(graph, given)
     made = _Rewriting(_methods(method, chosen), streams, lambda done: progress("rounding weights", done, len(chosen)))
     changed = map_graph(graph, made.visit)
     return WeightOnly(changed, original, tuple(made.layers))
