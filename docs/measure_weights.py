@@ -3,9 +3,9 @@
     python docs/measure_weights.py mlperf_kws_dscnn fsdd_tcn ...      # models of ../shared/models; rows of others stay
     python docs/measure_weights.py                                    # all of MODELS
 
-Samples are those of docs/quantization_data.py, those that calibrate (of pictures as many more crops) apart from those that judge; onnxruntime
-judges. A cell is the signal to noise in dB of the output that has least and, where the data has labels, the share of samples with the same
-class as in f32. Bytes are those of constants in the object for a Cortex-M4. Results are kept in docs/weights.json.
+Samples are those of docs/quantization_data.py, those that calibrate (of pictures as many more crops) apart from those that judge;
+onnxruntime judges. A cell is the signal to noise in dB of the output that has least and, where the data has labels, the share of samples
+with the same class as in f32. Bytes are those of constants in the object for a Cortex-M4. Results are kept in docs/weights.json.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ HERE = Path(__file__).resolve().parent
 PAGE, RESULTS = HERE / "quantization.md", HERE / "weights.json"
 BEGIN, END = "<!-- weight table: begin -->\n", "<!-- weight table: end -->"
 MODELS = ("mlperf_kws_dscnn", "fsdd_tcn", "fsdd_gru2", "fsdd_transformer", "mlperf_ad_autoencoder", "mlperf_vww_mbv1_025",
-          "mlperf_ic_resnet8", "tinymaix_mbnet128_025", "mobilenetv2_100_224_ptqw8", "ultraface_slim320", "fastestdet_352", "silero_vad_16k",
-          "dtln_1", "dtln_2")  # of the models of ../shared those with 20,000 weights and more
+          "mlperf_ic_resnet8", "tinymaix_mbnet128_025", "mobilenetv2_100_224_ptqw8", "ultraface_slim320", "fastestdet_352",
+          "silero_vad_16k", "dtln_1", "dtln_2")  # those of ../shared with 20,000 weights and more
 METHODS: dict[str, Callable[[Graph, Any], Graph]] = {
     "W8A8": lambda graph, calib: quantize(graph, calib).graph,
     "nearest": lambda graph, calib: weight_only(graph, calib, weights="int4").graph,
