@@ -18,12 +18,13 @@ from edgec.onnx_reader import load, open_names
 
 SMALL = ("mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mbv1_025")
 LARGE = "mobilenetv2_100_224_ptqw8"
-COUNTED = (*((model, board) for model in SMALL for board in ("cortex-m4", "cortex-m7", "cortex-m55")),
+COUNTED = (*((model, board) for model in SMALL for board in ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")),
            *((LARGE, core) for core in ("aarch64", "cortex-a76", "cortex-a710", "cortex-a7")))
 TITLE = "\n## Integers\n"
 HEAD = """
 One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): 32-bit sums by smlal on plain AArch64, vmlal on
-Armv7, sdot and usdot on the Cortex-A76 and A710, smlad on Cortex-M4 and M7, vmlava on the M55.
+Armv7, sdot and usdot on the Cortex-A76 and A710, smlad on Cortex-M4 and M7, vmlava on the M55. The Cortex-M3 and M0+ multiply one by one
+and have no floats: a 64-bit product of integers scales a sum, and only where that comes near the middle of two results f32 decides.
 
 | model | target | million instructions | per multiply-add | code KB | flash KB |
 |---|---|---|---|---|---|
