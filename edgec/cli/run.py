@@ -15,7 +15,7 @@ import numpy as np
 from edgec.cli.delayed_progress import delayed_progress
 from edgec.cli.model_arguments import (add_compile_arguments, add_model_arguments, compile_options, load_model, model_options,
                                        positive, state_option)
-from edgec.errors import CompileError
+from edgec.errors import CompileError, Unsupported
 
 name, help = "run", "run a model on arrays from a file"
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     arrays = _arrays(arguments.inputs)
     graph = _graph(arguments, arrays)
     inputs = first_states(graph) | typed_arrays(graph, arrays)
-    outputs = _interpreted(graph, inputs) if arguments.interpret else _compiled(arguments, graph, inputs)
+    outputs = _interpreted(graph, inputs) if arguments.interpret else _compiled_somehow(arguments, graph, inputs)
     if arguments.outputs:
         write_files({arguments.outputs: arrays_bytes(outputs)})
     else:
@@ -80,6 +80,19 @@ def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.n
     from edgec.passes.integers import integer_form
     with delayed_progress("interpreting"):
         return interpret(integer_form(graph), inputs)
+
+
+def _compiled_somehow(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The results of compiled code; where sizes that data decides cannot be compiled, of code for these very arrays."""
+    from edgec.onnx_specialise import has_sizes, load_for
+    from edgec.persistent_state import with_state
+    try:
+        return _compiled(arguments, graph, inputs)
+    except Unsupported:
+        if not inputs or not has_sizes(graph):
+            raise
+    made = load_for(arguments.model, inputs, sizes=False, **model_options(arguments))
+    return _compiled(arguments, with_state(made, state_option(arguments)), inputs)
 
 
 def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
