@@ -37,6 +37,9 @@ def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]
         found = unrolled(reader, node, scope)
         if found is not None:
             return found
+    if node.op == "Scan" and node.opset < 9:
+        from edgec.onnx_batched_scan import batched_scan
+        return batched_scan(reader, node, scope)
     if (node.domain, node.op) not in reader.operators:
         body = schema_body(node)
         if body is not None:  # the graphs stand in the body ONNX gives for this very call
@@ -81,9 +84,6 @@ def _body_types(node: Node) -> list[TensorType]:
     given = [v.type for v in node.inputs if v is not None]
     if node.op == "Loop":
         return [TensorType(i64, ()), TensorType(bool_, ()), *(v.type for v in node.inputs[2:] if v is not None)]
-    if node.op == "Scan" and node.opset < 9:
-        raise Unsupported("Scan of opset 8, with a batch axis and sequence lengths", loc=node.loc,
-                          hint="convert the model to opset 9 or newer")
     if node.op == "Scan":
         count = node.attributes.get("num_scan_inputs", 0)
         axes = node.attributes.get("scan_input_axes", (0,) * count)

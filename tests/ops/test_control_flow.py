@@ -289,3 +289,18 @@ def test_a_loop_runs_on_a_microcontroller():
 def test_rows_without_a_known_count_are_refused():
     with pytest.raises(Unsupported, match="only shows when it runs"):
         compile(load(onnx.parser.parse_model(HEADER + WHILE.replace("rows) {", "rows) { "))), workers=0)
+
+
+def test_scan_over_a_batch_as_opset_8_has_it():
+    text = """running (float[2, 2] init, float[2, 3, 2] x) => (float[2, 2] last, float[2, 3, 2] sums) {
+        last, sums = Scan <num_scan_inputs = 1, directions = [1], body = step (float[2] s, float[2] a) => (float[2] t, float[2] u) {
+            t = Add (s, a)
+            u = Identity (t)
+        }> ("", init, x)
+    }"""
+    loaded = load(onnx.parser.parse_model(HEADER.replace("18", "8") + text))
+    arrays = {"init": numbers(2, 2), "x": numbers(2, 3, 2)}
+    expected = arrays["init"][:, None] + arrays["x"][:, ::-1].cumsum(1)
+    for found in (interpret(loaded, arrays), compile(loaded, workers=0).run(arrays)):
+        np.testing.assert_allclose(found["sums"], expected, rtol=1e-5)
+        np.testing.assert_allclose(found["last"], expected[:, -1], rtol=1e-5)
