@@ -42,7 +42,8 @@ def for_onnxruntime(model: str, data: str, made: str) -> None:
 
 
 def for_openvino(model: str, data: str, made: str) -> None:
-    """nncf.quantize with its defaults."""
+    """nncf.quantize with its defaults, and what its documentation recommends: the scheme of transformers for those, and activations with zero
+    points (preset MIXED) where functions other than Relu give negative numbers."""
     import nncf
     import openvino
 
@@ -50,6 +51,8 @@ def for_openvino(model: str, data: str, made: str) -> None:
     given = list(samples(data))
     kinds = {node.get_type_name() for node in network.get_ordered_ops()}
     scheme: dict[str, Any] = {"model_type": nncf.ModelType.TRANSFORMER} if {"Softmax", "MVN"} <= kinds else {}
+    if kinds & {"HSwish", "HSigmoid", "HardSigmoid", "Swish", "Sigmoid", "Elu", "PRelu", "Gelu", "Mish"}:
+        scheme["preset"] = nncf.QuantizationPreset.MIXED
     quantized = nncf.quantize(network, nncf.Dataset(given), subset_size=len(given), **scheme)
     openvino.save_model(quantized, made, compress_to_fp16=False)
 
