@@ -42,8 +42,8 @@ def for_onnxruntime(model: str, data: str, made: str) -> None:
 
 
 def for_openvino(model: str, data: str, made: str) -> None:
-    """nncf.quantize with its defaults, and what its documentation recommends: the scheme of transformers for those, and activations with zero
-    points (preset MIXED) where functions other than Relu give negative numbers."""
+    """nncf.quantize with its defaults, and what its documentation recommends: the scheme of transformers for those, and activations with
+    zero points (preset MIXED) where functions other than Relu give negative numbers."""
     import nncf
     import openvino
 
