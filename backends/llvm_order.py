@@ -32,6 +32,7 @@ class Step:
     block: tuple[Any, Expr] | None
     sums: list[Let] = field(default_factory=list)
     loads: list[Expr] = field(default_factory=list)     # the other loads that they are the first to use
+    uses: set[Expr] = field(default_factory=set)        # and all that they use
 
 
 class Order:
@@ -135,20 +136,21 @@ def _steps(sums: Sequence[tuple[Let, list[Expr]]]) -> list[Step]:
         new = next((block for block in dealt if block not in seen), None)
         if not steps or new or not dealt:
             steps.append(Step(new))
-        seen.update(dealt)
+        others = [n for n in loads if not n.data[0].dealt]
         steps[-1].sums.append(statement)
-        steps[-1].loads += [n for n in loads if not n.data[0].dealt and n not in seen]
-        seen.update(loads)
+        steps[-1].loads += [n for n in others if n not in seen]
+        steps[-1].uses.update(others)
+        seen.update(dealt, others)
     return steps
 
 
 def _groups(steps: Sequence[Step], room: int) -> list[list[Step]]:
-    """Steps whose loads fit the registers together."""
-    groups, taken = list[list[Step]](), room
-    for step in steps:
-        if taken + len(step.loads) > room or not groups:
+    """Steps whose loads fit the registers together with earlier ones that they or later steps still use."""
+    groups, loaded = list[list[Step]](), set[Expr]()
+    for n, step in enumerate(steps):
+        if not groups or len(loaded.union(step.loads)) > room:
             groups.append([])
-            taken = 0
+            loaded &= set().union(*(later.uses for later in steps[n:]))
         groups[-1].append(step)
-        taken += len(step.loads)
+        loaded.update(step.loads)
     return groups

@@ -1,18 +1,23 @@
 """Counts the instructions of Arm code under emulation, asks llvm-mca about its hot loops, and writes docs/arm.md.
 
     python docs/measure_arm.py ZOO                              ZOO holds the ONNX files that ../shared/make_zoo.py builds
+    python docs/measure_arm.py ZOO --cores cortex-a53           the hot loops of one core alone
+    python docs/measure_arm.py ZOO --halves                     half precision and longer vectors alone (measure_halves.py)
     python docs/measure_arm.py --integers ../shared/peers       PEERS holds quantized ones: their table alone (arm_integers.py)
 
-Needs qemu-aarch64, qemu-system-arm, gcc for both and for this computer, llvm-mca-22 and llvm-objdump-22 (Debian: qemu-user
-qemu-system-arm gcc-aarch64-linux-gnu gcc-arm-none-eabi llvm-22). Nothing in it is timed, so what else runs does not matter.
+Needs qemu-aarch64, qemu-riscv64, qemu-system-arm, gcc for them and for this computer, llvm-mca-22 and llvm-objdump-22 (Debian: qemu-user
+qemu-system-arm gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-arm-none-eabi llvm-22). Nothing in it is timed, so what else runs does
+not matter.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import re
 import runpy
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgec.backends.inspect_object import section_sizes
@@ -25,7 +30,8 @@ DOCS = Path(__file__).resolve().parent
 MODELS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "mobilenetv3_large")
 SMALL = ("tiny_resnet8", "tiny_dscnn", "tiny_vww", "tiny_ae")
 BOARDS = ("cortex-m4", "cortex-m55")
-CORES = (("cortex-a53", "cortex-a53"), ("cortex-a72", "cortex-a72"), ("cortex-a76", "neoverse-n1"))  # target, llvm-mca's model
+CORES = {"cortex-a53": "cortex-a53", "cortex-a55": "cortex-a55", "cortex-a72": "cortex-a72",
+         "cortex-a76": "neoverse-n1"}     # the models of llvm-mca
 
 HEAD = """# Arm
 
@@ -43,20 +49,19 @@ What part of the cycles that llvm-mca finds for the innermost loops their multip
 goes round; loops with 1 % of all instructions or more, fifty rounds of each with their start (hence 101 %). For the Cortex-A76 the model is
 neoverse-n1's, since LLVM gives the A76 the A57's.
 
-| model | cortex-a53 | cortex-a72 | cortex-a76 |
-|---|---|---|---|"""
+| model | """ + " | ".join(CORES) + " |\n" + "|---" * (1 + len(CORES)) + "|"
 
 TAIL = """
 llvm-mca's model of the in-order Cortex-A53 lets no instruction write back before an older one. A load (4 cycles) behind a multiply-add (10)
-waits 6 cycles, each group of loads again, and 16-byte loads leave one by one beside multiply-adds that leave one a cycle. A tile of r rows
-and v vectors loads r/4 + v registers for r v multiply-adds, so that 5 x 4 reaches at most 20 / (20 + 5.25) = 79 % even without waiting,
-and 32 registers hold no tile that reaches 85 %.
+waits, each group of loads and each branch again; a load of four vectors by `ld4` (8 cycles) waits for one cycle, once in ten multiply-adds,
+and an addition of its address, since it knows no offsets. So weights are packed for `ld4`, sixteen of them for each step of a tile of four
+rows and four vectors, two loads under way, and what the rows read stands in groups of eight steps ([in order](schedules.md#in-order)).
+[in_order_loops.py](in_order_loops.py) has such a loop written by hand: {rows:.1%} with 32 steps a round, which is what the compiler's loops
+reach. What lies below are short sums (16 or 24 steps, {short:.1%} by hand), first layers, whose rows read scalars, and depthwise
+and transforming loops, whose other arithmetic counts as lost. Buffers in blocks of four channels would let pixels come by `ld4`, too
+({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
 
-## Half precision and longer vectors
-
-One inference of mobilenet_v2 with `--precision f16` takes 67.5 million instructions on the Cortex-A76 (f16 sums in blocks of 32) where f32
-takes 100.2, and 102.9 on the Cortex-A710 (f32 sums by fmlal); its weights take half the flash. tiny_resnet8 in f32 takes 1.7 million with
-SVE of 256 bits (neoverse-v1) where NEON takes 2.2, 1.7 and 3.4 with RVV of 256 and 128 bits, and 19.1 on scalar RISC-V."""
+A core with 64-bit load ports takes two cycles for each 16 bytes, by whatever instruction: there the gain is smaller than the model says."""
 
 
 def main() -> None:
@@ -64,23 +69,59 @@ def main() -> None:
     given = argparse.ArgumentParser()
     given.add_argument("zoo", nargs="?", type=Path)
     given.add_argument("--integers", type=Path, metavar="PEERS")
+    given.add_argument("--cores", nargs="+", choices=CORES, default=())
+    given.add_argument("--halves", action="store_true")
     folders = given.parse_args()
     integers = runpy.run_path(str(DOCS / "arm_integers.py"))
     page = DOCS / "arm.md"
     floats, section = integers["parts"](page.read_text(encoding="utf-8"))
     if folders.zoo:
-        floats = "\n".join(table_lines(folders.zoo)) + "\n"
+        floats = "\n".join(written(folders.zoo, sections(floats), folders.cores, folders.halves)) + "\n"
     if folders.integers:
         section = integers["section"](integers["counted"](folders.integers))
     page.write_text(floats + section, encoding="utf-8")
 
 
+def sections(floats: str) -> list[str]:
+    """The page but for its integers: the table of counts, hot loops, half precision, each from its empty line on."""
+    counted, shares, halves = re.split(r"\n(?=\n## )", floats.removesuffix("\n"))
+    return [counted, shares, halves]
+
+
+def written(zoo: Path, old: Sequence[str], cores: Collection[str], halves: bool) -> list[str]:
+    """The sections, those anew that are asked for, or all when none is."""
+    counted, shares, other = old
+    everything = not cores and not halves
+    measured = neighbour("measure_halves")
+    return [
+        "\n".join(table_lines(zoo)) if everything else counted,
+        "\n".join(share_lines(zoo, cores or CORES, shares)) if everything or cores else shares,
+        "\n".join(measured.section(measured.measured(zoo))) if everything or halves else other,
+    ]
+
+
 def table_lines(zoo: Path) -> list[str]:
-    """The lines of the page."""
+    """The lines of the table of counts."""
     counted = [_counted(zoo, model, "aarch64") for model in MODELS]
     counted += [_counted(zoo, model, board) for board in BOARDS for model in SMALL]
-    shares = [f"| {model} | {' | '.join(_share(zoo, model, *core) for core in CORES)} |" for model in MODELS]
-    return [HEAD, *filter(None, counted), SHARES, *shares, TAIL]
+    return [HEAD, *filter(None, counted)]
+
+
+def share_lines(zoo: Path, cores: Collection[str], page: str) -> list[str]:
+    """The section of hot loops: some cores are measured, what the page says of others is kept."""
+    known = known_shares(page)
+    lines = [f"| {model} | {' | '.join(_share(zoo, model, c) if c in cores else known.get((model, c), '') for c in CORES)} |"
+             for model in MODELS]
+    by_hand = runpy.run_path(str(DOCS / "in_order_loops.py"))
+    share, rows, blocked = by_hand["share"], by_hand["rows"], by_hand["blocked"]
+    return [SHARES, *lines, TAIL.format(rows=share(rows, 4), short=share(rows, 1), blocked=share(blocked, 2))]
+
+
+def known_shares(page: str) -> dict[tuple[str, str], str]:
+    """What the table of hot loops on a page says: {(model, core): share}."""
+    section = page.partition("## Hot loops")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| ")]
+    return {(row[0], core): cell for row in rows[1:] for core, cell in zip(rows[0][1:], row[1:])}
 
 
 def _counted(zoo: Path, model: str, target: str) -> str:
@@ -97,17 +138,17 @@ def _code(path: Path, target: str, level: str) -> int:
     return sum(size for name, size in sizes.items() if ".text" in name)
 
 
-def _share(zoo: Path, model: str, target: str, processor: str) -> str:
-    loops = hot_loops_module()
+def _share(zoo: Path, model: str, target: str) -> str:
+    loops = neighbour("hot_loops")
     graph = load(zoo / f"{model}.onnx")
     profile = loops.run(compile(graph, find(target)), drawn_inputs(graph))
-    return f"{loops.share(loops.hot_loops(profile), processor):.0%}"
+    return f"{loops.share(loops.hot_loops(profile), CORES[target]):.0%}"
 
 
-def hot_loops_module():
-    """The neighbouring file as a module (its dataclasses need one)."""
-    spec = importlib.util.spec_from_file_location("hot_loops", DOCS / "hot_loops.py")
-    module = sys.modules["hot_loops"] = importlib.util.module_from_spec(spec)
+def neighbour(name: str):
+    """A file of this folder as a module (dataclasses and named tuples need one)."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

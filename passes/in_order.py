@@ -11,9 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from edgec.expr import walk
+from edgec.linear import coefficient
 from edgec.passes.nest import Nest
 
 LONG_ROUNDS = (32, 48, 24, 40, 16, 8)  # reduction steps in one round of a loop
+SHORT = 12                             # steps of an axis that is written out
+APART = 10                             # multiply-adds between two dealt loads, below which the second waits
 UNDER_WAY = 2                          # dealt loads whose vectors are in registers at a time
 
 
@@ -28,15 +31,27 @@ def deals(nest: Nest, target: Any) -> bool:
     return target.dealt_vectors > 1 and bool(loads) and all(n.dtype.bits == 32 for n in loads)
 
 
-def dealt_registers(r: int, v: int, dealt: int) -> int:
-    """Registers of a tile of r rows whose v vectors come `dealt` at a time: sums, dealt loads, and two vectors of k for each row."""
-    return r * v + UNDER_WAY * dealt + 2 * r
+def dealt_registers(r: int, v: int, dealt: int, nest: Nest) -> int:
+    """Registers of a tile of r rows whose v vectors come `dealt` at a time: sums, dealt loads, and what the rows read.
+
+    That is two vectors of k for each row where scalars are their lanes, else the scalars under windows that move on by two elements.
+    """
+    return r * v + UNDER_WAY * dealt + 2 * r + max(0, _window(nest) - 3)
+
+
+def _window(nest: Nest) -> int:
+    """Steps of the short reduction axis along which rows read neighbours; 0 where they have them along a long one."""
+    steps = [SHORT + 1 if extent.op != "const" else extent.data for d in nest.domains.values() for b in d.body for n in walk(b)
+             if n.op == "load" and not n.data[0].constant
+             for axis, extent in zip(d.axes, d.extents) if coefficient(n.args[0], axis) == 1]
+    return 0 if any(n > SHORT for n in steps) else max(steps, default=0)
 
 
 def step_cycles(r: int, v: int, most: int, target: Any) -> float:
     """Cycles of a reduction step of a tile: loads that deal to `most` vectors take few slots, others one each, a group some more."""
     dealt = dealt_together(v, most)
-    loads = v / dealt * (1.5 if dealt == most else 2.5) if dealt else v + 1.0
+    apart = 0.7 * max(0, APART - r * dealt)
+    loads = v / dealt * ((1.5 if dealt == most else 2.5) + apart) if dealt else v + 1.0
     return max(r * v / target.fma_per_cycle, 2.0 * target.fma_latency) + loads + r / 4 + 1.0
 
 

@@ -240,7 +240,8 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
             if v % together and v < columns:
                 continue
             dealt = dealt_together(wide, most)
-            registers = scalar_registers(r, wide, calls) if calls else _registers(r, wide, target, shared, steps, together, dealt)
+            registers = (dealt_registers(r, wide, dealt, nest) if dealt else scalar_registers(r, wide, calls) if calls
+                         else _registers(r, wide, target, shared, steps, together))
             if registers <= (target.general_registers if calls else target.registers):
                 time = _time(r, v, row_extent, columns, target, shared, calls, most)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
@@ -301,15 +302,13 @@ def _shared_by_row(nest: Nest, vector: Axis | None) -> bool:
     return vector is not None and any(vector.var not in n.free for n in loads)
 
 
-def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, together: int = 1, dealt: int = 0) -> int:
+def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, together: int = 1) -> int:
     if not contraction and together > 1:  # bytes: one row of a window, widened to 16 bits
         return r * v + (r + 3) * v // 2 + 1
     if not contraction and 0 < steps <= UNROLL_LIMIT and target.scalar_operand != "memory" and target.registers >= 3 * steps:
         return 3 * r * v + 2 * v + steps * v  # written out: windows that overlap, and the vectors of all taps, stay in registers
     if not contraction:
         return r * v + v + min(r, 4) * v
-    if dealt:
-        return dealt_registers(r, v, dealt)
     if target.scalar_operand == "lane":  # a vector of k for each row, vectors loaded in pairs, and one to spare, or the allocator spills
         return r * v + v + v % 2 + r + 1
     return r * v + v + 1

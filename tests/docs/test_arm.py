@@ -1,6 +1,7 @@
 """docs/arm.md: its section of integers is replaced alone, and says that what is aimed at is reached."""
 
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,17 @@ def test_every_model_is_counted_and_what_is_aimed_at_is_reached(integers):
 def test_counting(integers):
     row = integers["count"]("digits", ROOT / "testdata" / "digits" / "digits.onnx", "cortex-m4")
     assert row.macs < row.instructions < 20 * row.macs and 0 < row.code_bytes < row.flash_bytes
+
+
+def test_the_shares_of_one_core_are_measured_alone():
+    """What the page says of other cores is kept, in whatever order the columns stand."""
+    known = runpy.run_path(str(ROOT / "docs" / "measure_arm.py"))["known_shares"]
+    page = "## Hot loops\n\n| model | b | a |\n|---|---|---|\n| net | 90% | 80% |\n\n## Next\n\n| net | 1 | 2 |\n"
+    assert known(page) == {("net", "b"): "90%", ("net", "a"): "80%"} and known("") == {}
+
+
+@pytest.mark.skipif(not shutil.which("llvm-mca-22"), reason="no llvm-mca here")
+def test_loops_by_hand_show_what_can_be_reached():
+    by_hand = runpy.run_path(str(ROOT / "docs" / "in_order_loops.py"))
+    assert by_hand["share"](by_hand["rows"], 1) < by_hand["share"](by_hand["rows"], 4) > 0.84
+    assert by_hand["share"](by_hand["blocked"], 2) > 0.86
