@@ -30,8 +30,7 @@ DOCS = Path(__file__).resolve().parent
 MODELS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "mobilenetv3_large")
 SMALL = ("tiny_resnet8", "tiny_dscnn", "tiny_vww", "tiny_ae")
 BOARDS = ("cortex-m4", "cortex-m55")
-CORES = {"cortex-a53": "cortex-a53", "cortex-a55": "cortex-a55", "cortex-a72": "cortex-a72",
-         "cortex-a76": "neoverse-n1"}     # the models of llvm-mca
+CORES = {"cortex-a53": "cortex-a53", "cortex-a72": "cortex-a72", "cortex-a76": "neoverse-n1"}     # the models of llvm-mca
 
 HEAD = """# Arm
 
