@@ -82,10 +82,20 @@ def header(interface: Interface) -> str:
     """The whole header as text; the same interface gives the same text."""
     guard = f"{interface.prefix.upper()}_H"
     sections = [f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n",
-                EXECUTOR, _memory(interface), _ports(interface), _structs(interface),
+                EXECUTOR, _memory(interface), _ports(interface), _functions(interface), _structs(interface),
                 _context(interface), _asserts(interface),
                 "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"]
     return "\n".join(section for section in sections if section)
+
+
+def _functions(interface: Interface) -> str:
+    """The C functions that a call needs."""
+    if not interface.functions:
+        return ""
+    name = interface.prefix.upper()
+    lines = [f"/* Functions of yours that {interface.run_symbol} calls, with dense row-major arrays; what they take of the stack is not in",
+             f"   {name}_STACK_BYTES. */", *(prototype for _, prototype in interface.functions)]
+    return "\n".join(lines) + "\n"
 
 
 def _context(interface: Interface) -> str:

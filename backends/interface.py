@@ -66,6 +66,7 @@ class Interface:
     decoded_at: int | None = None           # coded weights are decoded to so many bytes into the arena; None: they are not coded
     states: tuple[Kept, ...] = ()           # what the caller keeps for the model between calls, in order of their offsets
     sizes: tuple[tuple[str, int, int], ...] = ()   # those that the model computes, as `dims`: members of the outputs
+    functions: tuple[tuple[str, str], ...] = ()     # C functions that are called: (symbol, prototype)
     levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
 
     def arena_for(self, slots: int) -> int:

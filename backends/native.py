@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from edgec.backends.binding import Bound, bind, computed_shape
+from edgec.backends.external import require_linked
 from edgec.backends.huge_pages import use_huge_pages
 from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, BAD_STATE, Interface, layout
 from edgec.backends.machine import initialise
@@ -57,7 +58,8 @@ class Loaded:
         object that holds several, by default what the object's own init function finds. With `threads`, others than the caller's are
         started and wait for work until the model is closed; a `pool` given is used, not owned."""
         self.interface = interface
-        self._engine, self._address = place(obj, interface.run_symbol)
+        require_linked([symbol for symbol, _ in interface.functions])
+        self._engine, self._address = place(obj, interface.run_symbol, closed=not interface.functions)
         use_huge_pages(self._address, len(obj))
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._address)
         self._layout = layout(interface, ctypes.sizeof(ctypes.c_void_p) * 8)
@@ -192,14 +194,15 @@ class Loaded:
         self.close()
 
 
-def place(obj: bytes, symbol: str) -> tuple[llvm.ExecutionEngine, int]:
+def place(obj: bytes, symbol: str, closed: bool = True) -> tuple[llvm.ExecutionEngine, int]:
     """An engine that holds the object in memory, and the address of `symbol`.
 
-    llvmlite's memory manager (`use_lmm`) reserves one range for all sections, so 32-bit distances reach over any size of weights.
+    llvmlite's memory manager (`use_lmm`) reserves one range for all sections, so 32-bit distances reach over any size of weights. It has no
+    room for the stubs that calls of functions elsewhere need, so an object that is not `closed` does without.
     """
     initialise()
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=closed)
     image = llvm.ObjectFileRef.from_data(obj)
     engine.add_object_file(image)
     engine.finalize_object()

@@ -13,7 +13,7 @@ import math
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from edgec.backends.coded_weights import TEXT as UNPACK_TEXT, coded
 from edgec.backends.codegen import Compiled, compile_module
 from edgec.backends.dispatch import dispatch_text, init_text, level_symbol, routine_sections
 from edgec.backends.entry import entry_text
+from edgec.backends.external import external_text, functions_of
 from edgec.backends.inspect_object import section_sizes, undefined_symbols
 from edgec.backends.interface import WEIGHT_ALIGN, Interface, Port, layout as layout_of_context
 from edgec.backends.join import DataSection
@@ -33,6 +34,7 @@ from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep
 from edgec.backends.target import Target, all_targets, find
 from edgec.backends.trace import TICK, tick_text, traced
 from edgec.backends.workers import compile_modules, own_code, recall, remember
+from edgec.c_functions import externals
 from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr
 from edgec.graph import Graph
@@ -40,6 +42,7 @@ from edgec.graph_text import print_graph
 from edgec.kernel import Axis, Buffer, Kernel, Program
 from edgec.model_file import load
 from edgec.passes.bands import bands
+from edgec.passes.c_calls import joined_program
 from edgec.passes.chain import chain
 from edgec.passes.codebooks import codebooks
 from edgec.passes.cut import ranged
@@ -205,11 +208,15 @@ def lower(graph: Graph, target: Target, *, without: Sequence[str] = ()) -> Progr
     unknown = set(without) - OPTIONAL
     if unknown:
         raise ModelError(f"cannot leave out {', '.join(sorted(unknown))}", hint=f"optional passes are {', '.join(sorted(OPTIONAL))}")
-    found: Any = fold_constants(graph, grow=True) if "packed" in without else graph
-    for step, _ in PROGRAM_PASSES:
-        if step.__name__ not in without:
-            found = step(found) if step is liveness else step(found, target)
-    return found
+    graph = fold_constants(graph, grow=True) if "packed" in without else graph
+
+    def lowered(part: Graph) -> Program:
+        """Everything but places in memory, which calls of C functions share with what lies between them."""
+        found: Any = part
+        for step, _ in PROGRAM_PASSES:
+            found = step(found, target) if step.__name__ not in without and step is not liveness else found
+        return found
+    return liveness(joined_program(graph, lowered) if externals(graph) else lowered(graph))
 
 
 def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), **options: Any) -> Artifact:
@@ -232,6 +239,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     blob, offsets = _weights([one for part in tiled for one in part])
     constants = sorted({(at, b.data.nbytes, b.data.itemsize) for b, at in offsets.items()})
     interface = interface_of(parts[0][0], prefix, bool(blob)).with_texts(*texts)
+    interface = replace(interface, functions=functions_of(parts[0][0].steps))
     if len(parts) > 1:
         levels, arena = tuple(level.macro for level in target.levels), max(program.arena_bytes for program, _ in parts)
         interface = replace(interface, levels=levels, arena_bytes=arena)
@@ -264,7 +272,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         modules = [*(compile_module(text, target, optimize, keep) for text in texts), *modules]
         data = [*routine_sections(target.routines), *data]
     joined = join_modules(modules, data, interface.public_symbols, target)
-    _require_closed(joined, target)
+    _require_closed(joined, target, {symbol for symbol, _ in interface.functions})
     interface = replace(interface, stack_bytes=stack, flash_bytes=_flash(joined))
     facts = manifest([program for program, _ in parts], interface, target) | {
         "constants": stored_constants(offsets), "constant_bytes": len(stored)}
@@ -291,7 +299,8 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
         scratch, size = _slot(one) if bounds else ((), 0)
         slot_bytes = max(slot_bytes, size)
-        calls.append(CallStep(_symbol(one, places, target, texts, stem), places, indices, bounds, scratch, step in waits))
+        symbol = _symbol(program.steps[step], one, places, target, texts, stem)
+        calls.append(CallStep(symbol, places, indices, bounds, scratch, step in waits))
     return _repeated(_gathered(program, calls, regions), names, lambda buffer: _place(buffer, program, offsets)), texts, slot_bytes
 
 
@@ -346,10 +355,11 @@ def _repeated(calls: list[Repeated], names: Mapping[Expr, int | str], place: Cal
     return tuple(steps)
 
 
-def _symbol(one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str], stem: str) -> str:
+def _symbol(kernel: Kernel, one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str], stem: str) -> str:
     """The symbol of a kernel's code: equal code is one function. A result in the place of an operand is the one case of shared memory."""
     shared = frozenset(p for p, place in zip(one.loops.params, places) if list(places).count(place) > 1)
-    text = module_text(one.loops, target, "KERNEL", shared)
+    roots = [b.root for b in one.buffers]
+    text = external_text("KERNEL", kernel.external, roots) if kernel.external else module_text(one.loops, target, "KERNEL", shared)
     symbol = stem + hashlib.sha256(text.encode()).hexdigest()[:16]
     texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
     return symbol
@@ -392,9 +402,9 @@ def _place(buffer: Buffer, program: Program, offsets: Mapping[Buffer, int]) -> P
     return Place("arena", program.arena[buffer])
 
 
-def _require_closed(joined: bytes, target: Target) -> None:
-    """An object that needs anything else is no object of ours: some operation has neither an instruction nor an expansion here."""
-    missing = undefined_symbols(joined)
+def _require_closed(joined: bytes, target: Target, known: Collection[str] = ()) -> None:
+    """An object that needs more than the `known` is none of ours: some operation has neither an instruction nor an expansion here."""
+    missing = [symbol for symbol in undefined_symbols(joined) if symbol not in known]
     if missing:
         raise Unsupported(f"{target.name} has no instruction for an operation of this model; LLVM would call {', '.join(missing)}",
                           hint="64-bit floats need a core that has them; convert the model to f32")

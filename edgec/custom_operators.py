@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
+from edgec.c_functions import CFunction
 from edgec.errors import CompileError, ModelError, raise_all
 from edgec.graph import Constant, Input, Op
 from edgec.ops import OPERATORS, Operators
@@ -40,7 +41,7 @@ def operators_of(file: str | Path) -> list[type[Op]]:
     """The operator classes that a file defines, in its order, their methods guarded; private names and `abstract = True` are bases."""
     module = user_module(file, "operators", HINT)
     found = [item for name, item in vars(module).items() if isinstance(item, type) and issubclass(item, Op)
-             and item not in (Op, Input, Constant) and item.__module__ == module.__name__ and name == item.__name__
+             and item not in (Op, Input, Constant, CFunction) and item.__module__ == module.__name__ and name == item.__name__
              and not name.startswith("_") and not vars(item).get("abstract")]
     if not found:
         raise ModelError(f"'{file}' defines no operator", hint=HINT)
@@ -57,6 +58,7 @@ def _problems(cls: type[Op], file: str | Path, known: bool) -> list[tuple[str, s
     found = [(f"{place} has no {name}", hint) for name, missing, hint in (
         ("infer", cls.infer is Op.infer, "write infer(self): the type of the result, or a tuple of types"),
         ("reference", not hasattr(cls, "reference"), "write reference(self, *arrays): the result in numpy"),
+        ("symbol", issubclass(cls, CFunction) and not cls.symbol, 'write symbol = "my_function", the C function to call'),
         ("lower or decompose", not any(hasattr(cls, way) for way in WAYS),
          "write lower(self, at, *operands): the element at an index, or decompose(self): the result made of other operators"))
         if missing]

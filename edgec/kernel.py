@@ -152,6 +152,7 @@ class Kernel:
     repeat: tuple[Axis, ...] = ()  # loops around the kernel; neighbours under the same axes run together, iteration by iteration
     loc: Any = None
     origins: tuple[Any, ...] = ()  # the places in the model of every operator that was fused into it
+    external: "ExternalCall | None" = None  # its code is a call of a C function, and nothing else
     block: int = 0  # points of the last outer axis that are walked together, stage by stage (0: one by one)
 
     @property
@@ -171,6 +172,14 @@ class Size:
     element: int
     low: int
     high: int
+
+
+@dataclass(frozen=True, eq=False)
+class ExternalCall:
+    """A C function (edgec.c_functions.External) and the buffers it is given: those of its operands, then that of its result."""
+
+    function: Any
+    pointers: tuple[Buffer, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ def parallel(steps: Sequence[Kernel], tiled: Sequence[Tiled], target: Any) -> li
     handing over."""
     if not target.hand_over:
         return []
-    cuts = [cuttable(one, target) for one in tiled]
+    cuts = [None if step.external else cuttable(one, target) for step, one in zip(steps, tiled)]
     found = [_alone(step, cut, target) for step, cut in enumerate(cuts) if cut is not None]
     regions = [region for region in found if region is not None]
     times = {region: prod(a.max_extent for a in steps[region.first].repeat) for region in regions}

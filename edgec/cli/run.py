@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name")
     parser.add_argument("--outputs", type=Path, metavar="FILE.npz", help="where the output arrays go (default: a summary is printed)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads that large kernels are shared among (default: 1)")
+    parser.add_argument("--link", action="append", default=[], metavar="FILE",
+                        help="a shared library, or a C source, with functions that operators of --ops call")
     parser.add_argument("--interpret", action="store_true", help="run the model in numpy instead of compiling it")
 
 
@@ -97,9 +99,11 @@ def _compiled_somehow(arguments: argparse.Namespace, graph: Any, inputs: Mapping
 
 def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     from edgec.compiler import compile
+    from edgec.backends.external import link
     from edgec.named_arrays import as_bytes
     from edgec.text_slots import longest
     with delayed_progress(f"compiling {arguments.model}") as report:
         artifact = compile(graph, progress=report, **{"string_bytes": longest(inputs.values()), **compile_options(arguments)})
+    link(arguments.link)
     with delayed_progress("running"):
         return artifact.run(as_bytes(inputs), threads=arguments.threads)
