@@ -7,12 +7,12 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
 
 from edgec.backends.interface import C_TYPES
 from edgec.errors import ModelError, Unsupported
-from edgec.kernel import Buffer, ExternalCall, Kernel
 
 SOURCES = (".c",)
 
@@ -33,12 +33,12 @@ def prototype(symbol: str, operands: Sequence[str], result: str, numbers: int) -
     return f"void {symbol}({', '.join(arguments)});"
 
 
-def external_text(symbol: str, call: ExternalCall, buffers: Sequence[Buffer]) -> str:
+def external_text(symbol: str, call: Any, buffers: Sequence[Any]) -> str:
     """The module of a kernel that is a call, of pointers to these buffers."""
     return call_text(symbol, len(buffers), [buffers.index(b) for b in call.pointers], call.function.symbol, call.function.numbers)
 
 
-def functions_of(kernels: Sequence[Kernel]) -> tuple[tuple[str, str], ...]:
+def functions_of(kernels: Sequence[Any]) -> tuple[tuple[str, str], ...]:
     """(symbol, prototype) of every C function that kernels call."""
     calls = [k.external.function for k in kernels if k.external]
     return tuple({f.symbol: (f.symbol, prototype(f.symbol, f.operands, f.result, len(f.numbers))) for f in calls}.values())
