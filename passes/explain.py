@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from edgec.backends.instruction import dots as dot_rows
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
-from edgec.passes.nest import Nest
+from edgec.passes.nest import Domain, Nest
 from edgec.passes.schedule import (Schedule, TileChoice, bytes_touched, moving_loads, schedule, tile_choices, vector_cost,
                                    widest)
 from edgec.passes.schedule_text import axis_names
+from edgec.types import element_of, i32
 
 SHOWN = 4  # tiles beside the chosen one that a reason names
 
@@ -48,8 +50,8 @@ def explain(nest: Nest, target: Any, plan: Schedule | None = None) -> Explanatio
     steps = _steps(nest) * prod(a.max_extent for a in nest.axes if a not in (plan.vector, plan.row))
     cycles = tiles[0].cycles * steps if tiles else 0.0
     registers = tiles[0].registers if tiles else 0
-    reasons = (*_axis_reasons(plan, names, costs), *_tile_reasons(target, tiles, steps), *_order_reasons(nest, plan, target, names),
-               *_latency_reasons(nest, plan, target))
+    reasons = (*_arithmetic_reasons(nest, target), *_axis_reasons(plan, names, costs), *_tile_reasons(target, tiles, steps),
+               *_order_reasons(nest, plan, target, names), *_latency_reasons(nest, plan, target))
     return Explanation(plan, tuple((names[a], a.max_extent) for a in nest.axes), costs, tiles, registers, target.registers, cycles,
                        words(nest, plan), reasons)
 
@@ -86,6 +88,7 @@ def words(nest: Nest, plan: Schedule) -> str:
         parts.append(f"{plan.partials} partial sums")
     if _packs(nest, plan):
         parts.append("packed weights")
+    parts += [kind for kind in dict.fromkeys(arithmetic(d) for d in nest.domains.values()) if kind != "f32"]
     if plan.block:
         parts.append(f"blocks of {plan.block} of {names[plan.middle[0]]}")
     return ", ".join(parts)
@@ -118,6 +121,31 @@ def _packs(nest: Nest, plan: Schedule) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------------------ reasons
+
+def arithmetic(d: Domain) -> str:
+    """What a sum of products is computed in: the elements of the words that a dot product takes, else the type of the sum."""
+    body = d.body[0]
+    if body.op != "dot":
+        return body.dtype.name
+    elements = [element_of(a.dtype) for a in body.args[1:]]
+    return f"int{elements[0].bits} dot products" if body.dtype.is_integer else f"{elements[0].name} dot products"
+
+
+def _arithmetic_reasons(nest: Nest, target: Any) -> list[str]:
+    """Which arithmetic integers are multiplied in, and by which instruction; that of floats needs no word."""
+    found = []
+    for d in nest.domains.values():
+        body = d.body[0]
+        if d.combine == "add" and body.op == "dot" and body.dtype.is_integer:
+            types = (body.dtype.name, *(element_of(a.dtype).name for a in body.args[1:]))
+            row = next((r for r in dot_rows(target.instructions) if (r.acc, r.a, r.b) == types), None)
+            found += [f"{types[1]} x {types[2]} by {row.row.name}: {row.group} products a lane where f32 has one"] if row else []
+        elif d.combine == "add" and body.op == "mul" and body.dtype is i32:
+            rows = {(r.a, r.b) for r in dot_rows(target.instructions) if r.acc == "i32"}
+            why = "its factors do not lie in words along the sum" if rows else f"{target.name} has no dot product of integers"
+            found.append(f"products in i32: {why}")
+    return list(dict.fromkeys(found))
+
 
 def _axis_reasons(plan: Schedule, names: dict[Axis, str], costs: tuple[tuple[str, float], ...]) -> list[str]:
     known = dict(costs)

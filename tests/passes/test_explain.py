@@ -57,6 +57,20 @@ def test_words_and_reasons_name_the_numbers():
     assert f"tile of {e.schedule.rows} x {vectors}" in text and "next of" in text
 
 
+BYTES = """graph g(%x: u8[29,64]) -> (%y) {
+  @w: i8[64,50]
+  %y = MatMulInteger(%x, @w) : i32[29,50]
+}"""
+
+
+@pytest.mark.parametrize("target, words, reason", [
+    ("alderlake", "int8 dot products", "u8 x i8 by vpdpbusd"), ("x86-64-v3", "int16 dot products", "i16 x i16 by "),
+    ("cortex-a7", "i32", "products in i32: cortex-a7 has no dot product of integers")])
+def test_the_arithmetic_of_integers_is_named_and_why(target, words, reason):
+    (_, e), = explanations(BYTES, find(target))
+    assert words in e.words and any(r.startswith(reason) for r in e.reasons)
+
+
 def test_partial_sums_and_blocks_are_explained():
     (_, few), = explanations("""graph g(%x: f32[1,256]) -> (%y) {
       @w: f32[256,8]
