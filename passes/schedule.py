@@ -242,6 +242,8 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
             dealt = dealt_together(wide, most)
             registers = (dealt_registers(r, wide, dealt, nest) if dealt else scalar_registers(r, wide, calls) if calls
                          else _registers(r, wide, target, shared, steps, together))
+            if shared and r > 1 and _is_mixed(vector, v, lanes, target):
+                registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
             if registers <= (target.general_registers if calls else target.registers):
                 time = _time(r, v, row_extent, columns, target, shared, calls, most)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
@@ -269,6 +271,14 @@ def _pieces(vector: Axis | None, v: int, lanes: int, target: Any) -> int:
         return v
     whole, rest = divmod(vector.extent, v * lanes)
     return max(v if whole else 0, sum(-(-n // lanes) for n in _ragged(rest, lanes, target.masks).lanes) if rest else 0)
+
+
+def _is_mixed(vector: Axis | None, v: int, lanes: int, target: Any) -> bool:
+    """Whether whole vectors and a narrower one stand in one tile of a machine that broadcasts scalars from memory."""
+    if vector is None or lanes == 1 or target.scalar_operand != "memory" or target.registers < 32:
+        return False
+    rest = vector.extent % (v * lanes)
+    return rest > lanes and len(set(_ragged(rest, lanes, target.masks).lanes)) > 1
 
 
 def _is_one_body(r: int, v: int, row_extent: int, columns: int) -> bool:

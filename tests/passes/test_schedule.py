@@ -232,3 +232,16 @@ def test_small_code_computes_the_same(name):
     with Loaded(artifact.object, artifact.interface) as model:
         found = model.run(inputs)["y"]
     assert np.allclose(found, interpret(graph, inputs)["y"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels, rows", [(40, 7), (24, 12), (48, 9)])
+def test_a_tile_with_half_a_vector_leaves_registers_over(channels, rows):
+    """Three vectors of which one is half take the registers of scalars: eight rows of 16+16+8 spill, nine of three whole ones do not."""
+    target = find("x86-64-v4")
+    kernel = lower(read_graph(f"""graph g(%x: f32[504,64]) -> (%y) {{
+      @w: f32[64,{channels}]
+      %y = MatMul(%x, @w) : f32[504,{channels}]
+    }}""", "test"), target).steps[0]
+    found = []
+    tile(kernel, target, choose=lambda nest, machine: found.append(schedule(nest, machine)) or found[0])
+    assert found[0].rows == rows
