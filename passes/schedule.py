@@ -275,9 +275,8 @@ def _pieces(vector: Axis | None, v: int, lanes: int, target: Any) -> int:
 
 def _is_mixed(vector: Axis | None, v: int, lanes: int, target: Any) -> bool:
     """Whether whole vectors and a narrower one stand in one tile of a machine that broadcasts scalars from memory."""
-    if vector is None or lanes == 1 or target.scalar_operand != "memory" or target.registers < 32:
-        return False
-    rest = vector.extent % (v * lanes)
+    few = lanes == 1 or target.scalar_operand != "memory" or target.registers < 32
+    rest = 0 if vector is None or few else vector.extent % (v * lanes)
     return rest > lanes and len(set(_ragged(rest, lanes, target.masks).lanes)) > 1
 
 
@@ -368,11 +367,9 @@ def _ragged(rest: int, lanes: int, masks: bool) -> Piece:
 
 def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rest: tuple[Axis, ...]):
     """Vector tiles go outside as many loops as keep the other operand in cache: a panel of packed weights is used while it is hot."""
-    if vector is None or not nest.domains:
-        return rest, (), 0
-    moving = moving_loads(nest, vector)
+    moving = moving_loads(nest, vector) if vector is not None and nest.domains else []
     if not moving:
-        return _outermost_without(nest, rest, vector), (), 0
+        return rest, (), 0
     budget = max(target.l2_bytes, target.l1_bytes, 1 << 15) // 2
     middle: list[Axis] = []
     footprint = bytes_touched(moving, (row,) if row else (), nest)
@@ -398,10 +395,6 @@ def _batch(nest: Nest, axes: Sequence[Axis]) -> tuple[Axis, ...]:
     """Axes along which every operand of the reductions changes: their points share nothing, so they stand outside."""
     loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load"]
     return tuple(a for a in axes if all(a.var in n.free for n in loads))
-
-
-def _outermost_without(nest: Nest, rest: tuple[Axis, ...], vector: Axis) -> tuple[Axis, ...]:
-    return rest
 
 
 def bytes_touched(loads: list[Expr], axes: tuple[Axis, ...], nest: Nest) -> float:
