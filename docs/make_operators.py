@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import textwrap
 from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnx
 
 from edgec.graph import Op
+from edgec.onnx_sequences import HANDLERS
+from edgec.onnx_tensor import DTYPE_OF_CODE
 from edgec.ops import OPERATORS
 
 WAYS = {
@@ -43,8 +51,40 @@ An `If` whose condition is known when the model is read becomes the branch it ta
 both are a matter of a few elements, both. A `Loop` whose count is known is repeated, or written out where it is short; one that only its
 condition or a computed count ends runs as long as they say, but has no scan results then, whose size nobody would know.
 
+Strings are slots of UTF-8 bytes with zeros behind the end; `--string-bytes N` says how many bytes a string of an input has (64 without
+it), the header says how many one of an output has.
+
+## ONNX's own test suite
+
+{suite}
+
 {families}
 """
+
+SUITE = """\
+`onnx.backend.test` has {cases} cases. Each is imported, compiled at -O1, run and compared with the tolerance of ONNX's own runner.
+`python docs/measure_suite.py --page` runs them.
+
+| | passed | refused | wrong | crashed or hung |
+|---|---|---|---|---|
+{totals}
+
+A case that is refused names the node and the reason. These are all that do not pass compiled (the reason stands once for cases alike):
+
+{reasons}
+
+By operator: its opsets, the element types of its first operand, how it is compiled (above; *body* is the function body of its schema,
+*reader* what is resolved while the model is read), and the cases passed, refused and wrong, compiled. Models that are no test of one
+operator stand under their kind.
+
+| operator | opsets | types | compiled by | passed | refused | wrong |
+|---|---|---|---|---|---|---|
+{rows}
+"""
+
+RESULTS = Path(__file__).with_name("operators.json")
+GROUPS = {"floats": ("f16", "bf16", "f32", "f64"), "integers": ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"),
+          "fp8, fp4": ("f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f4e2m1"), "4 and 2 bits": ("i4", "u4", "i2", "u2")}
 
 
 def page() -> str:
@@ -52,7 +92,88 @@ def page() -> str:
     count = Counter(WAYS[way_of(cls)][0] for cls in OPERATORS.values())
     rows = [f"| {name} | {count[name]} | {meaning} |" for name, meaning in WAYS.values() if count[name]]
     ways = "\n".join(["| compiled by | operators | what that is |", "|---|---|---|", *rows])
-    return PAGE.format(ways=ways, families="\n\n".join(family(name) for name in sorted({c.__module__ for c in OPERATORS.values()})))
+    families = "\n\n".join(family(name) for name in sorted({c.__module__ for c in OPERATORS.values()}))
+    return PAGE.format(ways=ways, suite=suite(), families=families)
+
+
+def suite() -> str:
+    """What the suite's cases came to."""
+    found = json.loads(RESULTS.read_text())
+    native = found["native"]
+    return SUITE.format(cases=native["cases"], totals="\n".join(total(how, each) for how, each in sorted(found.items(), reverse=True)),
+                        reasons=reasons(native["not_passed"]),
+                        rows="\n".join(row(name, native["operators"][name]) for name in sorted(native["operators"], key=str.lower)))
+
+
+def total(how: str, results: dict[str, Any]) -> str:
+    """The counts of all cases."""
+    count: Counter = Counter()
+    for each in results["operators"].values():
+        count.update(each)
+    return f"| {how} | {count['passed']} | {count['refused']} | {count['wrong']} | {count['crashed'] + count['hung']} |"
+
+
+def reasons(left: list[dict[str, str]]) -> str:
+    """Each reason once, with the cases it stands for."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for each in left:
+        by_reason.setdefault((each["verdict"], each["reason"]), []).append(f"`{each['case']}`")
+    return "\n".join(filled(f"* {verdict}: {plain(reason)} ({', '.join(names)})", "  ") for (verdict, reason), names in by_reason.items())
+
+
+def plain(text: str) -> str:
+    """Without what Markdown would read as its own."""
+    return re.sub(r"([*_<>\[\]])", r"\\\1", text)
+
+
+def row(name: str, native: dict[str, int]) -> str:
+    """One operator's line."""
+    counts = [native.get("passed", 0), native.get("refused", 0), sum(native.get(v, 0) for v in ("wrong", "crashed", "hung"))]
+    domain, _, op = name.rpartition(".")
+    return f"| {name} | {opsets(domain, op)} | {types(domain, op)} | {compiled_by(domain, op)} | {' | '.join(map(str, counts))} |"
+
+
+@cache
+def schemas() -> dict[tuple[str, str], list[Any]]:
+    """Every version of every operator."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        found.setdefault((schema.domain, schema.name), []).append(schema)
+    return {key: sorted(each, key=lambda s: s.since_version) for key, each in found.items()}
+
+
+def opsets(domain: str, op: str) -> str:
+    """The versions that changed the operator."""
+    return " ".join(str(s.since_version) for s in schemas().get((domain, op), []))
+
+
+def types(domain: str, op: str) -> str:
+    """The element types of the first operand (or result, without one) that both ONNX's schema and edgec have, in groups."""
+    versions = schemas().get((domain, op), [])
+    if not versions:
+        return ""
+    newest = versions[-1]
+    port = (*newest.inputs, *newest.outputs)[0]
+    spelt = next((c.allowed_type_strs for c in newest.type_constraints if c.type_param_str == port.type_str), [port.type_str])
+    codes = {onnx.TensorProto.DataType.Value(t[len("tensor("):-1].upper()) for t in spelt if t.startswith("tensor(")}
+    have = [str(DTYPE_OF_CODE[c]) for c in sorted(codes) if c in DTYPE_OF_CODE]
+    words = [group for group, members in GROUPS.items() if set(members) <= set(have)]
+    covered = {m for group in words for m in GROUPS[group]}
+    words += [t for t in have if t not in covered]
+    words += ["sequences"] if any(t.startswith("seq(") for t in spelt) else []
+    return ", ".join(words)
+
+
+def compiled_by(domain: str, op: str) -> str:
+    """How an operator is compiled, in a word."""
+    if (domain, op) in OPERATORS:
+        return WAYS[way_of(OPERATORS[domain, op])][0]
+    if not domain and (op in HANDLERS or op == "Constant"):
+        return "reader"
+    versions = schemas().get((domain, op), [])
+    if not versions:
+        return ""
+    return "body" if versions[-1].has_function or versions[-1].has_context_dependent_function else "refused"
 
 
 def family(module: str) -> str:

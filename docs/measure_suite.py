@@ -86,8 +86,9 @@ def main() -> None:
     for how in HOW if arguments.how == "both" else [arguments.how]:
         start, before = time.perf_counter(), processor_seconds()
         found = [*measured(how, chosen, arguments.workers, arguments.seconds), *(Outcome(**o) for each in known for o in each.get(how, ()))]
+        found = {o.case: o for o in found}.values()  # what was measured last
         found = results[how] = sorted(found, key=lambda o: (o.operator, o.case))
-        used = processor_seconds() - before + sum(each["processor_seconds"].get(how, 0) for each in known)
+        used = processor_seconds() - before + sum(each.get("processor_seconds", {}).get(how, 0) for each in known)
         seconds[how] = used
         print(f"{how}: {len(found)} cases in {time.perf_counter() - start:.0f} s, {used:.0f} s of a processor\n{table(found)}\n")
         kept[how] = {**counts(found), "processor_seconds": round(used)}
