@@ -8,7 +8,7 @@ import pytest
 
 from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.llvm import module_text
-from edgec.backends.llvm_order import FENCE, FENCE_NAME, dealt_place
+from edgec.backends.llvm_order import FENCE, FENCE_NAME, Step, _groups, dealt_place
 from edgec.backends.target import all_targets
 from edgec.compiler import compile, lower
 from edgec.expr import var
@@ -105,3 +105,8 @@ def test_places_in_a_dealt_table():
         base, found = dealt_place(load(table, k * 64 + 16 + 4 * iota(4) + number))
         assert found == number and base is k * 64 + 16
     assert [dealt_together(v, 4) for v in range(1, 9)] == [0, 2, 3, 4, 0, 3, 0, 4]
+
+
+def test_groups_count_loads_that_later_steps_still_use():
+    steps = [Step(None, [], list(new), set(used)) for new, used in (("ab", "ab"), ("c", "ca"), ("d", "da"))]
+    assert [[len(group) for group in _groups(steps, room)] for room in (2, 3, 4)] == [[1, 1, 1], [2, 1], [3]]
