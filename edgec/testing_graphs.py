@@ -404,6 +404,7 @@ STEPS: dict[str, Callable[[_Drawing], Any]] = {
     "resize": _resize, "if": testing_control_flow.branches, "scan": testing_control_flow.scan,
     "loop": testing_control_flow.loop,
 }
+CONTROL_FLOW = ("if", "scan", "loop")
 INTEGER_STEPS = ("matmul", "product", "unary", "clip", "add", "reduce", "concat", "split", "slice", "pad", "reshape", "transpose", "input",
                  "gather", "expand", "where", "cast", "if", "scan", "loop")
 

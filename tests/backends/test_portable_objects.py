@@ -8,7 +8,7 @@ import pytest
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.inspect_object import undefined_symbols
-from edgec.backends.join import join
+from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.llvm_values import native_operations
 from edgec.backends.machine import create_machine
@@ -42,7 +42,7 @@ def function_loops(target):
 def test_the_object_needs_no_other(target):
     compiled = compile_module(module_text(function_loops(target), target, "functions"), target, "1")
     routines = soft_routines([compiled.object], target, lambda texts: {n: compile_module(t, target, "1") for n, t in texts.items()})
-    assert undefined_symbols(join([compiled.object, *(one.object for one in routines)], [], {"functions"})) == []
+    assert undefined_symbols(join_modules([compiled, *routines], [], {"functions"}, target)) == []
 
 
 @pytest.mark.parametrize("target", [t for t in all_targets() if runs_here(t)], ids=lambda t: t.name)
