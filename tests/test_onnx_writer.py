@@ -56,10 +56,12 @@ def test_the_cases_of_onnx_are_read_back_as_they_were_written():
             graph = load(case.model)
         except CompileError:
             continue  # sizes that only the data decides
+        if any(op.domain == "edgec" for op in graph.ops):
+            continue  # read as operators of edgec's own, which ONNX has no word for: sizes that only the data decides
         model = model_proto(graph)
         assert print_graph(load(model))[0] == print_graph(graph)[0], case.name
         written += 1
-    assert written > 150
+    assert written > 200
 
 
 def test_names_stay_unique_and_outputs_keep_theirs():

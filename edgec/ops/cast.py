@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, const, select
 from edgec.graph import Op, Value, default_elements
 from edgec.lowering import Reader
 from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.small_types import decoded, encoded, is_small, to_small
-from edgec.types import DType, TensorType, bool_, dtype_of
+from edgec.types import DType, TensorType, bool_, dtype_of, string
 
 
 def converted(x: np.ndarray, dtype: DType, saturate: bool = True, round_mode: str = "up") -> np.ndarray:
     """`x` in another element type: floats saturate at the ends of an integer type, NaN is 0; small types as `to_small` has it."""
     source = dtype_of(x.dtype)
+    if source is string and dtype is string:
+        return x
     if is_small(source):
         x = x.astype(np.float32 if source.is_float else np.int32)
     if is_small(dtype):
@@ -33,6 +36,14 @@ def converted(x: np.ndarray, dtype: DType, saturate: bool = True, round_mode: st
     inside = (wide > dtype.low - 1) & (wide < dtype.high + 1)
     ends = np.where(wide < 0, np.array(dtype.low, dtype.numpy), np.array(dtype.high, dtype.numpy))
     return np.where(inside, np.where(inside, wide, 0).astype(dtype.numpy), ends)
+
+
+def _cast_type(op: Any, dtype: DType) -> TensorType:
+    """The type of the result; Unsupported where numbers should become text."""
+    if dtype is string and op.x.dtype is not string:
+        raise Unsupported(f"{type(op).__name__} cannot write {op.x.dtype} as strings", loc=op._pending_loc,
+                          hint="make the numbers text after the model, which may return them as they are")
+    return op.x.type.with_dtype(dtype)
 
 
 class Cast(Op):
@@ -47,7 +58,7 @@ class Cast(Op):
         return dtype_of_code(self.to, "the result of Cast", self._pending_loc)
 
     def infer(self) -> TensorType:
-        return self.x.type.with_dtype(self.dtype)
+        return _cast_type(self, self.dtype)
 
     def elements(self) -> Any:
         exact = default_elements(self)
@@ -90,7 +101,7 @@ class CastLike(Op):
     round_mode: str = "up"
 
     def infer(self) -> TensorType:
-        return self.x.type.with_dtype(self.target.dtype)
+        return _cast_type(self, self.target.dtype)
 
     def elements(self) -> None:
         return None

@@ -271,6 +271,19 @@ class FirstEqual(Op):
             return select(rows_equal(x, k, at[0]), cast(k, i64), cast(at[0], i64))
         return reduce_over([x.shape[0]], "min", place)
 
+    def in_bytes(self, x: Value) -> Value:
+        return FirstEqual(rows_of_bytes(x)).output
+
+
+def rows_of_bytes(x: Value) -> Value:
+    """A matrix of slots, u8[n, m, bytes], as one of bytes: rows are equal, and in order, where those of the texts are.
+
+    The zeros behind a shorter text come before any byte of a longer one, and the bytes of UTF-8 are in the order of its characters.
+    """
+    from edgec.ops.reshape import Reshape
+    width = product(x.shape[1:])
+    return Reshape(x, constant(np.array([0, -1 if isinstance(width, Expr) else width]))).output
+
 
 def rows_equal(x: Reader, a: Expr, b: Expr) -> Expr:
     """Whether two rows of a matrix are equal."""
@@ -321,6 +334,9 @@ class RowRank(Op):
             less = compare("lt", differs, const(width, i64)) & compare("lt", x(k, column), x(at[0], column))
             return less & compare("eq", group(k), cast(k, i64))
         return count(x.shape[0], before)
+
+    def in_bytes(self, x: Value, group: Value) -> Value:
+        return RowRank(rows_of_bytes(x), group).output
 
 
 class Occurrences(Op):

@@ -24,10 +24,10 @@ from edgec.loops_interpreter import run_loops
 from edgec.loops_verifier import verify_loops
 from edgec.ops.transcendental import Exp
 from edgec.testing_arrows import Function
-from edgec.types import DTYPES, SMALL, TensorType, bf16, bool_, f16, f32, f64, i8, i32, i64, index
+from edgec.types import DTYPES, SMALL, TensorType, bf16, bool_, f16, f32, f64, i8, i32, i64, index, string
 
 SIZE = 48
-TYPES = [t for t in DTYPES.values() if t is not index and t not in SMALL]  # small elements never reach machine code: they are bytes there
+TYPES = [t for t in DTYPES.values() if t not in (index, string, *SMALL)]  # small elements and text are bytes in machine code
 LOGICAL = ("and", "or", "xor")
 SHIFTS = ("shl", "shr")
 # How many units in the last place a polynomial may be off, with some room for targets that round products.

@@ -4,14 +4,15 @@ import numpy as np
 import onnx
 import pytest
 
+from edgec.cli.runs import run_compiled
 from edgec.errors import ModelError, Unsupported
 from edgec.expr import var
-from edgec.graph import constant, graph_input
+from edgec.graph import Graph, constant, graph_input, run_reference
 from edgec.ops.cast import Cast, CastLike
 from edgec.ops.reshape import Shape
-from edgec.types import DTYPES, SMALL, TensorType, bf16, f32, i8, u8
+from edgec.types import DTYPES, SMALL, TensorType, bf16, f32, i8, index, string, u8
 
-TYPES = [t.numpy for n, t in DTYPES.items() if n != "index" and t not in SMALL]  # those are in test_small_types
+TYPES = [t.numpy for t in DTYPES.values() if t not in (index, string, *SMALL)]  # small types are in test_small_types, text is below
 
 
 def code(dtype):
@@ -59,8 +60,19 @@ def test_errors():
     x = graph_input("x", TensorType(f32, (2,)))
     with pytest.raises(ModelError, match="element type number 99"):
         Cast(x, to=99)
-    with pytest.raises(Unsupported, match="string"):
-        Cast(x, to=8)
+    text = graph_input("text", TensorType(string, (2,)))
+    for made in (lambda: Cast(x, to=8), lambda: CastLike(x, text)):
+        with pytest.raises(Unsupported, match="cannot write f32 as strings"):
+            made()
+
+
+def test_text_stays_text():
+    text = graph_input("text", TensorType(string, (2,)))
+    words = np.array(["1.50", "é"], object)
+    for op, operands in ((Cast(text, to=8), [words]), (CastLike(text, text), [words, words])):
+        assert run_reference(op, operands)[0].tolist() == words.tolist()
+    graph = Graph((text,), (Cast(text, to=8).output,), ("y",))
+    assert run_compiled(graph, {"text": words}, optimize="0", workers=0)["y"].tolist() == words.tolist()
 
 
 def test_types():

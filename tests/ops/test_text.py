@@ -139,6 +139,7 @@ def test_operators_that_move(x):
 @given(words((7,), st.sampled_from(("a", "b", "ab", "é", ""))), st.integers(0, 1))
 def test_unique(x, ordered):
     check("Unique", {"x": x}, ("y", "first", "inverse", "counts"), peer=False, sorted=ordered)
+    check("Unique", {"x": x[:6].reshape(3, 2)}, ("y", "first", "inverse", "counts"), peer=False, sorted=ordered, axis=0)
     found = interpret(load_for(node_model("Unique", {"x": x}, ["z"], sorted=1), {"x": x}), {"x": x})["z"]
     assert found.tolist() == sorted(set(x.tolist()))
 
