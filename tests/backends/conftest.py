@@ -8,11 +8,13 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+from edgec.backends.codegen import compile_module
 from edgec.backends.emulate import missing_tools
 from edgec.backends.interface import Interface, Port, layout
 from edgec.backends.join import DataSection, join
 from edgec.backends.machine import create_machine
 from edgec.backends.native import runs_here
+from edgec.backends.soft_routines import soft_routines
 from edgec.backends.target import Target, all_targets
 
 SCALE = '''
@@ -136,7 +138,13 @@ def classifier_parts(target: Target, prefix: str = "net") -> tuple[Interface, li
     interface = Interface(prefix, (Port("the x", "x", "f32", (4,)), Port("k", "k", "i32", (2, 2))), (Port("y", "y", "f32", (4, 1)),),
                           arena_bytes=16, weights_symbol=prefix + "_weights")
     entry = ENTRY.format(p=prefix, L=layout(interface, target.pointer_bits))
-    return interface, [compile_part(target, text) for text in (SCALE, CHOOSE, entry)]
+    parts = [compile_part(target, text) for text in (SCALE, CHOOSE, entry)]
+    return interface, parts + [one.object for one in soft_routines(parts, target, lambda texts: routines(texts, target))]
+
+
+def routines(texts: dict[str, str], target: Target) -> dict:
+    """What cores without floats call, compiled as they are for models."""
+    return {name: compile_module(text, target, "3") for name, text in texts.items()}
 
 
 def classifier(target: Target, prefix: str = "net", weights=WEIGHTS) -> SimpleNamespace:

@@ -11,9 +11,11 @@ from edgec.backends.entry import entry_text
 from edgec.backends.steps import CallStep, Place
 from edgec.backends.inspect_object import undefined_symbols, writable_sections
 from edgec.backends.interface import Interface, Port
+from edgec.backends.join import join
 from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.native import Loaded
+from edgec.backends.soft_routines import soft_routines
 from edgec.backends.target import all_targets, find
 from edgec.compiler import compile
 from edgec.errors import Internal, Unsupported
@@ -89,7 +91,10 @@ PAIRS = [(target, dtype) for target in all_targets() for dtype in TYPES if dtype
 def test_objects_need_nothing_else(target, dtype):
     for lanes in sorted({1, target.lanes(32)}):
         compiled = compile_module(module_text(kernel(dtype, lanes, on(target)), target, "kernel"), target, "0")
-        assert undefined_symbols(compiled.object) == [] and writable_sections(compiled.object) == []
+        routines = soft_routines([compiled.object], target, lambda texts: {n: compile_module(t, target, "0") for n, t in texts.items()})
+        joined = join([compiled.object, *(one.object for one in routines)], [], {"kernel"}) if routines else compiled.object
+        assert {*undefined_symbols(compiled.object)} <= {*dict(target.calls)} and undefined_symbols(joined) == []
+        assert writable_sections(joined) == []
 
 
 def test_an_object_that_needs_a_library_is_refused():
