@@ -50,6 +50,9 @@ def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
         expected = shape_of(port, dims)
         if array.shape != expected:
             raise TypeMismatch(f"input {port.name!r} has shape {list(array.shape)}, expected {list(expected)}", notes=_meaning(port, dims))
+    if interface.variants and tuple(dims.values()) not in interface.variants:
+        listed = [", ".join(f"{name} = {size}" for name, size in zip(dims, sizes)) for sizes in interface.variants]
+        raise TypeMismatch("the object holds no code for these shapes", notes=[f"compiled for {'; '.join(listed)}"])
     shapes = tuple(_largest(port, interface, dims) for port in interface.outputs)
     sizes = tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes))
     return Bound(inputs, tuple(dims.values()), shapes, sizes, states)

@@ -3,19 +3,21 @@
     i32 @net_init(ptr %context):  context->isa = number of the widest level whose checks all hold
     i32 @net_run(ptr %context):   switch on context->isa: call @net_run_0, @net_run_1, ...; the lowest where the context has no such member
 
+With several shapes PREFIX_run compares the dimensions in the context with those of each.
+
 Nothing is written but the caller's context, so any number of threads may ask at once.
 """
 from collections.abc import Sequence
 
-from edgec.backends.interface import BAD_CONTEXT, BAD_ISA, Interface, layout
+from edgec.backends.interface import BAD_CONTEXT, BAD_DIMENSION, BAD_ISA, Interface, layout
 from edgec.backends.join import DataSection
 from edgec.backends.levels import Check, Level, Routine
 
 ATTRIBUTES = 'attributes #0 = { nounwind noredzone "no-builtins" "no-jump-tables"="true" "warn-stack-size"="0" }'
 
 
-def level_symbol(interface: Interface, number: int) -> str:
-    """The run function of one level."""
+def part_symbol(interface: Interface, number: int) -> str:
+    """The run function of one level, or for one of several shapes."""
     return f"{interface.run_symbol}_{number}"
 
 
@@ -29,9 +31,31 @@ def dispatch_text(interface: Interface, pointer_bits: int) -> str:
              "  %isa = load i32, ptr %isa_at, align 4",
              f"  switch i32 %isa, label %bad_isa [ {' '.join(f'i32 {n}, label %run{n}' for n in range(count))} ]"]
     for n in range(count):
-        lines += [f"run{n}:", f"  %status{n} = tail call i32 @{level_symbol(interface, n)}(ptr %context)", f"  ret i32 %status{n}"]
+        lines += [f"run{n}:", f"  %status{n} = tail call i32 @{part_symbol(interface, n)}(ptr %context)", f"  ret i32 %status{n}"]
     lines += ["bad_isa:", f"  ret i32 {BAD_ISA}", "}"]
-    lines += [f"declare i32 @{level_symbol(interface, n)}(ptr captures(none) {mode})" for n in range(count)]
+    lines += [f"declare i32 @{part_symbol(interface, n)}(ptr captures(none) {mode})" for n in range(count)]
+    return "\n".join([*lines, ATTRIBUTES, ""])
+
+
+def shapes_text(interface: Interface, pointer_bits: int) -> str:
+    """The LLVM module of PREFIX_run where there are several shapes: dimensions that are those of none are refused."""
+    where = layout(interface, pointer_bits)
+    word = pointer_bits // 8
+    needed = max(where.dims, default=0) + 4
+    lines = [f"define i32 @{interface.run_symbol}(ptr %context) #0 {{", "entry:", "  %size = load i32, ptr %context, align 4",
+             f"  %small = icmp ult i32 %size, {-(-needed // word) * word}", "  br i1 %small, label %bad_context, label %sized", "sized:"]
+    for n, offset in enumerate(where.dims):
+        lines += [f"  %at{n} = getelementptr i8, ptr %context, i32 {offset}", f"  %dim{n} = load i32, ptr %at{n}, align 4"]
+    lines.append("  br label %try0")
+    for n, sizes in enumerate(interface.variants):
+        lines += [f"try{n}:", f"  %is{n}_0 = icmp eq i32 %dim0, {sizes[0]}"]
+        for k, size in enumerate(sizes[1:], 1):
+            lines += [f"  %equal{n}_{k} = icmp eq i32 %dim{k}, {size}", f"  %is{n}_{k} = and i1 %is{n}_{k - 1}, %equal{n}_{k}"]
+        lines += [f"  br i1 %is{n}_{len(sizes) - 1}, label %run{n}, label %try{n + 1}", f"run{n}:",
+                  f"  %status{n} = tail call i32 @{part_symbol(interface, n)}(ptr %context)", f"  ret i32 %status{n}"]
+    count = len(interface.variants)
+    lines += [f"try{count}:", f"  ret i32 {BAD_DIMENSION}", "bad_context:", f"  ret i32 {BAD_CONTEXT}", "}"]
+    lines += [f"declare i32 @{part_symbol(interface, n)}(ptr)" for n in range(count)]
     return "\n".join([*lines, ATTRIBUTES, ""])
 
 

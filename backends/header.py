@@ -138,6 +138,9 @@ def _memory(interface: Interface) -> str:
     lines += [f"#define {name}_ISA_{level} {number}u" for number, level in enumerate(interface.levels)]
     for dim, low, high in (*interface.dims, *interface.sizes):
         lines += [f"#define {name}_{dim.upper()}_MIN {low}", f"#define {name}_{dim.upper()}_MAX {high}"]
+    names = ", ".join(f"in.{name}" for name, _, _ in interface.dims)
+    listed = ", ".join("(" + ", ".join(map(str, sizes)) + ")" for sizes in interface.variants)
+    lines += [f"/* {names} is one of {listed}; anything else is refused with -2. */"] if interface.variants else []
     minmax = "#ifndef EDGEC_MIN\n#define EDGEC_MIN(a, b) ((a) < (b) ? (a) : (b))\n#define EDGEC_MAX(a, b) ((a) > (b) ? (a) : (b))\n#endif\n"
     return "\n".join(lines) + "\n" + (minmax if interface.dims or interface.sizes else "")
 

@@ -67,6 +67,7 @@ class Interface:
     states: tuple[Kept, ...] = ()           # what the caller keeps for the model between calls, in order of their offsets
     sizes: tuple[tuple[str, int, int], ...] = ()   # those that the model computes, as `dims`: members of the outputs
     functions: tuple[tuple[str, str], ...] = ()     # C functions that are called: (symbol, prototype)
+    variants: tuple[tuple[int, ...], ...] = ()      # the values of `dims` that go together, where the object holds several shapes
     levels: tuple[str, ...] = ()            # C macro parts of the levels that the object holds code for, by number; () for just one
 
     def arena_for(self, slots: int) -> int:

@@ -23,12 +23,14 @@ from edgec.types import TensorType
 Size = Any  # an int, or a range as text: "1..8"
 
 
-def parse_shape(text: str) -> tuple[str, tuple[Size, ...]]:
-    """The value of `--shape`: an input name and its sizes, numbers or ranges, separated by x. A scalar is `name=`."""
+def parse_shape(text: str) -> tuple[str, tuple[Size, ...] | list[tuple[Size, ...]]]:
+    """The value of `--shape`: an input name and its sizes, numbers or ranges, separated by x. A scalar is `name=`; several shapes, with
+    commas between them, are a list."""
     name, equals, sizes = text.rpartition("=")
     if not equals or not name:
         raise ModelError(f"cannot read the shape '{text}'", hint="write it as input=1x3x224x224, or with a range as input=1..8x42")
-    return name, tuple(parse_size(s, text) for s in sizes.split("x")) if sizes else ()
+    found = [tuple(parse_size(s, text) for s in each.split("x")) if each else () for each in sizes.split(",")]
+    return name, found if len(found) > 1 else found[0]
 
 
 def parse_bind(text: str) -> tuple[str, Size]:

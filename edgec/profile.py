@@ -26,7 +26,7 @@ from edgec.backends.native import Loaded, runs_here
 from edgec.backends.target import Target
 from edgec.backends.trace import MONOTONIC, PROCESSOR, Log
 from edgec.cli.text_table import text_table
-from edgec.compiler import emit, known_schedules, lower, machine_for, optimise_graph
+from edgec.compiler import emit, lower, machine_for, optimise_graph
 from edgec.drawn_inputs import drawn_inputs
 from edgec.graph import Graph
 from edgec.expr import walk
@@ -39,7 +39,7 @@ from edgec.model_file import load
 from edgec.passes.explain import Explanation, explain
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import Tiled, tile
-from edgec.schedules import Schedules
+from edgec.schedules import Schedules, known_schedules
 from edgec.text_ports import text_ports
 from edgec.text_slots import DEFAULT_BYTES
 from edgec.types import i32

@@ -120,3 +120,8 @@ def read_schedules(path: Path) -> Schedules:
         raise ModelError(f"{path}: cannot read the file: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ModelError(f"{path}: this is no text file") from None
+
+
+def known_schedules(given: Path | Schedules | None) -> Schedules:
+    """Measured schedules: those of a file, those given, or none."""
+    return given if isinstance(given, Schedules) else read_schedules(given) if given is not None else Schedules()

@@ -2,6 +2,7 @@
 
     edgec compile model.onnx --target aarch64 --bind N=1..8 -o build
     edgec compile model.onnx --emit obj,asm,llvm,graph,kernels,loops -o build
+    edgec compile model.onnx --shape image=1x3x224x224,4x3x224x224       # both in one object, chosen by in.image_0
     edgec compile model.onnx --target wasm32 --emit wasm,json -o build   # a WebAssembly module that stands alone
     edgec compile model.onnx --emit obj,header,executor -o build         # and edgec_pthreads.h, .c: threads for the model
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_models
 from edgec.errors import ModelError
 
 name, help = "compile", "compile a model into an object, a header and its facts"
@@ -47,14 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
     from edgec.compiler import compile
 
     kinds = _kinds(arguments.emit)
-    graph, options = load_model(arguments), compile_options(arguments)
+    graphs, options = load_models(arguments), compile_options(arguments)
     keep = tuple(kind for kind in ("llvm", "asm") if kind in kinds)
     stem = _prefix(arguments)
     with delayed_progress(f"compiling {arguments.model}") as report:
-        artifact = compile(graph, prefix=stem, multiversion=arguments.multiversion, keep=keep,
+        artifact = compile(graphs, prefix=stem, multiversion=arguments.multiversion, keep=keep,
                            compress=arguments.compress_weights, progress=report, **options)
         contents = {stem + SUFFIXES[ARTIFACT[kind]]: artifact.contents(ARTIFACT[kind]) for kind in kinds if kind in ARTIFACT}
-        contents |= _texts(graph, artifact.target, stem, kinds, options)
+        contents |= _texts(graphs, artifact.target, stem, kinds, options)
         contents |= pthreads.files() if EXECUTOR in kinds else {}
     for path in write_files({arguments.output / file: data for file, data in contents.items()}):
         print(f"{path}  {path.stat().st_size:,} bytes")
@@ -91,13 +92,15 @@ def _prefix(arguments: argparse.Namespace) -> str:
     return arguments.prefix or prefix(Path(arguments.model).stem)
 
 
-def _texts(graph: Any, target: Any, stem: str, kinds: list[str], options: dict[str, Any]) -> dict[str, bytes]:
+def _texts(graphs: list[Any], target: Any, stem: str, kinds: list[str], options: dict[str, Any]) -> dict[str, bytes]:
     """The three languages' texts that were asked for, their large constants in .npz files beside them."""
     if not set(kinds) & set(TEXTS):
         return {}
+    if len(graphs) > 1:
+        raise ModelError("the texts of several shapes", hint=f"give one shape to have {', '.join(k for k in TEXTS if k in kinds)}")
     from edgec.compiled_texts import compiled_texts
 
-    texts, found = compiled_texts(graph, target, options["passes"], options["without"], options["precision"]), {}
+    texts, found = compiled_texts(graphs[0], target, options["passes"], options["without"], options["precision"]), {}
     for kind in TEXTS:
         if kind in kinds:
             text, arrays = getattr(texts, kind)

@@ -17,7 +17,7 @@ from edgec.errors import ModelError
 def add_model_arguments(parser: argparse.ArgumentParser, state: bool = True) -> None:
     """MODEL, --shape, --bind, --requant, --ops and, unless told otherwise, --state."""
     parser.add_argument("model", metavar="MODEL", help="an ONNX or .tflite file")
-    parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input; a range is 1..8")
+    parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input; a range is 1..8, several to choose from stand with commas between them")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1",
                         help="the size or range 1..8 of a named open dimension, or of a number that data decides")
     if state:
@@ -121,10 +121,21 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def load_model(arguments: argparse.Namespace) -> Any:
     """The graph of the model that the arguments name."""
+    graph, *others = load_models(arguments)
+    if others:
+        raise ModelError("several shapes of one input are for `edgec compile`", hint="give one, or a range as input=1..8x3x224x224")
+    return graph
+
+
+def load_models(arguments: argparse.Namespace) -> list[Any]:
+    """The graph of the model that the arguments name, for each of the shapes they give."""
     from edgec.model_file import load
     from edgec.persistent_state import with_state
+    from edgec.several_shapes import one_by_one
 
-    return with_state(load(arguments.model, **model_options(arguments)), state_option(arguments))
+    options = model_options(arguments)
+    found = [load(arguments.model, **options | {"shapes": each}) for each in one_by_one(options["shapes"])]
+    return [with_state(graph, state_option(arguments)) for graph in found]
 
 
 def positive(text: str) -> int:
