@@ -93,14 +93,14 @@ def compile(model: Any, target: str | Target = "native", *, shapes: Mapping[str,
             progress: Callable[[int, int], None] | None = None) -> Artifact:
     """Compile an ONNX or TFLite file (or bytes, ModelProto, Graph, a list of Graphs of several shapes) for a target.
 
-    `shapes` and `bind` close open dimensions as in `load`, where a list of several shapes makes one object for them all; `prefix` names the C symbols (default: the model's name); `optimize` is 0..3 or
-    s; `passes` are files with custom passes, `without` names optional program passes (OPTIONAL) to leave out, as `winograd=False` does
-    that one; `state` names inputs and the outputs they are kept from between calls; `max_flash_growth` bounds the weights relative to the
-    model's (`machine_for`); `multiversion` puts code for every level of the target into the object, chosen at run time; `schedules` are
-    measured ones or their file; `keep` holds "llvm" and "asm" to keep those texts; `precision` (f32, bf16, f16) is that of the operands of
-    contractions, see docs/precision.md; `requant` and `ops` as in `load`; `string_bytes` are those of a string of the inputs
-    (edgec.text_slots); `compress` (huffman) codes the weights, which a call decodes into the arena; `workers`, `cache` and `progress` as in
-    `compile_modules`. Raises CompileError.
+    `shapes` and `bind` close open dimensions as in `load`, where a list of several shapes makes one object for them all; `prefix` names
+    the C symbols (default: the model's name); `optimize` is 0..3 or s; `passes` are files with custom passes, `without` names optional
+    program passes (OPTIONAL) to leave out, as `winograd=False` does that one; `state` names inputs and the outputs they are kept from
+    between calls; `max_flash_growth` bounds the weights relative to the model's (`machine_for`); `multiversion` puts code for every level
+    of the target into the object, chosen at run time; `schedules` are measured ones or their file; `keep` holds "llvm" and "asm" to keep
+    those texts; `precision` (f32, bf16, f16) is that of the operands of contractions, see docs/precision.md; `requant` and `ops` as in
+    `load`; `string_bytes` are those of a string of the inputs (edgec.text_slots); `compress` (huffman) codes the weights, which a call
+    decodes into the arena; `workers`, `cache` and `progress` as in `compile_modules`. Raises CompileError.
     """
     graphs = _graphs(model, lambda each: load(model, each, bind, requant=requant, ops=ops), shapes)
     graph, *others = graphs = [with_state(each, state) if state else each for each in graphs]
@@ -165,7 +165,8 @@ def _artifact_key(graphs: Sequence[Graph], target: Target, *options: Any) -> str
     for text, arrays in map(print_graph, graphs):
         parts += [text, *(f"{name} {hashlib.sha256(np.ascontiguousarray(array)).hexdigest()}" for name, array in arrays.items())]
     parts += [Path(file).read_text(encoding="utf-8") for file in options[2] if Path(file).is_file()]
-    parts += sorted({f"{type(op).__module__}.{type(op).__name__}" for graph in graphs for op in graph.ops})  # the user's: the digest of their file is in it
+    # The user's operators: the digest of their file is in the name.
+    parts += sorted({f"{type(op).__module__}.{type(op).__name__}" for graph in graphs for op in graph.ops})
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -39,7 +39,8 @@ def merged(interfaces: Sequence[Interface]) -> Interface:
     """
     first = interfaces[0]
     if any(each.states or each.sizes or each.functions for each in interfaces):
-        raise Unsupported("several shapes of a model with state, computed sizes or C functions", hint="compile it for each shape, or a range")
+        raise Unsupported("several shapes of a model with state, computed sizes or C functions",
+                          hint="compile it for each shape, or for a range")
     names: dict[Extents, str] = {}
     members = [port.c_name for port in first.inputs]
     inputs = [_merged_port(ports, lambda axis, sizes, c=ports[0].c_name: _named(names, members, f"{c}_{axis}", sizes))

@@ -17,7 +17,8 @@ from edgec.errors import ModelError
 def add_model_arguments(parser: argparse.ArgumentParser, state: bool = True) -> None:
     """MODEL, --shape, --bind, --requant, --ops and, unless told otherwise, --state."""
     parser.add_argument("model", metavar="MODEL", help="an ONNX or .tflite file")
-    parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8", help="the shape of an input; a range is 1..8, several to choose from stand with commas between them")
+    parser.add_argument("--shape", action="append", default=[], metavar="INPUT=1x3x8x8",
+                        help="the shape of an input; a range is 1..8, several to choose from stand with commas between them")
     parser.add_argument("--bind", action="append", default=[], metavar="N=1",
                         help="the size or range 1..8 of a named open dimension, or of a number that data decides")
     if state:
