@@ -119,13 +119,17 @@ def _solve(interface: Interface, inputs: tuple[np.ndarray, ...]) -> dict[str, in
 
 
 def _search(name: str, low: int, high: int, extents: list[tuple[int | str, int]], known: dict[str, int]) -> int:
+    """The least value that fits every expression of it: one that divides leaves several, which another tells apart."""
+    fitting: list[int] | None = None
     for extent, actual in extents:
         if isinstance(extent, str) and set(re.findall(r"\b[A-Za-z_]\w*", extent)) - FUNCTIONS.keys() - known.keys() == {name}:
-            fitting = [value for value in range(low, high + 1) if evaluate(extent, known | {name: value}) == actual]
+            left = range(low, high + 1) if fitting is None else fitting
+            fitting = [value for value in left if evaluate(extent, known | {name: value}) == actual]
             if not fitting:
                 raise TypeMismatch(f"no {name} from {low} to {high} makes {extent} equal to {actual}")
-            return fitting[0]
-    raise TypeMismatch(f"the shapes of the inputs do not determine dimension {name}")
+    if fitting is None:
+        raise TypeMismatch(f"the shapes of the inputs do not determine dimension {name}")
+    return fitting[0]
 
 
 def _shape_text(port: Port) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
+from edgec.evaluate import evaluate
 from edgec.expr import var
 from edgec.graph import Graph, Value, constant, graph_input, topological
 from edgec import testing_control_flow
@@ -45,7 +46,9 @@ def normal_inputs(graph: Graph, seed: int = 0, size: int = 3) -> dict[str, np.nd
 
 def concrete(shape: Sequence[Any], size: int) -> tuple[int, ...]:
     """A shape with `size` for its symbols, within their bounds."""
-    return tuple(d if isinstance(d, int) else min(max(size, d.lo), d.hi) for d in shape)
+    def number(d: Any) -> int:
+        return d if isinstance(d, int) else int(evaluate(d, {s: min(max(size, s.lo), s.hi) for s in d.free}, None))
+    return tuple(map(number, shape))
 
 
 def graphs(max_steps: int = 6, dtype: Any = f32, choices: Sequence[str] = (), symbolic: bool = False) -> st.SearchStrategy[Graph]:

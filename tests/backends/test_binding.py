@@ -41,6 +41,13 @@ def test_an_expression_alone_settles_its_symbol():
     assert bind(interface(("2 * n + 1", "n * m")), arrays((7, 12))).dims == (3, 4)
 
 
+def test_expressions_that_divide_settle_it_together():
+    net = interface(("n / 2", "n + 2"), dims=(("n", 0, 8),))
+    assert [bind(net, arrays((1, rows))).dims for rows in (4, 5)] == [(2,), (3,)]
+    with pytest.raises(TypeMismatch, match=r"no n from 0 to 8 makes n \+ 2 equal to 7"):
+        bind(net, arrays((1, 7)))
+
+
 def test_an_expression_without_a_solution():
     with pytest.raises(TypeMismatch, match=r"no n from 0 to 8 makes 2 \* n equal to 7"):
         bind(interface(("2 * n", "m")), arrays((7, 1)))
