@@ -102,7 +102,7 @@ def _operands_first(operators: set[Op]) -> list[Op]:
 
 def _named(chain: list[Op] | None, x: Value) -> Value | None:
     """The one operator that computes what the chain does."""
-    values = None if chain is None or len(chain) < 3 else _computed(chain, x)
+    values = None if chain is None or len(chain) < 3 else chain_results(chain, x, POINTS)
     if values is None:
         return None
     for made in (Gelu(x), Gelu(x, approximate="tanh"), HardSwish(x)):
@@ -112,9 +112,9 @@ def _named(chain: list[Op] | None, x: Value) -> Value | None:
     return None
 
 
-def _computed(chain: list[Op], x: Value) -> np.ndarray | None:
-    """What a chain computes at POINTS; None where an operator does not take a vector."""
-    done = {x: constant(POINTS)}
+def chain_results(chain: list[Op], x: Value, points: np.ndarray) -> np.ndarray | None:
+    """What a chain of operators on one value makes of a vector of its values, by their own reference; None where one takes no vector."""
+    done = {x: constant(points)}
     try:
         for op in chain:
             operands = [done[v] if v in done else constant(v.array.reshape(())) for v in op.operands]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgec.errors import CompileError
 from edgec.graph import Op, Value, constant, run_reference
 from edgec.ops import activation, arithmetic, transcendental
 from edgec.ops.elementwise import Pointwise
@@ -21,6 +20,7 @@ from edgec.ops.lookup import Lookup
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
 from edgec.ops.quantized import BYTES
 from edgec.ops.quantized_arithmetic import QLinearAdd, QLinearMul
+from edgec.passes.known_functions import chain_results
 from edgec.rewrite import rule
 from edgec.scaled_values import quantizing, scaled
 from edgec.types import f32
@@ -77,18 +77,8 @@ def _known(values: tuple[Value, ...]) -> bool:
 
 
 def _table(chain: list[Op], x: Value) -> np.ndarray | None:
-    """The results of a chain for every byte, by the operators' own reference; None where one does not take a vector."""
-    every = np.arange(x.dtype.low, x.dtype.high + 1).astype(x.dtype.numpy)
-    done: dict[Value, Value] = {x: constant(every)}
-    try:
-        for op in chain:
-            operands = [done.get(v) or constant(v.array.reshape(())) for v in op.operands]
-            made = op.with_operands(operands)
-            with np.errstate(all="ignore"):
-                done[op.output] = constant(run_reference(made, [v.array for v in operands])[0])
-    except CompileError:
-        return None
-    return done[chain[-1].output].array
+    """The results of a chain for every byte; None where an operator does not take a vector."""
+    return chain_results(chain, x, np.arange(x.dtype.low, x.dtype.high + 1).astype(x.dtype.numpy))
 
 
 @rule
