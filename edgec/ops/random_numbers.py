@@ -54,7 +54,7 @@ def uniform(offset: Expr, seed: float | None, stream: int = 0) -> Expr:
 
 
 class Drawn(Op):
-    """Base of the four: the type of the result, and the linear offset of an element."""
+    """Base of all: the type of the result, and the linear offset of an element."""
 
     abstract = True
 
@@ -73,7 +73,25 @@ class Drawn(Op):
         return None
 
 
-class Uniform(Drawn):
+class Distribution(Drawn):
+    """Base of what has one distribution for all elements: `numbers` in numpy, `number` at an index, whatever gives the shape."""
+
+    abstract = True
+
+    def infer(self) -> TensorType:
+        like = self.operands[0].type if self.operands else None
+        dtype = like.dtype if like and self.dtype is None else dtype_of_code(self.dtype, "the result", self._pending_loc)
+        self.check(dtype)
+        return like.with_dtype(dtype) if like else TensorType(dtype, tuple(self.shape))
+
+    def reference(self, *like: np.ndarray) -> np.ndarray:
+        return self.numbers()
+
+    def lower(self, at: tuple[Expr, ...], *like: Reader) -> Expr:
+        return self.number(at)
+
+
+class Uniform(Distribution):
     """Base of the uniform ones: numbers of [low, high)."""
 
     abstract = True
@@ -89,7 +107,7 @@ class Uniform(Drawn):
         return cast(uniform(self.offset(at), self.seed) * float(np.float32(self.high - self.low)) + self.low, self.output.dtype)
 
 
-class Normal(Drawn):
+class Normal(Distribution):
     """Base of the normal ones, by the transform of G. Box and M. Muller (Ann. Math. Stat. 29, 1958)."""
 
     abstract = True
@@ -118,17 +136,6 @@ class RandomUniform(Uniform):
     high: float = 1.0
     seed: float | None = None
 
-    def infer(self) -> TensorType:
-        found = TensorType(dtype_of_code(self.dtype, "the result", self._pending_loc), tuple(self.shape))
-        self.check(found.dtype)
-        return found
-
-    def reference(self) -> np.ndarray:
-        return self.numbers()
-
-    def lower(self, at: tuple[Expr, ...]) -> Expr:
-        return self.number(at)
-
 
 class RandomNormal(Normal):
     """ONNX RandomNormal: numbers of a normal distribution."""
@@ -138,17 +145,6 @@ class RandomNormal(Normal):
     mean: float = 0.0
     scale: float = 1.0
     seed: float | None = None
-
-    def infer(self) -> TensorType:
-        found = TensorType(dtype_of_code(self.dtype, "the result", self._pending_loc), tuple(self.shape))
-        self.check(found.dtype)
-        return found
-
-    def reference(self) -> np.ndarray:
-        return self.numbers()
-
-    def lower(self, at: tuple[Expr, ...]) -> Expr:
-        return self.number(at)
 
 
 class RandomUniformLike(Uniform):
@@ -160,17 +156,6 @@ class RandomUniformLike(Uniform):
     high: float = 1.0
     seed: float | None = None
 
-    def infer(self) -> TensorType:
-        dtype = self.x.dtype if self.dtype is None else dtype_of_code(self.dtype, "the result", self._pending_loc)
-        self.check(dtype)
-        return self.x.type.with_dtype(dtype)
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return self.numbers()
-
-    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
-        return self.number(at)
-
 
 class RandomNormalLike(Normal):
     """ONNX RandomNormalLike: RandomNormal in the shape (and, without `dtype`, type) of the operand."""
@@ -180,17 +165,6 @@ class RandomNormalLike(Normal):
     mean: float = 0.0
     scale: float = 1.0
     seed: float | None = None
-
-    def infer(self) -> TensorType:
-        dtype = self.x.dtype if self.dtype is None else dtype_of_code(self.dtype, "the result", self._pending_loc)
-        self.check(dtype)
-        return self.x.type.with_dtype(dtype)
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return self.numbers()
-
-    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
-        return self.number(at)
 
 
 class Multinomial(Drawn):
