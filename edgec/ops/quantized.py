@@ -110,6 +110,15 @@ def require_single(op: Op, *values: Value | None) -> None:
         op.require(v is None or is_single(v), f"%{v.name if v else ''} must be a single number")
 
 
+def require_scaled(op: QLinearConv) -> None:
+    """What QLinearConv and its transpose ask of their operands: one scale and zero point for input and output, an i32 bias, f32 scales."""
+    require_bytes(op, (op.x, op.x_zero_point), (op.y_zero_point, None), words=True)
+    require_bytes(op, (op.w, op.w_zero_point))
+    require_single(op, op.x_scale, op.x_zero_point, op.y_scale, op.y_zero_point)
+    op.require(op.b is None or op.b.dtype is i32, "the bias must be i32")
+    op.require(all(v.dtype is f32 for v in (op.x_scale, op.w_scale, op.y_scale)), "the scales must be f32")
+
+
 def convolution_type(op: Op, x: Value, w: Value, bias: Value | None, dtype: DType) -> TensorType:
     """The type of a convolution of integers."""
     require_operands(op, x, w, bias)
@@ -231,11 +240,7 @@ class QLinearConv(Op):
     strides: tuple = ()
 
     def infer(self) -> TensorType:
-        require_bytes(self, (self.x, self.x_zero_point), (self.y_zero_point, None), words=True)
-        require_bytes(self, (self.w, self.w_zero_point))
-        require_single(self, self.x_scale, self.x_zero_point, self.y_scale, self.y_zero_point)
-        self.require(self.b is None or self.b.dtype is i32, "the bias must be i32")
-        self.require(all(v.dtype is f32 for v in (self.x_scale, self.w_scale, self.y_scale)), "the scales must be f32")
+        require_scaled(self)
         made = convolution_type(self, self.x, self.w, self.b, self.y_zero_point.dtype)
         require_channels_of(self, self.w.shape[0], "output channels", self.w_scale, self.w_zero_point)
         return made

@@ -19,8 +19,8 @@ from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.constant_table import table
 from edgec.ops.convolution import Phase, require_operands, scatter_convolve, transposed_type, transposed_window
-from edgec.ops.quantized import (centered, multiplier, number, requantize, requantized, require_bytes, require_channels_of, require_single,
-                                 sum_type, wrapped)
+from edgec.ops.quantized import (centered, multiplier, number, requantize, requantized, require_bytes, require_channels_of,
+                                 require_scaled, require_single, sum_type, wrapped)
 from edgec.types import DType, TensorType, f32, i32, index
 
 
@@ -145,11 +145,7 @@ class QLinearConvTranspose(Op):
     strides: tuple = ()
 
     def infer(self) -> TensorType:
-        require_bytes(self, (self.x, self.x_zero_point), (self.y_zero_point, None), words=True)
-        require_bytes(self, (self.w, self.w_zero_point))
-        require_single(self, self.x_scale, self.x_zero_point, self.y_scale, self.y_zero_point)
-        self.require(self.b is None or self.b.dtype is i32, "the bias must be i32")
-        self.require(all(v.dtype is f32 for v in (self.x_scale, self.w_scale, self.y_scale)), "the scales must be f32")
+        require_scaled(self)
         made = _type(self, self.b, self.y_zero_point.dtype)
         require_channels_of(self, self.w.shape[1], "output channels of a group", self.w_scale)
         return made
