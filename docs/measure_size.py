@@ -39,7 +39,8 @@ def main() -> int:
         builds = [compile(model, target, optimize=level, cache=user_cache_path("edgec")) for level in "3s"]
         cost = time_cost(builds, inputs) if target == HERE else instruction_cost(builds, inputs)
         fast, small = (sum(size for name, size in section_sizes(each.object).items() if ".text" in name) for each in builds)
-        lines.append(f"| {builds[0].target.seen.partition(" with ")[0] or target} | {fast / 1e3:.0f} KB | {small / 1e3:.0f} KB | {cost} |")
+        name = builds[0].target.seen.partition(" with ")[0] or target
+        lines.append(f"| {name} | {fast / 1e3:.0f} KB | {small / 1e3:.0f} KB | {cost} |")
     page = PAGE.read_text(encoding="utf-8")
     found = re.sub(f"{BEGIN}.*?{END}", lambda _: BEGIN + "\n".join(lines) + "\n" + END, page, flags=re.DOTALL)
     PAGE.write_text(found, encoding="utf-8")
