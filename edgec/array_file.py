@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Mapping
 
@@ -19,21 +20,34 @@ import numpy as np
 from edgec.errors import ModelError
 from edgec.types import SMALL, DType, bf16
 
+DAMAGE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)  # what reading a damaged file raises
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date a zip file can say
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of an .npz file by name; ModelError when it cannot be read."""
+    found = read_numpy(path)
+    if isinstance(found, np.ndarray):
+        raise ModelError(f"'{path}' holds one nameless array", hint="save it with numpy.savez(path, name=array)")
+    return found
+
+
+def read_numpy(path: str | Path, what: str = "") -> np.ndarray | dict[str, np.ndarray]:
+    """The array of an .npy file, or those of an .npz file by name; ModelError when it cannot be read. Nothing of it is ever executed."""
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):
-            raise ModelError(f"'{path}' holds one nameless array", hint="save it with numpy.savez(path, name=array)")
+            return file
         with file:
             return dict(file)
     except OSError as error:
-        raise ModelError(f"cannot read '{path}': {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"'{path}' is no .npz file with plain arrays", notes=str(error).splitlines()[:1]) from None
+        raise ModelError(f"cannot read {what}'{path}': {error.strerror or error}") from None
+    except DAMAGE as error:
+        reason = str(error).partition("\n")[0]
+        # What numpy takes for a pickle is any file that is neither of its own formats; its advice to load that all the same is no help.
+        reason = "it is neither numpy's format nor a zip file of such, or holds Python objects" if "pickle" in reason else reason
+        hint = "save it with numpy.savez(path, name=array)"
+        raise ModelError(f"cannot read {what}'{path}': {reason or 'it is empty'}", hint=hint) from None
 
 
 def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

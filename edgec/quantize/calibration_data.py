@@ -9,18 +9,16 @@ of 1, the shape without the batch. Labels are one class number a sample.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from edgec.array_file import read_numpy
 from edgec.errors import CompileError, ModelError, raise_all
 from edgec.graph import Graph, Value
 
 Sample = Mapping[str, np.ndarray]
-DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)  # what reading a damaged file raises
 
 
 def samples(graph: Graph, source: Any) -> list[Sample]:
@@ -42,16 +40,8 @@ def samples(graph: Graph, source: Any) -> list[Sample]:
 
 
 def _read(graph: Graph, file: Path) -> Mapping[str, np.ndarray]:
-    try:
-        found = np.load(file, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return _of_one_input(graph, found, str(file))
-        with found:
-            return dict(found)
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
-        hint = "save it with numpy.savez(path, input=array)"
-        raise ModelError(f"cannot read calibration data from '{file}': {reason}", hint=hint) from None
+    found = read_numpy(file, "calibration data from ")
+    return _of_one_input(graph, found, str(file)) if isinstance(found, np.ndarray) else found
 
 
 def _of_one_input(graph: Graph, array: np.ndarray, place: str) -> Mapping[str, np.ndarray]:
@@ -120,10 +110,7 @@ def _fits(sizes: Sequence[int], shape: Sequence[Any]) -> bool:
 def labels(source: Any, count: int) -> np.ndarray:
     """i64[count]: the class of every sample, from an array or an .npy file; ModelError when they do not fit."""
     if isinstance(source, (str, Path)):
-        try:
-            source = np.load(source, allow_pickle=False)
-        except DAMAGE as error:
-            raise ModelError(f"cannot read labels from '{source}': {error}", hint="save them with numpy.save(path, classes)") from None
+        source = read_numpy(source, "labels from ")
     if not isinstance(source, (np.ndarray, Sequence)):
         raise ModelError("the labels are no array", hint="save them with numpy.save(path, classes), one whole number a sample")
     found = np.asarray(source)

@@ -59,7 +59,7 @@ def test_files_that_are_no_arrays_are_told(edgec, digits, tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK nothing")
     np.save(tmp_path / "one.npy", np.zeros(3))
     np.savez(tmp_path / "objects.npz", image=np.array([{}], object))
-    for name, message in (("no.npz", "cannot read"), ("bad.npz", "is no .npz file"), ("one.npy", "one nameless array"), ("objects.npz", "no .npz file")):
+    for name, message in (("no.npz", "cannot read"), ("bad.npz", "neither numpy's format nor a zip"), ("one.npy", "one nameless array"), ("objects.npz", "holds Python objects")):
         result = edgec("run", digits, "--inputs", tmp_path / name)
         assert result.status == 1 and message in result.err, name
 
