@@ -15,7 +15,7 @@ from edgec.backends.coded_weights import UNPACK
 from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout,
                                       Interface, layout)
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, calls_of, loops_of, places_of, regions_of
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, calls_of, loops_of, measures, places_of, regions_of
 from edgec.backends.team import emit_loop, team_text
 
 
@@ -50,7 +50,7 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
         label = "apart"
     _emit_steps(steps, _Names(pointers, word, symbol, frame, found, where.sizes), lines, label)
     lines += ["  ret i32 0", "bad_context:", f"  ret i32 {BAD_CONTEXT}"]
-    lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims or any(isinstance(s, SizeStep) for s in steps) else []
+    lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims or measures(steps) else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
     lines += ["bad_state:", f"  ret i32 {BAD_STATE}"] if interface.state_bytes else []
     lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []

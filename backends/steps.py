@@ -108,3 +108,8 @@ def places_of(steps: Sequence[Step]) -> list[Place]:
 def loops_of(steps: Sequence[Step]) -> list[LoopStep]:
     """Every loop among some steps, outer before inner."""
     return [each for s in steps if isinstance(s, LoopStep) for each in (s, *loops_of(s.body))]
+
+
+def measures(steps: Sequence[Step]) -> bool:
+    """Whether a size is computed anywhere among some steps."""
+    return any(isinstance(s, SizeStep) or isinstance(s, LoopStep) and measures(s.body) for s in steps)

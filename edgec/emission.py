@@ -160,7 +160,7 @@ def _gathered(program: Program, calls: Sequence[CallStep], regions: Sequence[Reg
         region = of_region.get(step)
         if region is None:
             found.append((kernel.repeat, call))
-            found += [((), size) for size in _size_steps(program, kernel)]
+            found += [(kernel.repeat, size) for size in _size_steps(program, kernel)]
         elif step == region.first:
             found.append((kernel.repeat, RegionStep(tuple(calls[region.first:region.last + 1]), region.lent)))
     return found

@@ -50,6 +50,15 @@ def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]
     bodies = {n: _read_body(reader, g, scope, types, captures, node, n) for n, g in node.attributes.items() if isinstance(g, GraphProto)}
     inner = tuple(captures.values())
     graphs = {n: Graph((*formal, *inner), tuple(outputs), names, f"{node.op}.{n}") for n, (formal, outputs, names) in bodies.items()}
+    from edgec.onnx_bounded_control import branches_of_any_size, loop_of_any_length
+    if node.op == "If" and graphs.keys() == {"then_branch", "else_branch"}:
+        found = branches_of_any_size(node, graphs, tuple(captures), reader)
+        if found is not None:
+            return found
+    if node.op == "Loop" and "body" in graphs:
+        found = loop_of_any_length(node, graphs["body"], tuple(captures), reader)
+        if found is not None:
+            return found
     return build(replace(node, attributes={**node.attributes, **graphs}), captured=tuple(captures), operators=reader.operators)
 
 

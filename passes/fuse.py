@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Sequence
 
-from edgec.errors import Unsupported
 from edgec.expr import Expr, as_expr, const, fresh, read, substitute, transform
 from edgec.graph import Graph, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Size, Stage
@@ -105,8 +104,6 @@ class _Emission:
 
     def _sizes(self, op: Op) -> None:
         """What an operator gives as sizes is stored on its own before anything of these sizes is computed."""
-        if self.repeat:
-            raise Unsupported(f"the size %{op.output.name} is computed in a loop or branch", loc=op.loc)
         value, = op.operands
         buffer = Buffer(self._unique(op.output.name), value.type.dtype, value.type.shape, "sizes")
         self._copy(value, _whole(buffer))
@@ -212,6 +209,10 @@ class _Emission:
             places[state.inside] = self.places[state.final] = _whole(buffer)
             targets.append(_whole(following))
             moves.append((following, buffer))
+        for part in form.scans:
+            buffer = self._temporary(part.outer.name, part.outer)
+            self.places[part.outer] = _whole(buffer)
+            targets.append((buffer, _inserted(part.axis, step.var)))
         self._body(form.body, places, step, targets)
         self.kernels.extend(self._moved(source, target, (*self.repeat, step)) for source, target in moves)
 
@@ -238,6 +239,7 @@ class _Emission:
         body = _Emission(grouped(graph, self.state.max_ops), places, (*self.repeat, step), self.names)
         body.emit(targets)
         self.kernels.extend(body.kernels)
+        self.sizes.extend(body.sizes)
 
     def _moved(self, source: Buffer, target: Buffer, repeat: tuple[Axis, ...]) -> Kernel:
         axes = tuple(Axis(fresh("i", 0, high(d) - 1), d) for d in target.shape)

@@ -37,7 +37,8 @@ def sequences(program: Program, target: Any) -> Program:
 
 def _is_plain(kernel: Kernel) -> bool:
     """Whether the outer axes may as well be those of its stage."""
-    return not kernel.block and (len(kernel.stages) == 1 or not kernel.axes)
+    measured = any(target.root.kind == "sizes" for target in kernel.targets)  # read between kernels, in each iteration
+    return not kernel.block and not measured and (len(kernel.stages) == 1 or not kernel.axes)
 
 
 def _carries(kernels: Sequence[Kernel]) -> bool:

@@ -153,26 +153,26 @@ class Loop(Op):
             raise Unsupported("Loop: the number of iterations is not known at compile time, so its scan results have no size",
                               loc=self._pending_loc, hint="make the trip count a constant")
         count = dim(maximum(most[0], 0)) if isinstance(most[0], Expr) else max(most[0], 0)
-        if self._never_stops():
+        if never_stops(self.cond, self.body):
             return count
         return fresh("trips", 0, count.hi if isinstance(count, Expr) else count)
 
-    def _never_stops(self) -> bool:
-        """Whether the condition is true for sure: a constant, or handed through from the start."""
-        started = self.cond is None or self.cond.is_constant and truth(self.cond.array)
-        kept = through_identity(self.body.outputs[0])
-        return started and (kept is self.body.inputs[1] or kept.is_constant and truth(kept.array))
+    @staticmethod
+    def counted_before(m: Value | None, cond: Value | None, body: Graph) -> bool:
+        """Whether the number of the iterations is known before the first one runs."""
+        return m is not None and m.elements is not None and never_stops(cond, body)
 
     def decompose(self) -> tuple[Value, ...]:
         """A Scan over the numbers of the iterations where their count is known, else a While."""
         scans = self.body.outputs[1 + len(self.initial):]
         most = self.m.elements if self.m is not None else None
-        if most is not None and self._never_stops():
+        if self.counted_before(self.m, self.cond, self.body):
             return self._as_scan()
         if scans:
             raise Unsupported("Loop: how many iterations there are only shows when it runs, and as many rows its scan results have",
                               loc=self.loc, hint="make the trip count a constant and the condition true")
-        return self._as_while(most[0] if most is not None and not isinstance(most[0], Expr) else None)
+        count = most[0] if most is not None and not isinstance(most[0], Expr) else None
+        return self.initial if count is not None and count <= 0 else as_while(self, count)[1:]
 
     def _as_scan(self) -> tuple[Value, ...]:
         """The body over the numbers of its iterations."""
@@ -185,36 +185,83 @@ class Loop(Op):
         body = Graph((*states, number, *captured), outputs, tuple(f"y{n}" for n in range(len(outputs))), self.body.name)
         return Scan((*self.initial, numbers), self.captured, body=body, num_scan_inputs=1).results
 
-    def _as_while(self, most: int | None) -> tuple[Value, ...]:
-        """The body under its condition; the number of the iteration is a state like others, the trip count a part of the condition."""
-        from edgec.ops.arithmetic import Add
-        from edgec.ops.comparison import And, Less
-        from edgec.ops.run_time_control import While
-        zero, one, true = constant(np.array(0)), constant(np.array(1)), constant(np.array(True))
-        number, _, *rest = self.body.inputs
-        keep, *states = inlined(self.body, [number, true, *rest])
-        keep, following = as_scalar(keep), Add(number, one).output
-        condition = true if self.cond is None else as_scalar(self.cond)
-        captured, formal = self.captured, tuple(rest)
-        if self.m is not None and most is None:
-            limit = graph_input("limit", TensorType(i64, ()), tag=number.op.tag + 1)
-            keep, condition = And(keep, Less(following, limit).output).output, And(condition, Less(zero, as_scalar(self.m)).output).output
-            captured, formal = (*captured, as_scalar(self.m)), (*rest, limit)
-        body = Graph((number, *formal), (keep, following, *states), tuple(f"y{n}" for n in range(2 + len(states))), self.body.name)
-        if most is not None and most <= 0:
-            return self.initial
-        return While(condition, (zero, *self.initial), captured, body, most or 0).results[1:]
-
     def reference(self, m, cond, initial, captured):
         limit = np.inf if m is None else int(np.asarray(m).reshape(()))
-        holds, states, trip = cond is None or truth(cond), list(initial), 0
-        rows: list[list[np.ndarray]] = []
-        while holds and trip < limit:
-            keep, *rest = run_body(self.body, [np.int64(trip), np.bool_(True), *states, *captured])
-            holds, states, trip = truth(keep), rest[:len(states)], trip + 1
-            rows.append(rest[len(states):])
+        *states, _, rows = run_loop(self.body, limit, cond, initial, captured)
         scans = self.body.outputs[len(states) + 1:]
         return (*states, *(stacked([row[n] for row in rows], v.type) for n, v in enumerate(scans)))
+
+
+def run_loop(body: Graph, limit: float, cond: Any, initial: Sequence[Any], captured: Sequence[Any]) -> tuple[Any, ...]:
+    """The states after a loop has run, the number of its iterations, and the rows of scan results of each."""
+    holds, states, rows = cond is None or truth(cond), list(initial), []
+    while holds and len(rows) < limit:
+        keep, *rest = run_body(body, [np.int64(len(rows)), np.bool_(True), *states, *captured])
+        holds, states = truth(keep), rest[:len(states)]
+        rows.append(rest[len(states):])
+    return (*states, len(rows), rows)
+
+
+def as_while(loop: Any, most: int | None) -> tuple[Value, ...]:
+    """A loop's body under its condition: how often it ran, the states, scan results. The number of the iteration is a state like others,
+    a trip count that is not `most` a part of the condition."""
+    from edgec.ops.arithmetic import Add
+    from edgec.ops.comparison import And, Less
+    from edgec.ops.run_time_control import While
+    zero, one, true = constant(np.array(0)), constant(np.array(1)), constant(np.array(True))
+    number, _, *rest = loop.body.inputs
+    keep, *following = inlined(loop.body, [number, true, *rest])  # states, then the rows of scan results
+    keep, after = as_scalar(keep), Add(number, one).output
+    condition = true if loop.cond is None else as_scalar(loop.cond)
+    captured, formal = loop.captured, tuple(rest)
+    if loop.m is not None and not loop.m.is_constant:
+        limit = graph_input("limit", TensorType(i64, ()), tag=number.op.tag + 1)
+        keep, condition = And(keep, Less(after, limit).output).output, And(condition, Less(zero, as_scalar(loop.m)).output).output
+        captured, formal = (*captured, as_scalar(loop.m)), (*rest, limit)
+    names = tuple(f"y{n}" for n in range(2 + len(following)))
+    body = Graph((number, *formal), (keep, after, *following), names, loop.body.name)
+    return While(condition, (zero, *loop.initial), captured, body, most or 0).results
+
+
+def never_stops(cond: Value | None, body: Graph) -> bool:
+    """Whether a loop's condition is true for sure: a constant, or handed through from the start."""
+    started = cond is None or cond.is_constant and truth(cond.array)
+    kept = through_identity(body.outputs[0])
+    return started and (kept is body.inputs[1] or kept.is_constant and truth(kept.array))
+
+
+class CountedLoop(Op):
+    """edgec CountedLoop: a Loop of at most `room` iterations; how many there were, the states, and scan results of `room` rows, of which
+    those after the last iteration hold anything."""
+
+    domain = "edgec"
+    m: Value
+    cond: Value | None = None
+    initial: tuple[Value, ...] = ()
+    captured: tuple[Value, ...] = ()
+    body: Graph
+    room: int
+
+    def infer(self) -> tuple[TensorType, ...]:
+        types = Loop.infer(self)
+        states = types[:len(self.initial)]
+        return (TensorType(i64, ()), *states, *(v.type.with_shape((self.room, *v.shape)) for v in self._scans))
+
+    @property
+    def _scans(self) -> tuple[Value, ...]:
+        return self.body.outputs[1 + len(self.initial):]
+
+    def _trips(self) -> int:
+        return self.room
+
+    def reference(self, m, cond, initial, captured):
+        *states, count, rows = run_loop(self.body, min(int(np.asarray(m).reshape(())), self.room), cond, initial, captured)
+        scans = [stacked([row[n] for row in rows], v.type) for n, v in enumerate(self._scans)]
+        filled = [np.concatenate([a, np.zeros((self.room - len(a), *a.shape[1:]), a.dtype)]) for a in scans]
+        return (np.int64(count), *states, *filled)
+
+    def decompose(self) -> tuple[Value, ...]:
+        return as_while(self, self.room)
 
 
 def through_identity(value: Value) -> Value:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Sequence
 
+import numpy as np
+
 from edgec.graph import Graph, Op, Value
-from edgec.lowering import Alternatives, Recurrence, State
-from edgec.ops.control_flow import require_inputs, require_states, require_switch, run_body, truth
+from edgec.lowering import Alternatives, Recurrence, Slices, State
+from edgec.ops.control_flow import require_inputs, require_states, require_switch, run_body, stacked, truth
 from edgec.types import TensorType
 
 ENDLESS = (1 << 31) - 1  # iterations of a loop that only its condition ends
@@ -44,7 +46,10 @@ class Branch(Op):
 
 
 class While(Op):
-    """edgec While: the states after the body has run as long as the condition held, at most `most` times (0: without an end)."""
+    """edgec While: the states after the body has run as long as the condition held, at most `most` times (0: without an end).
+
+    What the body gives after its states are rows of further results, which have `most` of them; those of no iteration hold anything.
+    """
 
     domain = "edgec"
     condition: Value
@@ -57,23 +62,32 @@ class While(Op):
         require_switch(self, self.condition, "the condition")
         types = [v.type for v in self.initial]
         require_inputs(self, self.body, "body", types, self.captured)
-        self.require(len(self.body.outputs) == 1 + len(types), f"body gives {len(self.body.outputs)} results for {len(types)} states")
+        self.require(len(self.body.outputs) >= 1 + len(types), f"body gives {len(self.body.outputs)} results for {len(types)} states")
         require_switch(self, self.body.outputs[0], "the condition that body gives")
         require_states(self, self.body.outputs[1:], types)
-        return tuple(types)
+        self.require(not self._scans or self.most > 0, "rows of results need a number of iterations that is not passed")
+        return (*types, *(v.type.with_shape((self.most, *v.shape)) for v in self._scans))
+
+    @property
+    def _scans(self) -> tuple[Value, ...]:
+        return self.body.outputs[1 + len(self.initial):]
 
     def reference(self, condition, initial, captured):
         holds, states, trip = truth(condition), list(initial), 0
+        rows: list[Sequence[np.ndarray]] = []
         while holds and (not self.most or trip < self.most):
-            keep, *states = run_body(self.body, [*states, *captured])
-            holds, trip = truth(keep), trip + 1
-        return tuple(states)
+            keep, *results = run_body(self.body, [*states, *captured])
+            holds, states, trip = truth(keep), results[:len(states)], trip + 1
+            rows.append(results[len(states):])
+        scans = [stacked([row[n] for row in rows], v.type) for n, v in enumerate(self._scans)]
+        return (*states, *(np.concatenate([a, np.zeros((self.most - len(a), *a.shape[1:]), a.dtype)]) for a in scans))
 
     def recurrence(self) -> Recurrence:
         """What the compiler repeats."""
         formal, count = self.body.inputs, len(self.initial)
         states = tuple(State(a, b, c) for a, b, c in zip(self.initial, formal, self.results))
-        return Recurrence(self.body, self.most or ENDLESS, states, (), (), pairs(self.captured, formal[count:]), self.condition)
+        scans = tuple(Slices(v, 0, False) for v in self.results[count:])
+        return Recurrence(self.body, self.most or ENDLESS, states, (), scans, pairs(self.captured, formal[count:]), self.condition)
 
 
 def pairs(captured: Sequence[Value], formal: Sequence[Value]) -> tuple[tuple[Value, Value], ...]:

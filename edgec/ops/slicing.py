@@ -116,11 +116,10 @@ class Pad(Op):
 
     def _check_border(self, axis: int, before: Dim, after: Dim) -> None:
         if self.mode != "constant":
-            negative = any(not isinstance(p, int) or p < 0 for p in (before, after))
-            if negative:
-                raise Unsupported(f"Pad: mode '{self.mode}' with pads {before} and {after}", loc=self._pending_loc,
-                                  hint="crop with a Slice of its own")
-            if before or after:
+            if any((p if isinstance(p, int) else p.lo) < 0 for p in (before, after)):
+                raise Unsupported(f"Pad: mode '{self.mode}' with pads {before} and {after}, which may be negative", loc=self._pending_loc,
+                                  hint="crop with a Slice of its own, and bound pads from 0 on")
+            if not (same_dim(before, 0) and same_dim(after, 0)):
                 require_elements(self, self.data.shape[axis], axis)
 
     @property
@@ -158,7 +157,7 @@ class Pad(Op):
 
 def _source_index(mode: str, i: Expr, size: Dim, before: Dim, after: Dim) -> Expr:
     """The element that position i of the padded axis shows, i counted from the first element of the tensor."""
-    if mode == "constant" or before == after == 0:
+    if mode == "constant" or same_dim(before, 0) and same_dim(after, 0):
         return i
     if mode == "edge":
         return maximum(minimum(i, size - 1), 0)
@@ -167,8 +166,8 @@ def _source_index(mode: str, i: Expr, size: Dim, before: Dim, after: Dim) -> Exp
     if same_dim(size, 1):
         return as_index(0)
     last = size - 1
-    if isinstance(last, int) and max(before, after) <= last:
-        mirrored = maximum(i, -i) if before else i
-        return minimum(mirrored, 2 * last - mirrored) if after else mirrored
+    if isinstance(last, int) and max(p if isinstance(p, int) else p.hi for p in (before, after)) <= last:
+        mirrored = i if same_dim(before, 0) else maximum(i, -i)
+        return mirrored if same_dim(after, 0) else minimum(mirrored, 2 * last - mirrored)
     phase = i % maximum(2 * as_index(last), 1)
     return minimum(phase, 2 * last - phase)

@@ -89,10 +89,7 @@ class StringNormalizer(StringOp):
         return max(1, len(self._kept(known)))
 
     def _kept(self, x: np.ndarray) -> list[str]:
-        def key(word: str) -> str:
-            return word if self.is_case_sensitive else cased(word, False)
-        stops = {key(word) for word in self.stopwords}
-        return [word for word in x.ravel().tolist() if key(word) not in stops]
+        return [word for word, stop in zip(x.ravel().tolist(), are_stops(x, self.stopwords, self.is_case_sensitive)) if not stop]
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         words = self._kept(x)
@@ -107,11 +104,7 @@ class StringNormalizer(StringOp):
 
     def _chosen(self, x: Value) -> Value:
         """The rows u8[kept, B] that are no stop words: an empty one, behind all others, where there are too few."""
-        words = as_text(self.stopwords, (len(self.stopwords),))
-        if not self.is_case_sensitive:
-            words = as_text([cased(w, False) for w in words], words.shape)
-        keys = constant(to_slots(words, bytes_needed(words)))
-        place = TextPlace(x if self.is_case_sensitive else TextCase(x).output, keys).output
+        place = place_among_stops(x, self.stopwords, self.is_case_sensitive)
         keep = Concat((Equal(place, constant(np.int64(-1))).output, constant(np.array([True]))), axis=0).output
         marks = CumSum(Cast(keep, to=7).output, constant(np.int64(0))).output
         number = self.output.shape[-1]
@@ -147,22 +140,60 @@ class RegexFullMatch(StringOp):
         return Reshape(Gather(constant(machine.accepts), state).output, shape).output
 
 
+def are_stops(x: np.ndarray, stopwords: Sequence[str], is_case_sensitive: int) -> list[bool]:
+    """Whether each text is a stop word."""
+    def key(word: str) -> str:
+        return word if is_case_sensitive else cased(word, False)
+    stops = {key(word) for word in stopwords}
+    return [key(word) in stops for word in x.ravel().tolist()]
+
+
+def place_among_stops(x: Value, stopwords: Sequence[str], is_case_sensitive: int) -> Value:
+    """Which stop word each row u8[n, B] is, -1 for none: i64[n]."""
+    words = as_text(stopwords, (len(stopwords),))
+    if not is_case_sensitive:
+        words = as_text([cased(w, False) for w in words], words.shape)
+    keys = constant(to_slots(words, bytes_needed(words)))
+    return TextPlace(x if is_case_sensitive else TextCase(x).output, keys).output
+
+
+class StopWord(StringOp):
+    """edgec StopWord: whether each text of a vector is one of the stop words."""
+
+    domain = "edgec"
+    is_case_sensitive: int = 0
+    stopwords: tuple = ()
+
+    def infer(self) -> TensorType:
+        self.require_strings()
+        return self.x.type.with_dtype(bool_)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.array(are_stops(x, self.stopwords, self.is_case_sensitive), bool).reshape(x.shape)
+
+    def in_bytes(self, x: Value) -> Value:
+        place = place_among_stops(x, self.stopwords, self.is_case_sensitive)
+        return Not(Equal(place, constant(np.int64(-1))).output).output
+
+
 class StringSplit(StringOp):
     """ONNX StringSplit: the pieces of each text between delimiters (or runs of ASCII white space, without one), and how many there are.
 
-    The pieces stand along a new last axis, as long as the text with the most has them; "" follows the last.
+    The pieces stand along a new last axis, as long as the text with the most has them; "" follows the last. Where that is not known there
+    is room for so many, which the user gives.
     """
 
     delimiter: str | None = None
     maxsplit: int | None = None
+    room: int | None = None
 
     def infer(self) -> tuple[TensorType, TensorType]:
         self.require_strings()
-        known = known_value(self.x)
-        if known is None:
+        known = known_value(self.x) if self.room is None else None
+        if known is None and self.room is None:
             raise Unsupported(f"StringSplit: the number of pieces of %{self.x.name} is not known at compile time",
-                              loc=self._pending_loc, hint="split texts before the model")
-        pieces = max([0, *map(len, self._split(known))])
+                              loc=self._pending_loc, hint="say how many at the most, under the name of the result: --bind y=0..8")
+        pieces = self.room if self.room is not None else max([0, *map(len, self._split(known))])
         return self.x.type.with_shape((*self.x.shape, pieces)), TensorType(i64, self.x.shape)
 
     def _split(self, x: np.ndarray) -> list[list[str]]:
@@ -173,7 +204,7 @@ class StringSplit(StringOp):
     def reference(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = self._split(x)
         size = self.results[0].shape[-1]
-        words = [piece for row in rows for piece in (*row, *[""] * (size - len(row)))]
+        words = [piece for row in rows for piece in (*row[:size], *[""] * (size - len(row)))]
         return as_text(words, (*x.shape, size)), np.array([len(r) for r in rows], np.int64).reshape(x.shape)
 
     def in_bytes(self, x: Value) -> tuple[Value, Value]:

@@ -209,7 +209,5 @@ def test_what_is_refused():
     model = node_model("StringSplit", {"x": x}, ["y", "n"])
     with pytest.raises(CompileError, match="number of pieces of %x is not known"):
         compile(model, workers=0)
-    with pytest.raises(CompileError, match="stop words is not known"):
-        compile(node_model("StringNormalizer", {"x": x}, ["z"], stopwords=["a"]), workers=0)
     with pytest.raises(CompileError, match="Cast"):
         compile(node_model("Cast", {"x": x}, ["z"], to=1), workers=0)
