@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from edgec.backends.interface import Interface, Port
+from edgec.backends.interface import Interface, Kept, Port
 from edgec.errors import TypeMismatch
 from edgec.types import DTYPES
 
@@ -35,17 +35,18 @@ class Bound:
     states: tuple[np.ndarray | None, ...] = ()      # new values of what is kept; None: as the last call has left it
 
 
-def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
-    """Check `arrays` against the inputs; `TypeMismatch` says which input is wrong and how. What is kept between calls may be given."""
+def bind(interface: Interface, arrays: Mapping[str, np.ndarray], filled: Mapping[str, tuple[int, ...]] | None = None) -> Bound:
+    """Check `arrays` against the inputs; `TypeMismatch` says which input is wrong and how. What is kept between calls may be given.
+
+    `filled` are the shapes that the last call has left of what grows; it begins as small as it may be.
+    """
     names, kept = [port.name for port in interface.inputs], [each.port for each in interface.states]
     if set(arrays) - {port.name for port in kept} != set(names):
         raise TypeMismatch(f"expected the inputs {', '.join(names) or 'none'}", notes=[f"given: {', '.join(arrays) or 'none'}"])
-    states = tuple(_dense(port, arrays[port.name]) if port.name in arrays else None for port in kept)
-    for port, array in zip(kept, states):
-        if array is not None and array.shape != port.shape:
-            raise TypeMismatch(f"state {port.name!r} has shape {list(array.shape)}, expected {list(port.shape)}")
+    given = [_dense(port, arrays[port.name]) if port.name in arrays else None for port in kept]
     inputs = tuple(_dense(port, arrays[port.name]) for port in interface.inputs)
-    dims = _solve(interface, inputs)
+    dims = _solve(interface, inputs, _growing(interface, given, filled or {}))
+    states = tuple(None if array is None else _in_room(each, array, dims) for each, array in zip(interface.states, given))
     for port, array in zip(interface.inputs, inputs):
         expected = shape_of(port, dims)
         if array.shape != expected:
@@ -56,6 +57,43 @@ def bind(interface: Interface, arrays: Mapping[str, np.ndarray]) -> Bound:
     shapes = tuple(_largest(port, interface, dims) for port in interface.outputs)
     sizes = tuple(prod(shape) * port.item_bytes for port, shape in zip(interface.outputs, shapes))
     return Bound(inputs, tuple(dims.values()), shapes, sizes, states)
+
+
+def _growing(interface: Interface, given: Sequence[np.ndarray | None], filled: Mapping[str, tuple[int, ...]]
+             ) -> list[tuple[int | str, int]]:
+    """The sizes of what grows, as given or as the last call has left it."""
+    pairs: list[tuple[int | str, int]] = []
+    for kept, array in zip(interface.states, given):
+        shape = array.shape if array is not None else filled.get(kept.port.name)
+        pairs += zip(kept.before, shape) if shape is not None else ()
+    lowest = {name: low for name, low, _ in interface.dims}
+    return pairs + [(d, lowest[d]) for kept in interface.states for d in kept.before if isinstance(d, str)]
+
+
+def _in_room(kept: Kept, array: np.ndarray, dims: Mapping[str, int]) -> np.ndarray:
+    """An array that is kept, in the corner of all the room there is for it."""
+    expected = tuple(evaluate(extent, dims) for extent in kept.before or kept.port.shape)
+    if array.shape != expected:
+        raise TypeMismatch(f"state {kept.port.name!r} has shape {list(array.shape)}, expected {list(expected)}")
+    if not kept.before:
+        return array
+    room = np.zeros(kept.port.shape, array.dtype)
+    room[tuple(map(slice, array.shape))] = array
+    return room
+
+
+def filled_after(interface: Interface, dims: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The shapes that a call of these dimensions leaves of what grows, by the names of the inputs."""
+    values = dict(zip((name for name, _, _ in interface.dims), dims))
+    return {kept.port.name: tuple(evaluate(extent, values) for extent in kept.after) for kept in interface.states if kept.after}
+
+
+def bind_all(interface: Interface, samples: Sequence[Mapping[str, np.ndarray]]) -> list[Bound]:
+    """Call after call, each on what the one before has left."""
+    found: list[Bound] = []
+    for sample in samples:
+        found.append(bind(interface, sample, filled_after(interface, found[-1].dims) if found else None))
+    return found
 
 
 def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:
@@ -104,9 +142,10 @@ def _dense(port: Port, array: np.ndarray) -> np.ndarray:
     return array if dense else np.array(array, order="C")     # ascontiguousarray turns () into (1,)
 
 
-def _solve(interface: Interface, inputs: tuple[np.ndarray, ...]) -> dict[str, int]:
+def _solve(interface: Interface, inputs: tuple[np.ndarray, ...], growing: list[tuple[int | str, int]]) -> dict[str, int]:
     """The value of each dimension: from a bare symbol first, else the one value in its range that makes an expression come out right."""
     extents = [pair for port, array in zip(interface.inputs, inputs) for pair in zip(port.shape, array.shape)]
+    extents += growing
     known: dict[str, int] = {}
     for name, low, high in interface.dims:
         found = next((actual for extent, actual in extents if extent == name), None)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgec.backends.binding import Bound, bind, computed_shape
+from edgec.backends.binding import Bound, bind_all, computed_shape, filled_after
 from edgec.backends.header import header
 from edgec.backends.interface import Interface
 from edgec.backends.native import runs_here
@@ -76,7 +76,7 @@ class Program:
         self._temporary = tempfile.TemporaryDirectory(prefix="edgec-")
         self.folder = Path(self._temporary.name)
         try:
-            self._build(obj, [bind(interface, sample) for sample in samples])
+            self._build(obj, bind_all(interface, samples))
         except BaseException:
             self.close()
             raise
@@ -109,7 +109,7 @@ class Program:
 
     def run(self, samples: Sequence[Mapping[str, np.ndarray]], repeat: int = 1) -> list[dict[str, np.ndarray]]:
         """Outputs of each sample."""
-        bounds = [bind(self.interface, sample) for sample in samples]
+        bounds = bind_all(self.interface, samples)
         self._execute(bounds, repeat)
         return _unpack((self.folder / "results.bin").read_bytes(), self.interface, bounds)
 
@@ -123,7 +123,7 @@ class Program:
         if not plugin.exists():
             source = str(BOARDS / "count_instructions.c")
             _call(["gcc", "-O2", "-shared", "-fPIC", source, "-o", str(plugin)], self.folder, "compiling the plugin")
-        bounds = [bind(self.interface, sample) for sample in samples]
+        bounds = bind_all(self.interface, samples)
         once, twice = (self._execute(bounds, repeat, ("-plugin", "./count_instructions.so")) for repeat in (1, 2))
         return (_counted(twice) - _counted(once)) // len(samples)
 
@@ -203,7 +203,8 @@ def _unpack(results: bytes, interface: Interface, samples: Sequence[Bound]) -> l
             position += size
         for kept in interface.states:
             array = np.frombuffer(results[position:position + kept.bytes], DTYPES[kept.port.dtype].numpy)
-            arrays[kept.output] = array.reshape(kept.port.shape).copy()
+            shape = filled_after(interface, bound.dims).get(kept.port.name, kept.port.shape)
+            arrays[kept.output] = array.reshape(kept.port.shape)[tuple(map(slice, shape))].copy()
             position += kept.bytes
         outputs.append(arrays)
     return outputs

@@ -39,10 +39,15 @@ class Port:
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays between calls, in the caller's state: an input as `port`, the name of the output it is, and its byte offset."""
+    """What stays between calls, in the caller's state: an input as `port`, the name of the output it is, and its byte offset.
+
+    What grows with every call has `before` and `after`: the part of `port` that is filled before a call and after it, as C expressions.
+    """
     port: Port
     output: str
     offset: int
+    before: tuple[int | str, ...] = ()
+    after: tuple[int | str, ...] = ()
 
     @property
     def bytes(self) -> int:

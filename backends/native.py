@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy import ndarray
 
-from edgec.backends.binding import Bound, bind, computed_shape
+from edgec.backends.binding import Bound, bind, computed_shape, filled_after
 from edgec.backends.external import require_linked
 from edgec.backends.huge_pages import use_huge_pages
 from edgec.backends.interface import BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_ISA, BAD_STATE, Interface, layout
@@ -58,6 +58,7 @@ class Loaded:
         object that holds several, by default what the object's own init function finds. With `threads`, others than the caller's are
         started and wait for work until the model is closed; a `pool` given is used, not owned."""
         self.interface = interface
+        self._grows = any(kept.after for kept in interface.states)
         require_linked([symbol for symbol, _ in interface.functions])
         self._engine, self._address = place(obj, interface.run_symbol, closed=not interface.functions)
         use_huge_pages(self._address, len(obj))
@@ -99,10 +100,10 @@ class Loaded:
 
         What the model keeps between calls stays in `state`; an array given for such an input takes its place before the call.
         """
-        if not self._refill(inputs):
-            self._rebind(bind(self.interface, inputs))
+        self.set_inputs(inputs)
         if status := self._function(self._context_address):
             raise Internal(f"{self.interface.run_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
+        self._filled = filled_after(self.interface, self._dims) if self._grows else {}
         if self.interface.decoded_at is not None:  # later calls need not decode again
             self._pointer(self._context, self._layout.weights, self._arena.ctypes.data + self.interface.decoded_at)
         if self.interface.sizes:
@@ -117,13 +118,20 @@ class Loaded:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """What is kept between calls, by the names of the inputs: views of the memory the model works on."""
+        """What is kept between calls, by the names of the inputs: views of the memory the model works on, as far as it is filled."""
+        first = {kept.port.name: tuple(d if isinstance(d, int) else 0 for d in kept.before) for kept in self.interface.states}
+        filled = first | self._filled
+        return {name: room[tuple(map(slice, filled[name]))] if filled[name] else room for name, room in self._rooms().items()}
+
+    def _rooms(self) -> dict[str, np.ndarray]:
+        """The memory of what is kept."""
         return {kept.port.name: self._state[kept.offset:kept.offset + kept.bytes].view(DTYPES[kept.port.dtype].numpy)
                 .reshape(kept.port.shape) for kept in self.interface.states}
 
     def reset(self) -> None:
-        """Back to the first state: zeros."""
+        """Back to the first state: zeros, as few as there may be of what grows."""
         self._state[:] = 0
+        self._filled: dict[str, tuple[int, ...]] = {}
 
     def call(self) -> int:
         """Run again on the inputs of the last `run` or `set_inputs` and return the status; for timing."""
@@ -135,8 +143,8 @@ class Loaded:
 
     def set_inputs(self, inputs: Mapping[str, np.ndarray]):
         """Everything before the call itself: check the inputs and put their addresses, or copies, where the model finds them."""
-        if not self._refill(inputs):
-            self._rebind(bind(self.interface, inputs))
+        if self._grows or not self._refill(inputs):
+            self._rebind(bind(self.interface, inputs, self._filled))
 
     def _refill(self, inputs: Mapping[str, np.ndarray]) -> bool:
         """The quick way, for inputs just like the last ones; False when anything differs, or nothing has been bound yet."""
@@ -157,7 +165,7 @@ class Loaded:
     def _rebind(self, bound: Bound):
         """The thorough way: fresh buffers, all pointers, all dimensions."""
         self._ready = [None] * len(bound.inputs)
-        for view, new in zip(self.state.values(), bound.states):
+        for view, new in zip(self._rooms().values(), bound.states):
             if new is not None:
                 view[...] = new
         for index, array in enumerate(bound.inputs):

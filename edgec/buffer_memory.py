@@ -58,8 +58,11 @@ class Memory:
             value = int(self.array(size.buffer).ravel()[size.element])
             if not size.low <= value <= size.high:
                 raise ModelError(f"the size {size.buffer.name}[{size.element}] is {value}, allowed are {size.low} to {size.high}")
-            if isinstance(size.symbol, Expr):
+            if isinstance(size.symbol, Expr) and self.bindings.get(size.symbol.data) != value:
                 self.bind(size.symbol, value)
+                depending = (b for b in self._views if any(isinstance(d, Expr) and size.symbol in d.free for d in (*b.shape, *b.strides)))
+                for buffer in list(depending):  # a loop has computed the size anew
+                    del self._views[buffer]
 
     def fill(self, root: Buffer, elements: np.ndarray) -> None:
         """Put elements into the memory of a root buffer, in the order in which they lie there."""

@@ -13,7 +13,9 @@ from typing import Any, Mapping
 import numpy as np
 
 from edgec.errors import CompileError, ModelError, TypeMismatch, raise_all
+from edgec.expr import Expr
 from edgec.graph import Graph, Value
+from edgec.types import TensorType
 
 
 def with_state(graph: Graph, pairs: Mapping[str, str]) -> Graph:
@@ -35,18 +37,32 @@ def _problems(pair: tuple[str, str], inputs: Mapping[str, Value], outputs: Mappi
     if missing:
         return missing
     a, b = inputs[name].type, outputs[output].type
+    if a.dtype is b.dtype and growing_axis(a, b) is not None:
+        return []
     if not a.is_static:
-        return [ModelError(f"--state {name}={output}: the size of {name}: {a} is open", hint="bind it to a number, see --bind and --shape")]
+        hint = "bind it to a number, see --bind and --shape; one dimension of its own may grow, up to the bound it is given"
+        return [ModelError(f"--state {name}={output}: the size of {name}: {a} is open, its output is {b}", hint=hint)]
     if a.dtype is not b.dtype or a.shape != b.shape:
         hint = "what is kept has one type and shape; a cache that grows is kept at its full size, written at a position (TensorScatter)"
         return [TypeMismatch(f"--state {name}={output}: the input is {a}, the output {b}", hint=hint)]
     return []
 
 
+def growing_axis(before: TensorType, after: TensorType) -> int | None:
+    """The axis along which what is kept grows with every call: its size is an open dimension, all others are fixed numbers."""
+    if before.rank != after.rank:
+        return None
+    differing = [n for n, (a, b) in enumerate(zip(before.shape, after.shape)) if a is not b and a != b]
+    if len(differing) != 1 or not isinstance(before.shape[differing[0]], Expr) or before.shape[differing[0]].op != "var":
+        return None
+    others = [d for n, d in enumerate(before.shape) if n != differing[0]]
+    return differing[0] if all(isinstance(d, int) for d in others) else None
+
+
 def first_states(graph: Graph) -> dict[str, np.ndarray]:
-    """Zeros for every input that is kept: what a model begins with unless it is told otherwise."""
+    """Zeros for every input that is kept, as few as there may be: what a model begins with unless it is told otherwise."""
     kept = dict(graph.states)
-    return {v.name: np.zeros(v.type.shape, v.dtype.numpy) for v in graph.inputs if v.name in kept}
+    return {v.name: np.zeros([d if isinstance(d, int) else d.lo for d in v.shape], v.dtype.numpy) for v in graph.inputs if v.name in kept}
 
 
 def parse_state(text: str) -> tuple[str, str]:

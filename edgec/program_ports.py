@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Mapping
 
 from edgec.backends.c_dims import c_expression
@@ -30,8 +31,8 @@ def state_offsets(program: Program) -> dict[Buffer, int]:
     """Where in the caller's state each input that is kept lies, in bytes."""
     found, size = {}, 0
     for source, _ in program.states:
-        found[source] = size
-        size += -(-source.bytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
+        found[source.root] = size
+        size += -(-source.root.bytes // WEIGHT_ALIGN) * WEIGHT_ALIGN
     return found
 
 
@@ -48,10 +49,18 @@ def interface_of(program: Program, prefix: str, has_weights: bool) -> Interface:
     outputs = tuple(_port(b, c, names) for b, c in zip(results, after))
     offsets = state_offsets(program)
     kept = zip(program.states, identifiers([a.name for a, _ in program.states]))
-    states = tuple(Kept(_port(a, c, names), b.name, offsets[a]) for (a, b), c in kept)
+    states = tuple(_kept(a, b, c, names, offsets[a.root]) for (a, b), c in kept)
     return Interface(prefix, inputs, outputs, tuple((names[s], s.lo, s.hi) for s in given), program.arena_bytes,
                      weights_symbol=f"{prefix}_weights" if has_weights else "", states=states,
                      sizes=tuple((names[s], s.lo, s.hi) for s in told))
+
+
+def _kept(source: Buffer, result: Buffer, c_name: str, names: Mapping[Expr, str], offset: int) -> Kept:
+    """What lies in the state: where it grows, all the room there is, and what of it counts before a call and after it."""
+    whole = _port(replace(source.root, name=source.name), c_name, names)
+    grows = source.parent is not None
+    before, after = ((_port(b, c_name, names).shape if grows else ()) for b in (source, result))
+    return Kept(whole, result.name, offset, before, after)
 
 
 def _port(buffer: Buffer, c_name: str, names: Mapping[Expr, str]) -> Port:

@@ -52,9 +52,12 @@ class _Emission:
 
     def program(self) -> Program:
         """The whole graph as a program: inputs and outputs get buffers under their names."""
+        kept, results = dict(self.graph.states), dict(zip(self.graph.output_names, self.graph.outputs))
         for value in self.graph.inputs:
             self.names.add(value.op.name)
-            self.places[value] = _whole(Buffer(value.op.name, value.type.dtype, value.type.shape, "input"))
+            buffer = Buffer(value.op.name, value.type.dtype, value.type.shape, "input")
+            after = results.get(kept.get(value.op.name, ""))
+            self.places[value] = _whole(buffer if after is None or after.shape == value.shape else self._room(buffer, after.type.max_shape))
         outputs = [Buffer(n, v.type.dtype, v.type.shape, "output") for n, v in zip(self.graph.output_names, self.graph.outputs)]
         self.emit([_whole(b) for b in outputs])
         inputs = tuple(self.places[v][0] for v in self.graph.inputs)
@@ -63,6 +66,12 @@ class _Emission:
         symbols = (*self.graph.symbols, *(s.symbol for s in self.sizes if isinstance(s.symbol, Expr)))
         return Program(self.graph.name, inputs, tuple(outputs), tuple(self.kernels), symbols, states=states,
                        sizes=tuple(self.sizes))
+
+    def _room(self, buffer: Buffer, after: tuple[int, ...]) -> Buffer:
+        """What is kept and grows, as a view of the memory that it may fill: places stay the same while it does."""
+        shape = tuple(map(max, buffer.max_shape, after))
+        room = Buffer(self._unique(f"{buffer.name}.room"), buffer.dtype, shape, "input")
+        return replace(buffer, parent=room, view_strides=room.strides)
 
     def emit(self, targets: Sequence[Place]) -> None:
         """Kernels for everything the graph computes, its outputs stored to `targets`."""
