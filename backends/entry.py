@@ -19,29 +19,34 @@ from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep
 from edgec.backends.team import emit_loop, team_text
 
 
-def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, symbol: str = "", *, team: bool = True) -> str:
+def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, symbol: str = "", *,
+               team: Sequence[Step] | None = None) -> str:
     """The LLVM module of PREFIX_run, or of another `symbol`; kernels and the weights symbol are left to be bound by joining.
 
-    Without `team` there is no function of all threads, which is half of the code: every region is handed over by itself.
+    `team` are the steps as threads together walk them, by default the same; where there are none there is no function of all threads, which
+    is half of the code: every region is handed over by itself.
     """
     where = layout(interface, pointer_bits)
     symbol = symbol or interface.run_symbol
-    calls, found = calls_of(steps), regions_of(steps)
+    team = steps if team is None else team
+    found, shared = regions_of(steps), regions_of(team)
     # Threads that run together would each have to know what a condition says before others have done what decides it.
-    together = team and found and not any(loop.condition for loop in loops_of(steps))
-    kept = "" if found else "captures(none) "
+    together = bool(shared) and not any(loop.condition for loop in loops_of(team))
+    calls = [*calls_of(steps), *(calls_of(team) if together else ())]
+    lent = bool(found) or together
+    kept = "" if lent else "captures(none) "
     lines = [f"define i32 @{symbol}(ptr {kept}{'' if interface.sizes else 'readonly '}%context) #0 {{", "entry:"]
     word = f"i{pointer_bits}"
-    lengths = [loop.length for loop in loops_of(steps) if loop.symbolic]
-    frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(found),
-                  max((region.parts for region in found), default=1))
-    lines += frame.allocate() if found else []
+    lengths = [loop.length for loop in (*loops_of(steps), *loops_of(team)) if loop.symbolic]
+    frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(shared),
+                  max((region.parts for region in shared), default=1))
+    lines += frame.allocate() if lent else []
     lines += _checks(interface, where, pointer_bits)
     _weights(interface, where, lines)
     pointers = place_pointers(interface, places_of(steps), where, lines)
     lines += ["  br label %start", "start:"]
     label = "start"
-    if found:
+    if lent:
         label = _find_executor(where, pointer_bits, lines)
         lines += frame.fill("%weights" if interface.weights_symbol else "null")
         lines += ["  %singly = icmp eq ptr %together, null", "  br i1 %singly, label %apart, label %team", "team:",
@@ -53,10 +58,10 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     lines += ["bad_dimension:", f"  ret i32 {BAD_DIMENSION}"] if interface.dims or measures(steps) else []
     lines += ["bad_arena:", f"  ret i32 {BAD_ARENA}"] if interface.arena_bytes else []
     lines += ["bad_state:", f"  ret i32 {BAD_STATE}"] if interface.state_bytes else []
-    lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if found else []
+    lines += ["bad_executor:", f"  ret i32 {BAD_EXECUTOR}"] if lent else []
     bodies = [region_text(interface, region, f"{symbol}_region{number}", where, frame)
               for number, region in enumerate(found) if region.lent > 1]
-    bodies += [team_text(interface, steps, f"{symbol}_team", where, frame)] if together else []
+    bodies += [team_text(interface, team, f"{symbol}_team", where, frame)] if together else []
     kernels = {call.symbol: call for call in calls}
     declared = [f"declare void @{s}({', '.join(['ptr'] * len(c.places) + [word] * (len(c.indices) + 2 * bool(c.bounds)))})"
                 for s, c in kernels.items()]

@@ -29,6 +29,7 @@ from edgec.kernel import Program
 from edgec.model_file import load
 from edgec.passes.bands import bands
 from edgec.passes.c_calls import joined_program
+from edgec.passes.cells import cells
 from edgec.passes.chain import chain
 from edgec.passes.codebooks import codebooks
 from edgec.passes.fold_constants import fold_constants
@@ -73,12 +74,13 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
     (bands, "what is still one stage may share bands of rows with what it reads"),
     (walks, "what is one point only now that bands and blocks are known can be shared walk by walk"),
+    (cells, "the kernels of a loop that are left may store side by side, which needs all of them to be final"),
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (persistent, "what is kept between calls is stored in place once nothing moves in the order of kernels any more"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands", "sequences",
-                      "word_operands"})
+OPTIONAL = frozenset({"bands", "cells", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands",
+                      "sequences", "word_operands"})
 COMPRESSIONS = ("", "huffman")
 MOST_STRING_BYTES = 1 << 20
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels

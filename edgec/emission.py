@@ -29,7 +29,7 @@ from edgec.backends.join import DataSection
 from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.soft_routines import soft_routines
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, regions_of
 from edgec.backends.target import Target
 from edgec.backends.trace import TICK, tick_text, traced
 from edgec.backends.workers import compile_modules
@@ -39,6 +39,7 @@ from edgec.kernel import Axis, Buffer, Kernel, Program
 from edgec.passes.cut import ranged
 from edgec.passes.meetings import meetings
 from edgec.passes.parallel import Region, parallel
+from edgec.passes.shared_loops import shared_loops
 from edgec.passes.tile import Tiled, tile
 from edgec.program_ports import handed_out, interface_of, passed_buffers, state_offsets
 from edgec.repeats import alone, outside
@@ -65,8 +66,10 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     measured = known_schedules(schedules)
     tiled = [[tile(k, machine, choose=measured.choose(k, machine), inside=n) for k, n in zip(program.steps, alone(program.steps))]
              for program, machine in parts]
+    together = [shared_loops(program, part, machine, lambda k, machine=machine: measured.choose(k, machine))
+                for (program, machine), part in zip(parts, tiled)]
     parts = [(outside(program), machine) for program, machine in parts]
-    blob, offsets = _weights([one for part in tiled for one in part])
+    blob, offsets = _weights([one for part in (*tiled, *(nests for _, nests in together)) for one in part])
     constants = sorted({(at, b.data.nbytes, b.data.itemsize) for b, at in offsets.items()})
     interfaces = [interface_of(program, prefix, bool(blob)).with_texts(*texts) for program, _ in parts]
     interface = merged(interfaces) if by_shape else interfaces[0]
@@ -77,10 +80,11 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     modules: list[Compiled] = []
     compiled: set[str] = set()
     stack = slot_bytes = 0
-    for number, ((program, machine), part) in enumerate(zip(parts, tiled)):
-        regions = parallel(program.steps, part, machine) if not program.sizes else []  # every thread would have to read them
-        steps, texts, scratch = _steps(program, machine, part, regions, offsets, f"edgec_{number}_" if interface.levels else "edgec_")
-        slot_bytes = max(slot_bytes, scratch)
+    for number, ((program, machine), part, (threaded, nests)) in enumerate(zip(parts, tiled, together)):
+        stem = f"edgec_{number}_" if interface.levels else "edgec_"
+        steps, texts, *scratch = _steps(program, machine, part, _regions(program, part, machine), offsets, stem)
+        team, more, *others = _steps(threaded, machine, nests, _regions(threaded, nests, machine), offsets, stem)
+        slot_bytes, texts = max(slot_bytes, *scratch, *others), texts | ({} if machine.compact else more)
         interface = replace(interface, slot_bytes=slot_bytes)
         if trace:
             steps, texts = traced(steps, interface.state_bytes), texts | {TICK: tick_text(machine.pointer_bits)}
@@ -88,9 +92,9 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         compiled |= texts.keys()
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = part_symbol(interface, number) if len(parts) > 1 else interface.run_symbol
-        text = entry_text(interface, steps, machine.pointer_bits, symbol, team=not machine.compact)
+        text = entry_text(interface, steps, machine.pointer_bits, symbol, team=() if machine.compact else team)
         entry = compile_module(text, machine, optimize, keep)
-        frames = entry.stack * (2 if regions else 1)  # a region's own lies under PREFIX_run's
+        frames = entry.stack * (2 if regions_of([*steps, *team]) else 1)  # a region's own lies under PREFIX_run's
         stack = max(stack, frames + max((o.stack for o in objects), default=0))
         modules += [entry, *objects]
     if interface.decoded_at is not None:
@@ -114,6 +118,11 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     return Artifact(interface, target, joined, facts,
                     "\n".join(m.llvm for m in modules) if "llvm" in keep else None,
                     "\n".join(m.asm for m in modules) if "asm" in keep else None)
+
+
+def _regions(program: Program, tiled: Sequence[Tiled], target: Target) -> list[Region]:
+    """What threads share; nothing where sizes are computed, which every thread would have to read."""
+    return parallel(program.steps, tiled, target) if not program.sizes else []
 
 
 def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Sequence[Region], offsets: Mapping[Buffer, int],

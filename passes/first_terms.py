@@ -29,12 +29,13 @@ def first_terms(nest: Nest, target: Any) -> Nest:
     uses.update(nest.values)
     within = {n for total in nest.domains for a in total.args for n in walk(a)}
     domains = dict(nest.domains)
+    points = frozenset(axis.var for axis in nest.axes)
 
     def started(node: Expr) -> Expr | None:
         if node.op != "add" or len(node.args) != 2 or node in within or target.late_terms and node.dtype.is_float:
             return None
         for total, term in (node.args, node.args[::-1]):
-            if total in domains and uses[total] == 1 and _starts(domains[total], total, term):
+            if total in domains and uses[total] == 1 and _starts(domains[total], total, term, points):
                 return _with_start(total, term, domains)
         return None
 
@@ -71,10 +72,10 @@ def _split(node: Expr, domains: dict[Expr, Domain]) -> tuple[Expr | None, Expr |
     return (total, a if terms is None else terms + a) if total is not None else (None, node)
 
 
-def _starts(d: Domain, total: Expr, term: Expr) -> bool:
+def _starts(d: Domain, total: Expr, term: Expr, points: frozenset[Expr]) -> bool:
     """Whether a sum that begins with zero may begin with this term, without being computed for more points than before."""
-    return (d.combine == "add" and is_const(d.init[0], 0) and not is_const(term) and term.dtype is total.dtype and term.free <= total.free
-            and not any(n.op in LATE for n in walk(term)))
+    return (d.combine == "add" and is_const(d.init[0], 0) and not is_const(term) and term.dtype is total.dtype
+            and term.free & points <= total.free and not any(n.op in LATE for n in walk(term)))
 
 
 def _with_start(total: Expr, term: Expr, domains: dict[Expr, Domain]) -> Expr:

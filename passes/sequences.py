@@ -20,6 +20,7 @@ from typing import Any, Sequence
 from edgec.accesses import buffer_reads
 from edgec.expr import walk
 from edgec.kernel import Kernel, Program
+from edgec.passes.tile import walked_together
 
 SMALL = 1 << 20  # bytes of constants a step may read on a machine without a second-level cache
 
@@ -30,7 +31,7 @@ def sequences(program: Program, target: Any) -> Program:
     for repeat, group in groupby(program.steps, key=lambda k: k.repeat):
         kernels = list(group)
         short = _constants(kernels) <= max(4 * target.l2_bytes, SMALL)
-        joined = repeat and len(kernels) > 1 and all(map(_is_plain, kernels)) and short and _carries(kernels)
+        joined = repeat and all(map(_is_plain, kernels)) and short and carries(kernels)
         found += [_joined(kernels)] if joined else kernels
     return program.with_steps(found)
 
@@ -38,10 +39,10 @@ def sequences(program: Program, target: Any) -> Program:
 def _is_plain(kernel: Kernel) -> bool:
     """Whether the outer axes may as well be those of its stage."""
     measured = any(target.root.kind == "sizes" for target in kernel.targets)  # read between kernels, in each iteration
-    return not kernel.block and not measured and (len(kernel.stages) == 1 or not kernel.axes)
+    return not kernel.block and not measured and (not kernel.axes or len(walked_together(kernel.stages)) == 1)
 
 
-def _carries(kernels: Sequence[Kernel]) -> bool:
+def carries(kernels: Sequence[Kernel]) -> bool:
     """Whether an iteration reads what one before it has stored; a loop over images does not."""
     stored: set = set()
     early: set = set()

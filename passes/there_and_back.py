@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, Sequence
 
-from edgec.expr import Expr, const, fresh, walk
-from edgec.kernel import Axis, Kernel
+from edgec.expr import Expr, const, fresh, substitute, walk
+from edgec.kernel import Axis, Kernel, Stage
 from edgec.loops import For, Stmt
 from edgec.types import index
 
@@ -27,6 +28,22 @@ def pairs(axis: Axis, step: Callable[[bool], Sequence[Stmt]]) -> list[Stmt]:
     body: list[Stmt] = [For(pair, const(0, index), const(axis.extent // 2, index), 1,
                             (_at(axis, pair * 2, step(False)), _at(axis, pair * 2 + 1, step(True))))]
     return [*body, _at(axis, const(axis.extent - 1, index), step(False))] if axis.extent % 2 else body
+
+
+def pair_kernels(kernel: Kernel) -> list[tuple[Kernel, bool]]:
+    """The same as kernels: one for each step of a pair, under a loop over pairs, and one for a last step; with whether it goes backward."""
+    axis = kernel.repeat[-1]
+    pair = Axis(fresh("u", 0, axis.extent // 2 - 1), axis.extent // 2)
+    found = [(_step(kernel, axis, pair.var * 2, (pair,)), False), (_step(kernel, axis, pair.var * 2 + 1, (pair,)), True)]
+    return [*found, (_step(kernel, axis, const(axis.extent - 1, index), ()), False)] if axis.extent % 2 else found
+
+
+def _step(kernel: Kernel, axis: Axis, t: Expr, around: tuple[Axis, ...]) -> Kernel:
+    """The kernel of one step t, or of one in every iteration of a loop around it."""
+    def at(stage: Stage) -> Stage:
+        value, *indices = (substitute(e, {axis.var: t}) for e in (stage.value, *stage.indices))
+        return replace(stage, value=value, indices=tuple(indices))
+    return replace(kernel, stages=tuple(map(at, kernel.stages)), repeat=(*kernel.repeat[:-1], *around))
 
 
 def _at(axis: Axis, t: Expr, body: Sequence[Stmt]) -> For:

@@ -30,6 +30,7 @@ from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_po
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
 from edgec.passes.schedule import Piece, Schedule, Segment, schedule
+from edgec.passes.slots import independent
 from edgec.passes.there_and_back import pairs, walks_back
 from edgec.types import index
 
@@ -47,10 +48,12 @@ class Tiled:
     parallel: frozenset[Expr] = frozenset()  # the variables of loops whose iterations do not depend on each other
 
 
-def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule, inside: int = 0) -> Tiled:
+def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule, inside: int = 0,
+         backward: bool = False) -> Tiled:
     """The loops of a kernel for a target's description; `choose(nest, target)` gives the schedule of each stage.
 
-    The innermost `inside` of the kernel's repeats become loops of its own.
+    The innermost `inside` of the kernel's repeats become loops of its own. `backward` is how every other step of a sequence is walked
+    (there_and_back.py).
     """
     roots = [e for s in kernel.stages for e in (s.value, *s.indices, *(e for pair in s.guards for e in pair))]
     reads = [n.data.root for n in walk(*roots) if n.op == "read"]
@@ -72,7 +75,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
         return flattened([s for nest, plan in plans for s in _Tiler(nest, plan, target, tables, backward).statements()])
 
     def walks(group: Sequence[Stage], axes: tuple[Axis, ...]) -> list[Stmt]:
-        tiler = _Tiler(*in_halves(prepared(group, axes), target, choose), target, tables)
+        tiler = _Tiler(*in_halves(prepared(group, axes), target, choose), target, tables, backward)
         body = tiler.statements()
         parallel.update(tiler.parallel if len(groups) == 1 else ())
         return body
@@ -108,10 +111,9 @@ def walked_together(stages: Sequence[Stage]) -> list[list[Stage]]:
     """Neighbouring stages over the very same axes, of which none reads what another of them stores, are one walk."""
     groups: list[list[Stage]] = []
     for stage in stages:
-        read = {n.data.root for n in walk(stage.value, *stage.indices) if n.op == "read"}
         last = groups[-1] if groups else []
         same = last and len(last[0].axes) == len(stage.axes) and all(a is b for a, b in zip(last[0].axes, stage.axes))
-        if same and not any(s.target.root in read for s in last) and not stage.combine and not last[0].combine:
+        if same and all(independent(s, stage) for s in last) and not stage.combine and not last[0].combine:
             last.append(stage)
         else:
             groups.append([stage])

@@ -230,6 +230,12 @@ NETS = {
       @b: f32[1,192]
       %y = LSTM(%x, @w, @r, @b) hidden_size=24 : f32[9,1,2,24]
     }""",
+    "steps that go there and back": """graph g(%x: f32[7,1,20]) -> (%y) {
+      @w: f32[1,288,20]
+      @r: f32[1,288,72]
+      @b: f32[1,576]
+      %y = LSTM(%x, @w, @r, @b) hidden_size=72 : f32[7,1,1,72]
+    }""",
     "an open size": """graph g(%x: f32[n<=9,60]) -> (%y) {
       @w: f32[60,90]
       %a = MatMul(%x, @w) : f32[n,90]
