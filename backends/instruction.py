@@ -1,9 +1,10 @@
 """Reading an instruction row: what it computes, and which call of LLVM does it.
 
     meaning  := result ("=" | "+=") operation "(" operand ("," operand)* ["," "group=" number] ")"
-    result, operand := name ":" dtype "[" (lanes | "*") "]"           * is any number of lanes; one lane is a scalar
+    result, operand := name ":" dtype "[" (lanes | "*") "]" [" > " number]     * is any number of lanes; one lane is a scalar
+                                                                       elements that are above a number: the row is wrong for others
     llvm     := (step ";")* name [arguments]                           without arguments: the accumulator, if any, then the operands
-                                                                       a name may be "bitcast" where steps stand before
+                                                                       a name may be one of PLAIN where steps stand before
     step     := name ":" LLVM type "=" name arguments                  what several instructions compute together
     arguments := "(" argument ("," argument)* ")"
     argument := operand's or step's name [":" LLVM type to bitcast it to] | number (an i32 constant)
@@ -13,7 +14,7 @@
     4
 """
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from edgec.backends.target import Instruction, Target
@@ -22,6 +23,9 @@ LLVM_TYPES = {"f64": "double", "f32": "float", "f16": "half", "bf16": "bfloat", 
               "u64": "i64", "u32": "i32", "u16": "i16", "u8": "i8"}
 SUFFIXES = {"double": "f64", "float": "f32", "half": "f16", "bfloat": "bf16"}
 OVERLOADED = frozenset({"fma", "round_half_even", "floor", "ceil", "trunc", "sqrt"})     # generic intrinsics: their names end in the type
+# Steps that call nothing: low and high are halves of a vector, even and odd every other element, join makes one vector of two; what is
+# held is a sum that LLVM does not reorder.
+PLAIN = ("bitcast", "add", "low", "high", "even", "odd", "join", "held")
 NEAREST = "nearest"     # the nearest integer, halves to even: the intrinsic's name ends in both types
 
 
@@ -32,10 +36,11 @@ class Operand:
     name: str
     dtype: str
     lanes: int                              # 0: any
+    above: int | None = None                # what all its elements have to be above
 
     def with_lanes(self, lanes: int) -> "Operand":
         """This operand with a number for "any"."""
-        return Operand(self.name, self.dtype, self.lanes or lanes)
+        return replace(self, lanes=self.lanes or lanes)
 
     @property
     def llvm(self) -> str:
@@ -66,15 +71,16 @@ def meaning(row: Instruction, lanes: int = 0) -> Meaning:
 
 
 def _operand(text: str) -> Operand:
-    name, dtype, lanes = re.fullmatch(r"(\w+):(\w+)\[(\d+|\*)\]", text).groups()
-    return Operand(name, dtype, 0 if lanes == "*" else int(lanes))
+    name, dtype, lanes, above = re.fullmatch(r"(\w+):(\w+)\[(\d+|\*)\](?: > (-?\d+))?", text).groups()
+    return Operand(name, dtype, 0 if lanes == "*" else int(lanes), int(above) if above else None)
 
 
 @dataclass(frozen=True)
 class Dot:
     """A dot-product row: `acc[lane] += sum over the group of a * b`, element types by name; `adds` says that it adds by itself.
 
-    `calls` is how many instructions take both operands: more than one where these are taken apart before.
+    `calls` is how many instructions take both operands: more than one where these are taken apart before. `above` is what the elements
+    of `a` have to be above.
     """
     row: Instruction
     acc: str
@@ -84,6 +90,7 @@ class Dot:
     lanes: int
     adds: bool
     calls: int = 1
+    above: int | None = None
 
 
 @cache
@@ -94,7 +101,8 @@ def dots(rows: tuple[Instruction, ...]) -> tuple[Dot, ...]:
         what = meaning(row)
         if what.operation == "dot" and what.operands[0].lanes == what.result.lanes * what.group and _word_bits(what) == 32:
             a, b = what.operands
-            found.append(Dot(row, what.result.dtype, a.dtype, b.dtype, what.group, what.result.lanes, what.accumulates, _calls(row)))
+            found.append(Dot(row, what.result.dtype, a.dtype, b.dtype, what.group, what.result.lanes, what.accumulates, _calls(row),
+                             a.above))
     return tuple(found)
 
 
@@ -162,10 +170,24 @@ def _invoke(text: str, operands: list[str], known: dict[str, tuple[str, str]], k
             lines.append(f"{result}.{place}.{source} = {_as_type(given, value, cast, source in alike)}")
             given, value = cast, f"{result}.{place}.{source}"
         types, passed = types + [given], passed + [f"{given} {value}"]
-    if name == "bitcast":
-        return lines.append(f"{result} = bitcast {passed[0]} to {kind}")
+    if name in PLAIN:
+        return lines.append(f"{result} = {_plain(name, passed, kind)}")
     lines.append(f"{result} = call {kind} @{name}{suffix}({', '.join(passed)})")
     declared.append(f"declare {kind} @{name}{suffix}({', '.join(types)})")
+
+
+def _plain(name: str, passed: list[str], kind: str) -> str:
+    """A step of PLAIN as an instruction; arguments are texts with their types."""
+    if name == "bitcast":
+        return f"bitcast {passed[0]} to {kind}"
+    if name == "add":
+        return f"add {passed[0]}, {passed[1].rpartition(' ')[2]}"
+    if name == "held":
+        return f'call {kind} asm "", "=w,0"({passed[0]}) nounwind memory(none)'
+    vector, count = passed[0].rpartition(" ")[0], int(re.match(r"<(\d+) x ", kind)[1])
+    step, first = 2 if name in ("even", "odd") else 1, {"high": count, "odd": 1}.get(name, 0)
+    order = ", ".join(f"i32 {first + step * k}" for k in range(count))
+    return f"shufflevector {passed[0]}, {passed[1] if name == 'join' else vector + ' poison'}, <{count} x i32> <{order}>"
 
 
 def _as_type(kind: str, value: str, wanted: str, alike: bool) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, wide_row, widening_multiply, widening_multiply_add
 from edgec.backends.llvm_tables import ByteTables
+from edgec.backends.llvm_order import FENCE, FENCE_DECLARED
 from edgec.backends.llvm_spelling import vec
 from edgec.backends.target import Instruction
 from edgec.expr import Expr, cast, const
@@ -20,9 +21,13 @@ from edgec.types import DTYPES, DType, element_of, f32, i16, i32, u32
 
 
 def dot_row(target: Any, e: Expr) -> Dot | None:
-    """The row that computes a dot node: of those with its types and enough lanes the narrowest, else the widest, used several times."""
+    """The row that computes a dot node: of those with its types and enough lanes the narrowest, else the widest, used several times.
+
+    One that is right for all operands goes before.
+    """
     types = (e.dtype.name, *(element_of(a.dtype).name for a in e.args[1:]))
     fitting = [d for d in dots(target.instructions) if (d.acc, d.a, d.b) == types]
+    fitting = [d for d in fitting if d.above is None] or fitting
     enough = [d for d in fitting if d.lanes >= e.lanes]
     return min(enough, key=lambda d: d.lanes) if enough else max(fitting, key=lambda d: d.lanes, default=None)
 
@@ -67,13 +72,34 @@ class DotProducts(ByteTables):
         if e.lanes <= found.lanes:
             parts = [self._in_low_lanes(self.operand(x, e.lanes, local), x.dtype, e.lanes, found.lanes) for x in e.args]
             result = self._called(e, found, parts)
+            self._fence(found)
             return result if found.lanes == e.lanes else self._part(e.dtype, found.lanes, result, 0, e.lanes)
         results = []
         for start in range(0, e.lanes, found.lanes):
-            parts = [self.operand(x, found.lanes, local) if x.lanes == 1 else self._part(x.dtype, e.lanes, local[x], start, found.lanes)
+            parts = [self._spread(x, found, local) if x.lanes == 1 else self._part(x.dtype, e.lanes, local[x], start, found.lanes)
                      for x in e.args]
             results.append(self._called(e, found, parts))
+        self._fence(found)
         return self._side_by_side(e.dtype, found.lanes, results)
+
+    def _spread(self, x: Expr, found: Dot, local: dict[Expr, str]) -> str:
+        """A scalar in all lanes; where a row takes the halves of words apart, one that is a lane of a vector is spread by halves."""
+        if "odd(" not in found.row.llvm or x.dtype is i32:
+            return self.operand(x, found.lanes, local)
+        source = x.args[0] if x.op == "lane" and x.args[0].lanes > 1 and x.args[0] in local else None
+        lanes, place = (4, 0) if source is None else (source.lanes, x.data)
+        text = self._in_low_lanes(local[x], x.dtype, 1, lanes) if source is None else local[source]
+        given, wide = vec("i16", 2 * lanes), vec("i16", 2 * found.lanes)
+        halves = self.emit(f"bitcast {self.type(x.dtype, lanes)} {text} to {given}")
+        order = ", ".join(f"i32 {2 * place}, i32 {2 * place + 1}" for _ in range(found.lanes))
+        spread = self.emit(f"shufflevector {given} {halves}, {given} poison, <{2 * found.lanes} x i32> <{order}>")
+        return self.emit(f"bitcast {wide} {spread} to {vec('i32', found.lanes)}")
+
+    def _fence(self, found: Dot) -> None:
+        """After dot products of several instructions a label: LLVM would move the first of each ahead, as many as fill no registers."""
+        if found.lanes > 1 and ";" in found.row.llvm and self.target.scalar_operand == "lane":
+            self.declared.setdefault("llvm.codeview.annotation", FENCE_DECLARED)
+            self.lines.append(FENCE)
 
     def _side_by_side(self, dtype: DType, lanes: int, texts: list[str]) -> str:
         """Vectors of equal length, or scalars, as one vector; their number is a power of two."""

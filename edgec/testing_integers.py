@@ -22,6 +22,7 @@ from edgec.ops.cast import Cast
 from edgec.ops.convolution import Conv
 from edgec.ops.fixed_softmax import FixedReciprocal, FixedShare
 from edgec.ops.integer_pool import IntegerAveragePool
+from edgec.ops.lookup import Lookup
 from edgec.ops.matmul import MatMul
 from edgec.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from edgec.ops.rescale import Rescale, RoundAway
@@ -73,6 +74,11 @@ class _Drawing:
         """Constants over the whole range of a type."""
         return constant(self.numbers.integers(dtype.low, dtype.high, shape, endpoint=True).astype(dtype.numpy), "w")
 
+    def weights(self, dtype: DType, *shape: int) -> Value:
+        """Constants over the whole range, or those of i8 in half of the cases without -128, whose products pair up in 16 bits."""
+        w = self.whole(dtype, *shape)
+        return constant(np.maximum(w.array, -127), "w") if dtype is i8 and self.sometimes() else w
+
     def zero(self, dtype: DType) -> Value:
         """A zero point: anywhere, at an end of the range, or 0."""
         return constant(np.array(self.pick((dtype.low, dtype.high, 0, self.random.randint(dtype.low, dtype.high))), dtype.numpy))
@@ -105,7 +111,7 @@ class _Drawing:
             window = self.window(height, width)
             if 2 * outputs * (channels // group) * height * width * prod(window["kernel_shape"]) < MOST_PRODUCTS:
                 break
-        w = self.whole(self.pick((i8, i8, u8)), outputs, channels // group, *window["kernel_shape"])
+        w = self.weights(self.pick((i8, i8, u8)), outputs, channels // group, *window["kernel_shape"])
         return self.image(x, channels, height, width), w, {"group": group, **window}
 
 
@@ -157,7 +163,7 @@ def _qlinear_matmul(types: Sequence[DType], computed: bool = False) -> Callable[
     def make(d: _Drawing) -> Value:
         a_type, rows, inner, columns = _matrices(d, types)
         b_type, y_type = d.pick(BYTES), d.pick(types)
-        b = d.input(b_type, *rows[:-1], inner, columns) if computed else d.whole(b_type, inner, columns)
+        b = d.input(b_type, *rows[:-1], inner, columns) if computed else d.weights(b_type, inner, columns)
         scales = () if computed else d.channelwise(columns)
         zeros = d.zero(b_type) if computed else d.whole(b_type, *scales)
         y_scale = d.scale(2e-4 * 74 * inner ** 0.5 * 2.0 ** (a_type.bits - y_type.bits))
@@ -170,7 +176,7 @@ def _matmul_integer(computed: bool) -> Callable[[_Drawing], Value]:
     def make(d: _Drawing) -> Value:
         a_type, rows, inner, columns = _matrices(d, BYTES)
         b_type = d.pick(BYTES)
-        b = d.input(b_type, *rows[:-1], inner, columns) if computed else d.whole(b_type, inner, columns)
+        b = d.input(b_type, *rows[:-1], inner, columns) if computed else d.weights(b_type, inner, columns)
         zeros = [d.zero(a_type), d.zero(b_type) if computed else d.whole(b_type, *d.channelwise(columns))][:d.random.randint(0, 2)]
         return quantized.MatMulInteger(d.input(a_type, *rows, inner), b, *zeros).output
     return make
@@ -181,7 +187,7 @@ def _qgemm(d: _Drawing) -> Value:
     b_type, transposed = d.pick(BYTES), d.random.randint(0, 1)
     turned, scales = d.random.randint(0, 1), d.channelwise(columns)
     a = d.input(a_type, *((inner, rows) if turned else (rows, inner)))
-    b = d.whole(b_type, *((columns, inner) if transposed else (inner, columns)))
+    b = d.weights(b_type, *((columns, inner) if transposed else (inner, columns)))
     result = (d.scale(2e-4 * 74 * inner ** 0.5), d.zero(a_type)) if d.sometimes(3) is False else ()
     return quantized_gemm.QGemm(a, d.scale(0.02), d.zero(a_type), b, d.scale(0.01, *scales), d.whole(b_type, *scales), d.bias(columns),
                                 *result, transA=turned, transB=transposed, alpha=d.pick((1.0, 0.7))).output
@@ -315,6 +321,57 @@ def _fixed_share(d: _Drawing) -> Value:
     return FixedShare(x, FixedReciprocal(total).results[0], constant(np.array([[0], [1], [9]], np.int32)), to=CODE_OF_DTYPE[i16]).output
 
 
+def _conv_last(d: _Drawing) -> Value:
+    """The channels as the last axis."""
+    x_type, y_type = d.pick(BYTES), d.pick(BYTES)
+    x, w, attributes = d.operands(d.pick(("plain", "depthwise")), x_type)
+    last, y_scale = Transpose(x, (0, 2, 3, 1)).output, d.scale(2e-4 * _fitted(w, (1, 2, 3), x_type, y_type))
+    return quantized_contrib.QLinearConv(last, d.scale(0.02), d.zero(x_type), w, d.scale(0.01), d.zero(w.dtype), y_scale, d.zero(y_type),
+                                         channels_last=1, **attributes).output
+
+
+def _conv_transpose_integer(d: _Drawing) -> Value:
+    x_type, inputs = d.pick(BYTES), d.pick((1, 3, 8))
+    w = d.weights(d.pick(BYTES), inputs, d.pick((1, 4, 5, 16)), d.pick((1, 2, 3)), d.pick((2, 3, 4)))
+    zeros = [d.zero(x_type), d.zero(w.dtype)][:d.random.randint(0, 2)]
+    return quantized_transposed.ConvTransposeInteger(d.image(x_type, inputs, d.pick((2, 3, 5)), d.pick((2, 3, 5))), w, *zeros,
+                                                     strides=(d.pick((1, 2)), d.pick((1, 2)))).output
+
+
+def _to_float(d: _Drawing) -> Value:
+    a_type, rows, inner, columns = _matrices(d, BYTES)
+    b_type, scales = d.pick(BYTES), d.channelwise(columns)
+    zeros = [d.zero(a_type), d.whole(b_type, *scales)][:d.random.randint(0, 2)]
+    return quantized_contrib.MatMulIntegerToFloat(d.input(a_type, *rows, inner), d.weights(b_type, inner, columns), d.scale(0.02),
+                                                  d.scale(0.01, *scales), *zeros).output
+
+
+def _dynamic_matmul(d: _Drawing) -> Value:
+    _, rows, inner, columns = _matrices(d, BYTES)
+    a, b = d.input(f32, *rows, inner), d.weights(d.pick(BYTES), inner, columns)
+    return quantized_contrib.DynamicQuantizeMatMul(a, b, d.scale(0.01)).output
+
+
+def _where(d: _Drawing) -> Value:
+    dtype, shape = d.pick(BYTES), (d.pick(SIDES), d.pick(CHANNELS))
+    parts = [v for _ in range(2) for v in (d.input(dtype, *shape), d.scale(0.02), d.zero(dtype))]
+    condition = constant(d.numbers.integers(0, 2, shape).astype(bool))
+    return quantized_contrib.QLinearWhere(condition, *parts, d.scale(0.02), d.zero(dtype)).output
+
+
+def _contributed_scaling(d: _Drawing) -> tuple[Value, ...]:
+    """QuantizeLinear and DequantizeLinear of com.microsoft."""
+    dtype, shape, axis = d.pick((u8, i8, u16, i16)), (d.pick(SIDES), d.pick(CHANNELS), d.pick(SIDES)), d.random.randrange(3)
+    scales = d.pick(((), (shape[axis],)))
+    narrow = quantized_contrib.QuantizeLinear(d.input(f32, *shape), d.scale(3.0 / dtype.high, *scales), d.whole(dtype, *scales), axis=axis)
+    wide = quantized_contrib.DequantizeLinear(d.input(dtype, *shape), d.scale(0.02, *scales), d.whole(dtype, *scales), axis=axis)
+    return narrow.output, wide.output
+
+
+def _lookup(d: _Drawing) -> Value:
+    return Lookup(d.input(d.pick(BYTES), d.pick(SIDES), d.pick(CHANNELS)), d.whole(d.pick((u8, i8, i16)), 256)).output
+
+
 OPERATORS: dict[str, Callable[[_Drawing], Any]] = {
     "conv": _conv("plain"), "depthwise": _conv("depthwise"), "grouped": _conv("grouped"), "conv_16": _conv("plain", (i16, u16)),
     "depthwise_16": _conv("depthwise", (i16,)), "conv_transpose": _conv_transpose(BYTES), "conv_transpose_16": _conv_transpose((i16,)),
@@ -331,4 +388,6 @@ OPERATORS: dict[str, Callable[[_Drawing], Any]] = {
     "int4_conv": _narrow_weights(i4, False), "uint4_conv": _narrow_weights(u4, False), "int4_matmul": _narrow_weights(i4, True),
     "uint4_matmul": _narrow_weights(u4, True), "rescale_once": _rescaled("once"), "rescale_twice": _rescaled("twice"),
     "round_away": _round_away, "integer_pool": _integer_pool, "fixed_share": _fixed_share,
+    "conv_last": _conv_last, "conv_transpose_integer": _conv_transpose_integer, "to_float": _to_float, "dynamic_matmul": _dynamic_matmul,
+    "where": _where, "contributed_scaling": _contributed_scaling, "lookup": _lookup,
 }

@@ -95,11 +95,19 @@ def _product(nest: Nest, domain: Domain, rows: Sequence[Dot], tables: Tables) ->
         shared = [a for a in nest.axes if a.extent != 1 and a.var in other.free and a.var not in moving.free]
         axis = _grouped_axis(domain, moving, other) if shared and not moving.data[0].constant else None
         for row, *types in _fitting(rows, domain.body[0].dtype, moving.dtype, other.dtype) if axis is not None else ():
+            if row.above is not None and not _is_above(other, row.above, tables):
+                continue
             product = Product(row, moving, other, axis, *types)
             total = weight_sum(nest, domain, other, shared[-1], tables) if product.is_flipped else None
             if total is not None or not product.is_flipped:
                 return replace(product, sum=total)
     return None
+
+
+def _is_above(factor: Expr, limit: int, tables: Tables) -> bool:
+    """Whether a factor is a constant all of whose elements are above a number."""
+    param = factor.data[0]
+    return param.constant and int(tables.data(param).min()) > limit
 
 
 def _fitting(rows: Sequence[Dot], acc: DType, moving: DType, other: DType) -> list[tuple[Dot, DType, DType]]:

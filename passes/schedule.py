@@ -17,7 +17,7 @@ from edgec.linear import coefficient
 from edgec.loops import group_of
 from edgec.passes.in_order import dealt_registers, dealt_together, deals, round_length, step_cycles
 from edgec.passes.nest import Nest, strides_of
-from edgec.passes.scalar_dots import calls_of, instructions, registers as scalar_registers
+from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.wide_dots import wide_axis
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
@@ -231,7 +231,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
     calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
-    most = target.dealt_vectors if shared and deals(nest, target) else 1
+    most, handed_on = target.dealt_vectors if shared and deals(nest, target) else 1, between(nest, target)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
@@ -244,6 +244,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                          else _registers(r, wide, target, shared, steps, together))
             if shared and r > 1 and _is_mixed(vector, v, lanes, target):
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
+            registers += handed_on
             if registers <= (target.general_registers if calls else target.registers):
                 time = _time(r, v, row_extent, columns, target, shared, calls, most)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
@@ -444,6 +445,6 @@ def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
     if target.in_order and points > 1 and deals(nest, target):
         return round_length(nest)
     if target.scalar_operand == "lane" and points > 1:
-        return max(partials, target.lanes(32) * (1 if _widens(nest) else 2))
+        return max(partials, target.lanes(32) * (1 if _widens(nest) or between(nest, target) else 2))
     copies = max(1, 16 // max(1, points))
     return max(partials, min(4, 1 << (copies.bit_length() - 1)))

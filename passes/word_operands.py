@@ -29,7 +29,8 @@ TOP_BITS, ONES = const(0x80808080, u32), const(0x01010101, u32)
 
 def word_operands(program: Program, target: Any) -> Program:
     """The program with such products as dot products, where a row of the target takes words of bytes."""
-    rows = [row for row in dot_rows(target.instructions) if row.lanes == target.lanes(32) and (row.acc, row.group) == ("i32", GROUP)]
+    rows = [row for row in dot_rows(target.instructions) if row.lanes == target.lanes(32) and (row.acc, row.group) == ("i32", GROUP)
+            and row.above is None]
     return program.with_steps(_packed(kernel, rows) for kernel in program.steps) if rows else program
 
 

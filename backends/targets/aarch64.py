@@ -3,6 +3,7 @@
 The multiply-add takes one lane of a vector register as its scalar (FMLA by element), so four scalars cost one register.
 Latency is the accumulator-forwarding path, from Arm's software optimisation guides of the cores.
 """
+from edgec.backends.byte_pairs import pairs_of_eight
 from edgec.backends.target import Emulator, Target, available, row
 
 PACKAGES = ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user")
@@ -10,11 +11,21 @@ V8 = ("neon", "fp-armv8")
 V8_2 = V8 + ("crc", "lse", "fullfp16", "dotprod")
 V8_6 = V8_2 + ("bf16", "i8mm", "fp16fml")
 
+# Bytes without dot products: sums of two products have room in 16 bits if the factors on one side are above -128.
+PAIRS = ("a1:<8 x i8> = low(a); a2:<8 x i8> = high(a); b1:<8 x i8> = low(b); b2:<8 x i8> = high(b); "
+         "p:<8 x i16> = llvm.aarch64.neon.smull.v8i16(a1, b1); q:<8 x i16> = llvm.aarch64.neon.smull.v8i16(a2, b2); "
+         "r:<8 x i16> = llvm.aarch64.neon.addp.v8i16(p, q); s:<4 x i32> = llvm.aarch64.neon.saddlp.v4i32.v8i16(r); "
+         "t:<4 x i32> = add(acc, s); held(t)")
+
+ADD_UP = "s_{half}:<4 x i32> = llvm.aarch64.neon.saddlp.v4i32.v8i16(r_{half}); u_{half}:<4 x i32> = add(acc_{half}, s_{half}); " \
+         "t_{half}:<4 x i32> = held(u_{half})"
 
 INSTRUCTIONS = (
     row("usdot", "i8mm", "llvm.aarch64.neon.usdot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:i8[16], group=4)"),
     row("sdot", "dotprod", "llvm.aarch64.neon.sdot.v4i32.v16i8", "acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)"),
     row("udot", "dotprod", "llvm.aarch64.neon.udot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:u8[16], group=4)"),
+    row("sadalp", "neon", pairs_of_eight("llvm.aarch64.neon.smull.v8i16", ADD_UP), "acc:i32[8] += dot(a:i8[32] > -128, b:i8[32], group=4)"),
+    row("sadalp", "neon", PAIRS, "acc:i32[4] += dot(a:i8[16] > -128, b:i8[16], group=4)"),
     row("bfdot", "bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "acc:f32[4] += dot(a:bf16[8], b:bf16[8], group=2)"),
     row("fmlal", "fp16fml", "llvm.aarch64.neon.fmlal.v4f32.v8f16(acc, a:<8 x half>, b:<8 x half>)",
         "acc:f32[4] += dot(a:f16[4], b:f16[4], group=1)"),

@@ -14,10 +14,11 @@ import edgec
 from edgec import testing_arrows
 from edgec.backends.codegen import compile_module
 from edgec.backends.target import find
-from edgec.compiler import lower
+from edgec.compiler import lower, optimise_graph
 from edgec.interpreter import interpret
 from edgec.passes.integers import integer_form
 from edgec.passes.tile import tile
+from edgec.testing_integers import integer_operators
 from edgec.testing_quantized import byte_inputs, quantized_network
 
 TARGET = find("alderlake")
@@ -41,8 +42,9 @@ def test_words_of_16_bits_are_multiplied_by_it():
 
 
 @pytest.mark.skipif(not TWIN, reason="this computer has no AVX-512-VNNI on short vectors")
-@pytest.mark.parametrize("seed", range(6))
-def test_every_bit_in_the_encoding_of_the_twin(seed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("make, seed", [*((quantized_network, n) for n in range(6)), *((integer_operators, n) for n in (501, 502))])
+def test_every_bit_in_the_encoding_of_the_twin(make, seed, tmp_path, monkeypatch):
+    """Networks, and every integer operator."""
     changed = []
 
     def in_that_encoding(text, target, optimize):
@@ -54,11 +56,11 @@ def test_every_bit_in_the_encoding_of_the_twin(seed, tmp_path, monkeypatch):
         return replace(built, object=code.read_bytes())
 
     monkeypatch.setattr(testing_arrows, "compile_module", in_that_encoding)
-    graph = integer_form(quantized_network(seed))
+    graph = make(seed)
     arrays = byte_inputs(graph, seed)
-    program = lower(graph, TARGET)
+    program = lower(optimise_graph(graph, TARGET), TARGET)
     tiled = [tile(kernel, TARGET) for kernel in program.steps]
     found = testing_arrows.run_machine_code(program, tiled, TARGET, arrays)
     assert sum(changed)
-    for name, expected in interpret(graph, arrays).items():
+    for name, expected in interpret(integer_form(graph), arrays).items():
         np.testing.assert_array_equal(found[name], expected)

@@ -54,6 +54,7 @@ def random_operand(operand: Operand, operation: str, random: np.random.Generator
     if dtype.kind == "f":
         return (random.standard_normal(operand.lanes) * 10.0 ** random.integers(-2, 3, operand.lanes)).astype(dtype)
     low, high = (-2**20, 2**20) if dtype.itemsize == 4 else (np.iinfo(dtype).min + (dtype == np.int16), np.iinfo(dtype).max + 1)
+    low = low if operand.above is None else operand.above + 1
     return random.integers(low, high, operand.lanes).astype(dtype)
 
 

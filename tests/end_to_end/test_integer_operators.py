@@ -60,6 +60,26 @@ def test_sums_of_sixteen_products():
     equal(parse_graph(SIXTEEN, {"b": np.random.default_rng(1).integers(-128, 128, (16, 1)).astype(np.int8)}), "native", 2)
 
 
+ENDS = """graph ends(%x: i8[9,24]) -> (%y) {
+  @b: i8[24,40]
+  %y = MatMulInteger(%x, @b) : i32[9,40]
+}"""
+
+
+@pytest.mark.parametrize("weight", [-128, -127, 127])
+@pytest.mark.parametrize("target, name", [("aarch64", "sadalp"), ("cortex-a7", "vpadal")])
+def test_sums_of_two_products_in_16_bits(target, name, weight):
+    """Two products of -128 and -127 have room there; weights of -128, whose products would not, are multiplied otherwise."""
+    if missing_tools(find(target)):
+        pytest.skip(f"the emulator of {target} is not installed")
+    graph = parse_graph(ENDS, {"b": np.full((24, 40), weight, np.int8)})
+    found = edgec.compile(graph, target, optimize="1", workers=0, keep=("asm",))
+    assert (name in found.asm) == (weight > -128)
+    for value in (-128, 127):
+        x = np.full((9, 24), value, np.int8)
+        np.testing.assert_array_equal(found.run({"x": x})["y"], np.full((9, 40), 24 * value * weight, np.int32))
+
+
 def test_graphs_hold_every_operator_and_use_the_range_of_their_type():
     """Outputs of bytes neither stand still nor sit at the ends of their range, or differences would go unseen."""
     graph = integer_operators(1)

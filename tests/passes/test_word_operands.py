@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import edgec
+from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.expr import walk
@@ -70,6 +71,17 @@ def test_compiled_code_is_that_of_plain_sums_bit_for_bit(heads, queries, keys, w
     graph, arrays = attention(heads, queries, keys, width, types, zeros)
     found = edgec.compile(graph, workers=0).run(arrays)["y"]
     np.testing.assert_array_equal(found, edgec.compile(graph, workers=0, without=("word_operands",)).run(arrays)["y"])
+
+
+@pytest.mark.parametrize("sizes, types, zeros", CASES[:3])
+@pytest.mark.parametrize("target", ["cortex-a76", "cortex-a710"])
+def test_every_bit_under_emulation(sizes, types, zeros, target):
+    """sdot and udot, and usdot, which takes both signs."""
+    if missing_tools(find(target)):
+        pytest.skip(f"the emulator of {target} is not installed")
+    graph, arrays = attention(*sizes, types, zeros)
+    packed, plain = (edgec.compile(graph, target, optimize="1", workers=0, without=out) for out in ((), ("word_operands",)))
+    np.testing.assert_array_equal(packed.run(arrays)["y"], plain.run(arrays)["y"])
 
 
 def test_machines_without_dot_products_of_bytes_keep_the_sums():
