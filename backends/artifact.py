@@ -29,7 +29,7 @@ from edgec.backends.native import Loaded, runs_here, same_architecture
 from edgec.backends.target import Target
 from edgec.backends.wasm_module import link
 from edgec.errors import CompileError, Internal, Unsupported
-from edgec.text_slots import from_slots, to_slots
+from edgec.text_slots import ports_from_slots, ports_to_slots
 
 SUFFIXES = {"obj": ".o", "header": ".h", "json": ".json", "archive": ".a", "shared": ".so", "llvm": ".ll", "asm": ".s",
             "wasm": ".wasm"}
@@ -110,11 +110,8 @@ class Artifact:
 
     def run_steps(self, samples: Sequence[Mapping[str, np.ndarray]], *, threads: int = 1) -> list[dict[str, np.ndarray]]:
         """As `run`, call after call: the later ones go on with the state that the earlier have left."""
-        texts = {port.name: port.shape[-1] for port in self.interface.inputs if port.text}
-        slots = [{n: to_slots(a, texts[n], f"input '{n}'") if n in texts and np.asarray(a).dtype.kind in "UO" else a
-                  for n, a in inputs.items()} for inputs in samples] if texts else samples
-        words = {port.name for port in self.interface.outputs if port.text}
-        return [{n: from_slots(a).astype(str) if n in words else a for n, a in results.items()} for results in self._run(slots, threads)]
+        slots = [ports_to_slots(self.interface.inputs, inputs) for inputs in samples]
+        return [ports_from_slots(self.interface.outputs, results) for results in self._run(slots, threads)]
 
     def _run(self, samples: Sequence[Mapping[str, np.ndarray]], threads: int) -> list[dict[str, np.ndarray]]:
         if runs_here(self.target):

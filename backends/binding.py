@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import prod
 
@@ -114,7 +115,12 @@ def _largest(port: Port, interface: Interface, dims: Mapping[str, int]) -> tuple
 
 def evaluate(extent: int | str, dims: Mapping[str, int]) -> int:
     """A dimension as a number: a C expression of + - * / %, EDGEC_MIN and EDGEC_MAX; no part that is divided may be negative."""
-    return extent if isinstance(extent, int) else _value(ast.parse(extent, mode="eval").body, dims)
+    return extent if isinstance(extent, int) else dims[extent] if extent in dims else _value(_parsed(extent), dims)
+
+
+@cache
+def _parsed(extent: str) -> ast.expr:
+    return ast.parse(extent, mode="eval").body
 
 
 def _value(node: ast.expr, dims: Mapping[str, int]) -> int:

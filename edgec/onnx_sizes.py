@@ -107,7 +107,7 @@ def _non_zero(node: Node, sizes: DataSizes) -> list[Value] | None:
         return None
     from edgec.types import bool_
     places, number = Compacted(cast_to(reshaped(x, [-1]), bool_)).results
-    return [Unravel(Prefix(places, sizes.count(node, number, x.type.max_size)).output, sizes=x.shape).output]
+    return [Unravel(Prefix(places, sizes.count(node, number, x.type.max_size)).output, part("Shape", x)).output]
 
 
 def _compress(node: Node, sizes: DataSizes) -> list[Value] | None:

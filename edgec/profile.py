@@ -41,7 +41,7 @@ from edgec.passes.parallel import parallel
 from edgec.passes.tile import Tiled, tile
 from edgec.schedules import Schedules, known_schedules
 from edgec.text_ports import text_ports
-from edgec.text_slots import DEFAULT_BYTES
+from edgec.text_slots import DEFAULT_BYTES, ports_to_slots
 from edgec.types import i32
 
 SECONDS = 1.0   # how long the model is run
@@ -200,17 +200,17 @@ def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str,
             passes: Sequence[str] = (), without: Sequence[str] = (), optimize: str = "3", schedules: Path | Schedules | None = None,
             precision: str = "f32", max_flash_growth: float | None = None, threads: int = 1, workers: int | None = None,
             cache: Path | None = None, progress: Callable[[int, int], None] | None = None, name: str = "",
-            string_bytes: int = DEFAULT_BYTES) -> Profile:
+            string_bytes: int = DEFAULT_BYTES, sizes: Mapping[str, int] | None = None) -> Profile:
     """Compile a model, run it for `seconds` and account for every kernel; only counts and schedules where it cannot run here.
 
-    `inputs` are arrays by name (default: drawn), `threads` those of the whole calls (kernels are timed one by one, in one thread), `name`
+    `inputs` are arrays by name (default: drawn, open dimensions of the given `sizes`, else the largest), `threads` those of the whole calls (kernels are timed one by one, in one thread), `name`
     is what to call the model; the rest is as in `compile`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = machine_for(target, optimize, max_flash_growth)
     lowered = optimise_graph(graph, machine, passes=passes, precision=precision, string_bytes=string_bytes)
     program = lower(lowered, machine, without=without)
-    arrays, measured = dict(inputs) if inputs is not None else drawn_inputs(graph), known_schedules(schedules)
+    arrays, measured = dict(inputs) if inputs is not None else drawn_inputs(graph, sizes=sizes), known_schedules(schedules)
     with TemporaryDirectory(prefix="edgec-") as folder:  # both builds are of the same kernels: the second finds them in the cache
 
         def build(trace: bool) -> Artifact:
@@ -281,6 +281,7 @@ def _measured(result: Profile, program: Program, usual: Artifact, traced: Artifa
     log = Log(len(program.steps), usual.interface.state_bytes)
     with Loaded(usual.object, usual.interface, threads=result.threads) as plain, Loaded(traced.object, traced.interface) as timed:
         timed.set_state(log.address)
+        arrays = ports_to_slots(usual.interface.inputs, arrays)
         plain.run(arrays)
         timed.run(arrays)
         wholes, on_processor, times = _runs(plain, timed, log, seconds)

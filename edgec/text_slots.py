@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from typing import Any, Iterable, Mapping
 
 import numpy as np
 
@@ -46,6 +46,18 @@ def from_slots(slots: np.ndarray) -> np.ndarray:
 def plain_text(array: np.ndarray) -> np.ndarray:
     """An array of numpy's fixed-width text as one of Python's str, any other as it is."""
     return array.astype(object) if array.dtype.kind == "U" else array
+
+
+def ports_to_slots(ports: Iterable[Any], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs by name, those of an interface's ports that are text as slots of their bytes; slots stay as they are."""
+    texts = {port.name: port.shape[-1] for port in ports if port.text}
+    return {n: to_slots(a, texts[n], f"input '{n}'") if n in texts and np.asarray(a).dtype.kind in "UO" else a for n, a in arrays.items()}
+
+
+def ports_from_slots(ports: Iterable[Any], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by name, those of ports that are text as text."""
+    words = {port.name for port in ports if port.text}
+    return {n: from_slots(a).astype(str) if n in words else a for n, a in arrays.items()}
 
 
 def as_text(words: Any, shape: tuple[int, ...]) -> np.ndarray:

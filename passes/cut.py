@@ -72,6 +72,8 @@ def cuttable(tiled: Tiled, target: Any) -> Cuttable | None:
 def balance(kernel: Cuttable, parts: int = 24) -> float:
     """The least of the speeds that 2, 3, 4 and 8 threads reach, relative to an even division, when each takes its neighbouring parts."""
     ends = np.concatenate([[0.0], np.cumsum(kernel.weights)])[list(kernel.bounds(parts))]
+    if not ends[-1] > 0:
+        return 1.0
     shares = [np.diff(ends[:: parts // slots]).max() * slots / ends[-1] for slots in SLOTS]
     return float(1 / max(shares))
 

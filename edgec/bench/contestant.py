@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from edgec.bench.peer_settings import Arrays
+from edgec.text_slots import ports_from_slots, ports_to_slots
 
 Timed = Callable[[], Any]
 
@@ -45,12 +46,19 @@ def compiled(obj: bytes, interface: Any, threads: int, bare: bool) -> Contestant
     seconds = time.perf_counter() - started
 
     kept = {each.port.name: each.output for each in interface.states}
+    grows = any(each.after for each in interface.states)
+    texts = any(port.text for port in interface.outputs)
 
     def first(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return loaded.run(arrays) | {kept[name]: array.copy() for name, array in loaded.state.items()}
 
     def start(arrays: Mapping[str, np.ndarray]) -> Mapping[str, Timed]:
         begun = iter([first] if kept else [])  # later calls go on with the state that the one before has left
-        inputs = {name: array for name, array in arrays.items() if name not in kept}
-        return {"run": lambda: next((f(arrays) for f in begun), None) or loaded.run(inputs)} | ({"call": loaded.call} if bare else {})
+        arrays = ports_to_slots(interface.inputs, arrays)
+        inputs = {name: array for name, array in arrays.items() if grows or name not in kept}  # what grows is as long in every call
+
+        def run() -> Mapping[str, np.ndarray]:
+            found = next((f(arrays) for f in begun), None) or loaded.run(inputs)
+            return ports_from_slots(interface.outputs, found) if texts else found
+        return {"run": run} | ({"call": loaded.call} if bare else {})
     return Contestant(seconds, start)

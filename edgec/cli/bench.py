@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import (add_compile_arguments, add_reader_arguments, add_state_argument, compile_options, model_options,
-                                       positive, state_option)
+from edgec.cli.model_arguments import (add_compile_arguments, add_reader_arguments, add_size_argument, add_state_argument, compile_options,
+                                       model_options, positive, size_option, state_option)
 from edgec.cli.run import input_arrays
 from edgec.errors import ModelError
 
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round-seconds", type=float, default=0.06, metavar="S", help="how long each is called in a round (default: 0.06)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads that each may use (default: 1)")
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name (default: drawn)")
+    add_size_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to a file")
 
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
                     rounds=arguments.rounds,
                     threads=arguments.threads,
                     inputs=inputs,
+                    sizes=size_option(arguments),
                     round_seconds=arguments.round_seconds,
                     progress=report,
                     state=state_option(arguments),

@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model, positive
+from edgec.cli.model_arguments import (add_compile_arguments, add_model_arguments, add_size_argument, compile_options, load_model, positive,
+                                       size_option)
 from edgec.cli.run import input_arrays
 
 name, help = "profile", "show where the time of a model goes, and why"
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_compile_arguments(parser)
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name (default: drawn)")
+    add_size_argument(parser)
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="how long to run the model (default: 1)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of whole calls (default: 1); kernels have one")
     parser.add_argument("--order", choices=["time", "lost", "run"], default="time",
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     graph = load_model(arguments)
     inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else None
     with delayed_progress(f"profiling {arguments.model}") as report:
-        result = profile(graph, inputs=inputs, seconds=arguments.seconds, threads=arguments.threads, progress=report, name=arguments.model,
+        result = profile(graph, inputs=inputs, sizes=size_option(arguments, graph), seconds=arguments.seconds, threads=arguments.threads, progress=report, name=arguments.model,
                          **compile_options(arguments))
     files = {}
     if arguments.json:

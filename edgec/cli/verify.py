@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, add_size_argument, compile_options, load_model, size_option
 from edgec.cli.run import input_arrays
 from edgec.cli.text_table import text_table
 
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_compile_arguments(parser)
     parser.add_argument("--inputs", type=Path, metavar="FILE.npz", help="the input arrays by name (default: drawn)")
+    add_size_argument(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the drawn inputs (default: 0)")
     parser.add_argument("--tolerance", type=float, help="allowed difference, relative to the largest value of a tensor "
                         "(default: by element type, 1e-4 for f32; integers must be equal)")
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edgec.drawn_inputs import drawn_inputs
     from edgec.verification import verify
     graph, options = load_model(arguments), compile_options(arguments)
-    inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else drawn_inputs(graph, arguments.seed)
+    inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else drawn_inputs(graph, arguments.seed, size_option(arguments, graph))
     with delayed_progress(f"verifying {arguments.model}"):
         verdict = verify(graph, inputs, tolerance=arguments.tolerance, **options)
     print(text_table(["output", "largest value", "largest difference", "relative", "verdict"],

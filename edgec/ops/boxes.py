@@ -70,8 +70,8 @@ class NonMaxSuppression(Op):
 
 def named_boxes(places: Value, order: Value) -> Value:
     """The rows (batch, class, box) of places among all boxes in their order by score."""
-    from edgec.ops.reshape import Transpose
-    return NamedBoxes(Transpose(Unravel(places, sizes=order.shape).output, perm=(1, 0)).output, order).output
+    from edgec.ops.reshape import Shape, Transpose
+    return NamedBoxes(Transpose(Unravel(places, Shape(order).output).output, perm=(1, 0)).output, order).output
 
 
 def kept_boxes(boxes: Value, scores: Value, most: Value | None, iou: Value | None, score: Value | None, center_point_box: int

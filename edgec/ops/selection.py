@@ -9,7 +9,6 @@ different, must be known when the model is read: it is the size of a result.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Callable
 
 import numpy as np
@@ -19,7 +18,7 @@ from edgec.expr import Expr, cast, compare, const, maximum, minimum, reduce_over
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.known_values import known_value
-from edgec.ops.shape_arithmetic import known_numbers, normal_axis, product
+from edgec.ops.shape_arithmetic import as_index, known, known_numbers, normal_axis, product
 from edgec.types import TensorType, bool_, i64, index
 
 
@@ -149,10 +148,10 @@ class NonZero(Op):
 
     def decompose(self) -> Value:
         from edgec.ops.cast import Cast
-        from edgec.ops.reshape import Reshape
+        from edgec.ops.reshape import Reshape, Shape
         flat = Reshape(self.x, constant(np.array([-1]))).output
         mask = Cast(flat, to=9).output
-        return Unravel(places_of_true(mask, self.output.shape[1]), sizes=self.x.shape).output
+        return Unravel(places_of_true(mask, self.output.shape[1]), Shape(self.x).output).output
 
 
 def places_of_true(mask: Value, number: int) -> Value:
@@ -168,18 +167,20 @@ class Unravel(Op):
 
     domain = "edgec"
     x: Value
-    sizes: tuple
+    sizes: Value
 
     def infer(self) -> TensorType:
-        return TensorType(i64, (len(self.sizes), *self.x.shape))
+        return TensorType(i64, (len(known(self, self.sizes, "the shape")), *self.x.shape))
 
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return np.array(np.unravel_index(x, self.sizes), np.int64).reshape(len(self.sizes), -1)
+    def reference(self, x: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        shape = tuple(max(1, int(d)) for d in sizes)  # an empty tensor has no offsets either
+        return np.array(np.unravel_index(x, shape), np.int64).reshape(len(shape), -1)
 
-    def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
+    def lower(self, at: tuple[Expr, ...], x: Reader, sizes: Reader) -> Expr:
         offset, value = cast(x(at[1]), index), const(0, index)
-        for axis, size in enumerate(self.sizes):
-            part = offset // math.prod(self.sizes[axis + 1:]) % size
+        shape = [maximum(as_index(d), 1) if isinstance(d, Expr) else max(d, 1) for d in self.sizes.elements]
+        for axis, size in enumerate(shape):
+            part = offset // as_index(product(shape[axis + 1:])) % size
             value = select(compare("eq", at[0], axis), part, value)
         return cast(value, i64)
 
