@@ -210,7 +210,8 @@ def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str,
     machine = machine_for(target, optimize, max_flash_growth)
     lowered = optimise_graph(graph, machine, passes=passes, precision=precision, string_bytes=string_bytes)
     program = lower(lowered, machine, without=without)
-    arrays, measured = dict(inputs) if inputs is not None else drawn_inputs(graph, sizes=sizes), known_schedules(schedules)
+    arrays = dict(inputs) if inputs is not None else drawn_inputs(graph, sizes=sizes)
+    measured = known_schedules(schedules)
     with TemporaryDirectory(prefix="edgec-") as folder:  # both builds are of the same kernels: the second finds them in the cache
 
         def build(trace: bool) -> Artifact:

@@ -32,26 +32,6 @@ def add_state_argument(parser: argparse.ArgumentParser) -> None:
                         help="keep an input between calls, from the output of the call before: in context.state, zeros at first")
 
 
-def add_size_argument(parser: argparse.ArgumentParser) -> None:
-    """--size."""
-    parser.add_argument("--size", action="append", default=[], metavar="N=4",
-                        help="draw inputs with this size of an open dimension, or this number where an input is a size (default: the largest)")
-
-
-def size_option(arguments: argparse.Namespace, graph: Any = None) -> dict[str, int]:
-    """`sizes` as `drawn_inputs` takes them; ModelError for what is no number, or, given the graph, names nothing in it."""
-    found: dict[str, int] = {}
-    for text in arguments.size:
-        name, _, number = text.partition("=")
-        if not name or not number.isdigit():
-            raise ModelError(f"cannot read --size {text}", hint="write it as N=4")
-        found[name] = int(number)
-    if graph is not None:
-        from edgec.drawn_inputs import require_sizes
-        require_sizes(graph, found)
-    return found
-
-
 def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
     """--requant and --ops."""
     parser.add_argument("--requant", default="", choices=["tflite"],

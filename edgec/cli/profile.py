@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import (add_compile_arguments, add_model_arguments, add_size_argument, compile_options, load_model, positive,
-                                       size_option)
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model, positive
 from edgec.cli.run import input_arrays
+from edgec.cli.size_argument import add_size_argument, size_option
 
 name, help = "profile", "show where the time of a model goes, and why"
 
@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     graph = load_model(arguments)
     inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else None
     with delayed_progress(f"profiling {arguments.model}") as report:
-        result = profile(graph, inputs=inputs, sizes=size_option(arguments, graph), seconds=arguments.seconds, threads=arguments.threads, progress=report, name=arguments.model,
+        result = profile(graph, inputs=inputs, sizes=size_option(arguments, graph),
+                         seconds=arguments.seconds, threads=arguments.threads, progress=report, name=arguments.model,
                          **compile_options(arguments))
     files = {}
     if arguments.json:

@@ -11,8 +11,9 @@ import argparse
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, add_size_argument, compile_options, load_model, size_option
+from edgec.cli.model_arguments import add_compile_arguments, add_model_arguments, compile_options, load_model
 from edgec.cli.run import input_arrays
+from edgec.cli.size_argument import add_size_argument, size_option
 from edgec.cli.text_table import text_table
 
 name, help = "verify", "compare the compiled model with the interpreter"
@@ -32,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     from edgec.drawn_inputs import drawn_inputs
     from edgec.verification import verify
     graph, options = load_model(arguments), compile_options(arguments)
-    inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else drawn_inputs(graph, arguments.seed, size_option(arguments, graph))
+    sizes = size_option(arguments, graph)
+    inputs = input_arrays(graph, arguments.inputs) if arguments.inputs else drawn_inputs(graph, arguments.seed, sizes)
     with delayed_progress(f"verifying {arguments.model}"):
         verdict = verify(graph, inputs, tolerance=arguments.tolerance, **options)
     print(text_table(["output", "largest value", "largest difference", "relative", "verdict"],
