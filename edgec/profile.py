@@ -203,8 +203,8 @@ def profile(model: Any, target: str | Target = "native", *, inputs: Mapping[str,
             string_bytes: int = DEFAULT_BYTES, sizes: Mapping[str, int] | None = None) -> Profile:
     """Compile a model, run it for `seconds` and account for every kernel; only counts and schedules where it cannot run here.
 
-    `inputs` are arrays by name (default: drawn, with open dimensions of the given `sizes`, else the largest). `threads` are
-    those of the whole calls (kernels are timed one by one, in one thread), `name` is what to call the model; the rest is as in `compile`. Raises CompileError.
+    `inputs` are arrays by name (default: drawn, with open dimensions of the given `sizes`, else the largest), `threads` those of the whole
+    calls (kernels are timed one by one, in one thread), `name` is what to call the model; the rest is as in `compile`. Raises CompileError.
     """
     graph = model if isinstance(model, Graph) else load(model, shapes, bind)
     machine = machine_for(target, optimize, max_flash_growth)
