@@ -50,6 +50,9 @@ def _of_operation(node: Expr, operands: list[Bounds]) -> Bounds | None:
     if node.op in ("mul", "dot", "div"):
         other, = rest[-1:]
         return _corners((a, b), other) if node.op == "mul" else _quotient((a, b), other) if node.op == "div" else _dot(node, operands)
+    if node.op == "shr":
+        (least, most), = rest
+        return (a // 2 ** least, b // 2 ** least) if least == most else None
     if node.op in ("min", "max"):
         (c, d), = rest
         return (min(a, c), min(b, d)) if node.op == "min" else (max(a, c), max(b, d))

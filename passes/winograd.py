@@ -3,7 +3,8 @@
     y = conv(x, w)    ->    V = B^T d B;  M[f] = V[f] U[f];  y = A^T M A      tile by tile of m x m outputs
 
 Larger tiles save more products and cost more transforms, weights and rounding error (docs/numerics.md has the bounds); which is taken, is
-decided by estimated cycles, convolution by convolution, under one bound on the growth of all weights. Source: A. Lavin, S. Gray, Fast
+decided by estimated cycles, convolution by convolution, under one bound on the growth of all weights. Convolutions of bytes lose nothing:
+winograd_arithmetic proves that theirs is exact. Source: A. Lavin, S. Gray, Fast
 Algorithms for Convolutional Neural Networks (2015).
 """
 
@@ -19,6 +20,7 @@ from edgec.passes.winograd_stages import rewrite
 
 BETTER = 0.96  # the share of the cost of smaller tiles below which larger ones are worth their error
 WORTH = 0.8  # the share of the direct cost below which three stages, their scratch and the larger weights are worth it
+WORTH_EXACT = 0.9  # the same for integers, which lose nothing by it
 
 
 def winograd(program: Program, target: Any, *, sizes: tuple[int, ...] = (2, 3, 4, 5, 6)) -> Program:
@@ -30,7 +32,7 @@ def winograd(program: Program, target: Any, *, sizes: tuple[int, ...] = (2, 3, 4
         return program
     found = {kernel: convolution for kernel in program.steps if (convolution := recognise(kernel)) is not None}
     total = _constant_bytes(program)
-    options = {kernel: _worthwhile(forms(c, target, sizes, total)) for kernel, c in found.items()}
+    options = {kernel: _worthwhile(forms(c, target, sizes, total), WORTH_EXACT if c.is_integer else WORTH) for kernel, c in found.items()}
     chosen = _within(options, int(total * (target.max_flash_growth - 1)))
     return program.with_steps(rewrite(found[k], chosen[k].m, chosen[k].band) if k in chosen else k for k in program.steps)
 
@@ -40,9 +42,9 @@ def _constant_bytes(program: Program) -> int:
     return sum(b.bytes for b in dict.fromkeys(n.data.root for n in reads) if b.kind == "constant")
 
 
-def _worthwhile(all_forms: list[Form]) -> list[Form]:
+def _worthwhile(all_forms: list[Form], worth: float) -> list[Form]:
     """The direct form, then those that beat it clearly, each clearly better than all with smaller tiles, which are more accurate."""
-    kept, least = all_forms[:1], all_forms[0].cycles * WORTH
+    kept, least = all_forms[:1], all_forms[0].cycles * worth
     for form in all_forms[1:]:
         if form.cycles < least:
             kept.append(form)

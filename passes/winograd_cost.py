@@ -2,7 +2,8 @@
 
     forms(convolution, target, (2, 4, 6))      # (Form(m=0, ...), Form(m=2, band=4, ...), ...)
 
-The constants were fitted to measured times of 20 shapes on AVX-512; what counts is that they order the forms rightly.
+The constants were fitted to measured times of 20 shapes on AVX-512; what counts is that they order the forms rightly. Bytes are multiplied
+as such in the direct form and as 16 bits in the others, each at the rate of the target's dot product of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Sequence
 
+from edgec.backends.instruction import Dot, dots
+from edgec.passes.winograd_arithmetic import arithmetic
 from edgec.passes.winograd_convolution import Convolution
 
 STREAM = 6.0  # bytes per cycle that memory beyond the caches delivers
@@ -18,6 +21,8 @@ SPILL = 4.0  # bytes per cycle at which scratch that does not stay in L2 comes a
 SHARE = 0.7  # of L2 is the scratch's, the rest the weights'
 COPY = 6.0  # cycles to move a vector of outputs from the scratch of overhanging tiles to its place
 CLOSE = 1.03  # of the least cost, within which blocks that two threads share evenly are taken
+SHORT = 6.0  # steps by which a matrix product of words costs more than its steps
+WIDENED = 0.8  # the speed of 16-bit products left where bytes are widened for them on the way
 START = 3000.0  # cycles by which three loop nests and their ragged ends cost more than one
 
 
@@ -36,20 +41,23 @@ class Form:
 
 def forms(c: Convolution, target: Any, sizes: Sequence[int], resident: int = 0) -> list[Form]:
     """The direct form and the best band of each size; `resident` is the bytes of weights that pass between two uses of these."""
-    return [direct(c, target, resident), *(_best_band(c, m, target, resident) for m in sizes)]
+    if c.is_integer and not _row(target, "i16"):
+        return [direct(c, target, resident)]
+    return [direct(c, target, resident), *(_best_band(c, m, target, resident) for m in sizes if arithmetic(c, m) is not None)]
 
 
 def direct(c: Convolution, target: Any, resident: int = 0) -> Form:
     """The convolution as it stands."""
-    size = c.size ** 2 * c.channel[1] * c.out.extent * 4
-    products = c.images * prod(a.extent for a in c.rows) * size / 4 / _speed(target)
+    macs, width = c.size ** 2 * c.channel[1] * c.out.extent, c.weight.dtype.bytes
+    size = macs * width
+    products = c.images * prod(a.extent for a in c.rows) * macs / _speed(target, width)
     return Form(0, 0, products + size / _rate(max(size, resident), target), size)
 
 
 def _best_band(c: Convolution, m: int, target: Any, resident: int) -> Form:
     """The cheapest number of rows of tiles: few keep the scratch in L2, many read the weights fewer times and leave fewer rows over."""
     rows = -(-c.rows[0].extent // m)
-    size = (m + c.size - 1) ** 2 * c.channel[1] * c.out.extent * 4
+    size = (m + c.size - 1) ** 2 * c.channel[1] * c.out.extent * (2 if c.is_integer else 4)
     costs = {band: _cycles(c, m, band, target, resident) for band in range(1, rows + 1)}
     least = min(costs.values())
     best = min((band for band in costs if costs[band] <= CLOSE * least), key=lambda band: (_uneven(c, -(-rows // band)), costs[band]))
@@ -64,13 +72,14 @@ def _uneven(c: Convolution, blocks: int) -> float:
 def _cycles(c: Convolution, m: int, band: int, target: Any, resident: int) -> float:
     """Estimated cycles of F(m, r): products, transforms (about 3 operations per element and vector), the copy of tiles that overhang,
     weights read once a block, and the way of the scratch through L3 where it is too large for L2."""
-    alpha, lanes, inner, outer = m + c.size - 1, target.lanes(32), c.channel[1], c.out.extent
+    alpha, lanes, inner, outer, width = m + c.size - 1, target.lanes(32), c.channel[1], c.out.extent, 2 if c.is_integer else 4
     block = band * -(-c.rows[1].extent // m)
     blocks = -(-c.rows[0].extent // (m * band)) * c.images
     tiles = blocks * block
-    size, scratch = alpha ** 2 * inner * outer * 4, alpha ** 2 * block * (inner + outer) * 4
-    products = tiles * size / 4 / _speed(target) * (1 + 0.5 / block)
-    vectors = -(-inner // lanes) + -(-outer // lanes)
+    macs, scratch = alpha ** 2 * inner * outer, alpha ** 2 * block * (inner * width + outer * 4)
+    size = macs * width
+    products = tiles * macs / _speed(target, width) * (1 + 0.5 / block) * (1 + (2 * SHORT / inner if c.is_integer else 0))
+    vectors = -(-inner * width // (4 * lanes)) + -(-outer // lanes)
     transforms = tiles * vectors * alpha ** 2 * (3 + alpha / 2)
     overhanging = any(a.extent % m for a in c.rows) or c.rows[0].extent % (m * band)
     copies = tiles * m ** 2 * -(-outer // lanes) * COPY if overhanging else 0.0
@@ -79,9 +88,19 @@ def _cycles(c: Convolution, m: int, band: int, target: Any, resident: int) -> fl
     return START + products + transforms + copies + weights + spilled
 
 
-def _speed(target: Any) -> float:
-    """Multiply-adds per cycle; 512-bit units are counted once."""
-    return target.lanes(32) * (1 if target.vector_bits >= 512 else target.fma_per_cycle) * 0.95
+def _speed(target: Any, width: int) -> float:
+    """Multiply-adds per cycle of operands of so many bytes; 512-bit units are counted once."""
+    units = 1 if target.vector_bits >= 512 else target.fma_per_cycle
+    row = _row(target, "i8") or _row(target, "i16") if width == 1 else _row(target, "i16") if width == 2 else None
+    if row is None:
+        return target.lanes(32) * units * 0.95
+    widened = WIDENED if width == 1 and row.b == "i16" else 1.0
+    return row.lanes * row.group * units * 0.95 * (1.0 if row.adds else 0.5) * widened
+
+
+def _row(target: Any, element: str) -> Dot | None:
+    """The target's dot product of whole vectors that multiplies such integers and adds up in i32."""
+    return next((d for d in dots(target.instructions) if (d.acc, d.b) == ("i32", element) and d.lanes == target.lanes(32)), None)
 
 
 def _rate(size: int, target: Any) -> float:

@@ -3,6 +3,8 @@
     V[f,b,c] = B^T d B      d: the (m+r-1)^2 input patch of tile b, unrolled to the nonzero coefficients
     M[f,b,o] = sum_over(c; V[f,b,c] * U[f,c,o])      one matrix product per frequency f; U = G w G^T, computed at compile time in f64
     y        = A^T M A      then whatever followed the convolution
+
+Bytes are transformed into 16 bits and summed in 32 (winograd_arithmetic).
 """
 
 from __future__ import annotations
@@ -10,14 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-import numpy as np
-
-from edgec.evaluate import evaluate
-from edgec.expr import Expr, argument, as_expr, const, fresh, inside, mul_add, read, reduce_over, substitute, transform
+from edgec.expr import Expr, argument, as_expr, cast, const, fresh, inside, mul_add, read, reduce_over, substitute, transform
 from edgec.kernel import Axis, Buffer, Kernel, Stage
+from edgec.passes.winograd_arithmetic import arithmetic, transformed, weights_of
 from edgec.passes.winograd_convolution import Convolution
-from edgec.passes.winograd_matrices import matrices
-from edgec.types import f32, index
+from edgec.types import DType, f32, index
 
 
 def rewrite(c: Convolution, m: int, band: int) -> Kernel:
@@ -30,31 +29,22 @@ class _Rewrite:
 
     def __init__(self, c: Convolution, m: int, band: int):
         self.c, self.m, self.alpha, self.band = c, m, m + c.size - 1, band
-        self.at, self.g, self.bt = matrices(m, c.size)
+        self.how = arithmetic(c, m)
         self.tiles = tuple(-(-a.extent // m) for a in c.rows)
         self.block = self.band * self.tiles[1]
         blocks = -(-self.tiles[0] // self.band)
         self.outer = Axis(fresh("w", 0, blocks - 1), blocks)
         name = c.kernel.name
         frequencies = self.alpha ** 2
-        self.v = Buffer(f"{name}.v", f32, (frequencies, self.block, c.channel[1]), "scratch")
-        self.u = Buffer(f"{name}.u", f32, (frequencies, c.channel[1], c.out.extent), "constant", data=self._weights())
-        self.products = Buffer(f"{name}.m", f32, (frequencies, self.block, c.out.extent), "scratch")
+        weights = transformed(weights_of(c), self.how.g).astype(self.how.factor.numpy)
+        self.v = Buffer(f"{name}.v", self.how.factor, (frequencies, self.block, c.channel[1]), "scratch")
+        self.u = Buffer(f"{name}.u", self.how.factor, (frequencies, c.channel[1], c.out.extent), "constant", data=weights)
+        self.products = Buffer(f"{name}.m", self.how.sums, (frequencies, self.block, c.out.extent), "scratch")
 
     def kernel(self) -> Kernel:
         stages = (*self._input_stages(), self._product_stage(), *self._output_stages())
         axes = tuple(a for a in self.c.kernel.axes if a not in self.c.rows and a is not self.c.out)
         return replace(self.c.kernel, axes=(*axes, self.outer), stages=stages)
-
-    def _weights(self) -> np.ndarray:
-        """U[f, c, o] = G w G^T, f = alpha * row + column."""
-        c = self.c
-        p, q, k, o = np.ogrid[:c.size, :c.size, :c.channel[1], :c.out.extent]
-        positions = evaluate(c.weight.data.flat(c.weight.args), {c.taps[0]: p, c.taps[1]: q, c.channel[0]: k, c.out.var: o}, None)
-        w = c.weight.data.root.data.ravel()[np.broadcast_to(positions, (c.size, c.size, c.channel[1], c.out.extent))].astype(np.float64)
-        g = np.array(self.g, dtype=np.float64)
-        u = np.einsum("ip,jq,pqko->ijko", g, g, w)
-        return np.ascontiguousarray(u.reshape(self.alpha ** 2, c.channel[1], c.out.extent).astype(np.float32))
 
     def _place(self) -> tuple[Axis, Axis, Expr, Expr, Expr]:
         """Axes over the tiles of a block, the first output row and column of the tile, its number in the block."""
@@ -66,9 +56,10 @@ class _Rewrite:
         r, t, y, x, number = self._place()
         k = Axis(fresh("c", 0, c.channel[1] - 1), c.channel[1])
         zero = const(0, index)
-        patch = [[_patch(c, {c.rows[0].var: y + i, c.rows[1].var: x + j, c.taps[0]: zero, c.taps[1]: zero, c.channel[0]: k.var})
+        corner = {c.taps[0]: zero, c.taps[1]: zero, c.channel[0]: k.var}
+        patch = [[_patch(c, self.how.factor, {c.rows[0].var: y + i, c.rows[1].var: x + j, **corner})
                   for j in range(self.alpha)] for i in range(self.alpha)]
-        values = _two_sided(self.bt, patch)
+        values = _two_sided(self.how.bt, patch)
         axes = (r, t, k)
         return [Stage(self.v.name, axes, values[i][j], self.v, (as_expr(i * self.alpha + j, index), number, k.var))
                 for i in range(self.alpha) for j in range(self.alpha)]
@@ -77,7 +68,8 @@ class _Rewrite:
         f = Axis(fresh("f", 0, self.alpha ** 2 - 1), self.alpha ** 2)
         b = Axis(fresh("b", 0, self.block - 1), self.block)
         o = Axis(fresh("o", 0, self.c.out.extent - 1), self.c.out.extent)
-        value = reduce_over([self.c.channel[1]], "add", lambda k: read(self.v, (f.var, b.var, k)) * read(self.u, (f.var, k, o.var)))
+        value = reduce_over([self.c.channel[1]], "add", lambda k: cast(read(self.v, (f.var, b.var, k)), self.how.sums)
+                            * cast(read(self.u, (f.var, k, o.var)), self.how.sums))
         return Stage(self.products.name, (f, b, o), value, self.products, (f.var, b.var, o.var))
 
     def _output_stages(self) -> list[Stage]:
@@ -87,12 +79,12 @@ class _Rewrite:
         o = Axis(fresh("o", 0, c.out.extent - 1), c.out.extent)
         found = [[read(self.products, (as_expr(i * self.alpha + j, index), number, o.var)) for j in range(self.alpha)]
                  for i in range(self.alpha)]
-        sums = _two_sided(self.at, found)
+        sums = [[self.how.result(total) for total in line] for line in _two_sided(self.how.at, found)]
         places = [(i, j) for i in range(self.m) for j in range(self.m)]
         if all(a.extent % self.m == 0 for a in c.rows) and self.tiles[0] % self.band == 0:
             return [self._final((r, t, o), y + i, x + j, o.var, sums[i][j]) for i, j in places]
         height, width = self.band * self.m, self.tiles[1] * self.m
-        tile = Buffer(f"{c.kernel.name}.y", f32, (height, width, c.out.extent), "scratch")
+        tile = Buffer(f"{c.kernel.name}.y", self.how.sums, (height, width, c.out.extent), "scratch")
         stages = [Stage(tile.name, (r, t, o), sums[i][j], tile, (r.var * self.m + i, t.var * self.m + j, o.var)) for i, j in places]
         return [*stages, self._overhanging(tile)]
 
@@ -106,22 +98,21 @@ class _Rewrite:
         """What the kernel stores at output row y and column x, the convolution's sum replaced by `value`."""
         c, stage = self.c, self.c.kernel.stages[0]
         moved = {c.rows[0].var: y, c.rows[1].var: x, c.out.var: o}
-        own = substitute(transform((stage.value,), lambda n: _MARK if n is c.node else None)[0], moved)
-        own = transform((own,), lambda n: value if n is _MARK else None)[0]
+        mark = argument("sum", value.dtype)  # stands for the convolution while the rest of its kernel is moved
+        own = substitute(transform((stage.value,), lambda n: mark if n is c.node else None)[0], moved)
+        own = transform((own,), lambda n: value if n is mark else None)[0]
         guards = tuple((at, as_expr(axis.extent, index)) for at, axis in zip((y, x), c.rows))
         return Stage(stage.name, axes, own, stage.target, tuple(substitute(n, moved) for n in stage.indices), guards=guards)
 
 
-_MARK = argument("sum", f32)  # stands for the convolution while the rest of its kernel is moved
-
-
-def _patch(c: Convolution, at: dict[Expr, Expr]) -> Expr:
-    """The input at one place of a patch, zero outside the tensor (a patch may reach further than the convolution's own guards tell)."""
+def _patch(c: Convolution, dtype: DType, at: dict[Expr, Expr]) -> Expr:
+    """The input at one place of a patch as `dtype`, zero outside the tensor: a patch may reach further than the convolution's own guards
+    tell."""
     pairs = [*c.guards]
     for axis in c.rows:
         dimension = next(n for n, i in enumerate(c.data.args) if axis.var in i.free)
         pairs.append((c.data.args[dimension], as_expr(c.data.data.shape[dimension], index)))
-    return inside([(substitute(i, at), e) for i, e in dict.fromkeys(pairs)], substitute(c.data, at), 0.0)
+    return inside([(substitute(i, at), e) for i, e in dict.fromkeys(pairs)], cast(substitute(c.data, at), dtype), 0)
 
 
 def _two_sided(matrix: list[list[Fraction]], values: list[list[Expr]]) -> list[list[Expr]]:
@@ -136,9 +127,9 @@ def _combination(coefficients: list[Fraction], values: list[Expr]) -> Expr:
         if c == 0:
             continue
         if total is None:
-            total = value if c == 1 else value * float(c)
+            total = value if c == 1 else value * const(c, value.dtype)
         elif abs(c) == 1:
             total = total + value if c == 1 else total - value
         else:
-            total = mul_add(value, const(float(c), f32), total)
+            total = mul_add(value, const(c, f32), total) if value.dtype is f32 else total + value * const(c, value.dtype)
     return total

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.backends.target import find
 from edgec.compiler import lower
-from edgec.expr import cast, fresh, read, sum_over, unary, walk
+from edgec.expr import binary, cast, const, fresh, read, sum_over, unary, walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Stage
@@ -83,6 +83,16 @@ def test_bounds_follow_from_types_and_constants():
     assert bounds[total] == (-100.0 * 255 * 64, 0.0)
     low, high = bounds[next(n for n in walk(*nest.values) if n.op == "round").args[0]]
     assert -2.0 * 100 * 255 * 64 * 1.0001 < low <= -2.0 * 100 * 255 * 64 and high == 0.0
+
+
+def test_a_shift_bounds_what_may_be_anything():
+    """A sum that wraps has the bounds of its type, and a shift of it to the right by a constant as many bits fewer."""
+    i = fresh("i", 0, 3)
+    shifted = binary("shr", cast(read(X, (i,)), i32) * const(1 << 30, i32), const(6, i32))
+    tables = Tables([Y, X], [Y])
+    nest = flatten([Stage("y", (), cast(shifted, u8), Y, (i,))], (Axis(i, 4),), tables.params)
+    found = value_bounds(nest, tables)
+    assert found[next(n for n in walk(*nest.values) if n.op == "shr")] == (-2.0**25, 2.0**25 - 1)
 
 
 @pytest.mark.parametrize("factor, clamps", [(1.0, 0), (1e4, 2)])
