@@ -52,6 +52,11 @@ class Cuttable:
         return (0, *(int(b) for b in inner), self.positions)
 
 
+def estimated_cycles(tiled: Tiled, target: Any) -> float:
+    """The cycles that one thread is estimated to take for all of a kernel."""
+    return _with_memory(tiled, target, {})
+
+
 def cuttable(tiled: Tiled, target: Any) -> Cuttable | None:
     """The positions of a kernel, over as few loops as give every number of threads its even share; None where nothing can be cut."""
     memo: dict[int, float] = {}

@@ -3,11 +3,12 @@
     edgec quantize model.onnx --calib calib.npz -o model_int8.onnx
     edgec quantize model.onnx --calib folder --calibrator mse --keep-float head/Conv -o model_int8.onnx
     edgec quantize model.onnx --calib calib.npz --labels classes.npy --max-drop 0.5% -o model_int8.onnx
+    edgec quantize model.onnx --calib calib.npz --faster-on x86-64-v3 -o model_int8.onnx
     edgec quantize model.onnx --weight-only --weights int4 --rounding gptq --calib calib.npz -o model_w4.onnx
 
 The calibration data is an .npz file with an array for every input, an .npy file where there is but one, or a folder of such files; the
 first axis counts the samples. With a budget (--max-drop, --min-sqnr) the layers that cost most accuracy get 16 bits or stay f32 until it
-holds. See docs/quantization.md.
+holds; with --faster-on the layers that integers would make slower on a target stay f32. See docs/quantization.md.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-bias-correction", dest="bias_correction", action="store_false",
                         help="do not take the mean error of rounding into the biases")
     parser.add_argument("--keep-float", action="append", default=[], metavar="NODE", help="a node that stays f32 (may be repeated)")
+    parser.add_argument("--faster-on", metavar="TARGET",
+                        help="layers that are predicted to be slower in integers than in f32 on this target stay f32 (see `edgec targets`)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads for the float network (default: 1)")
 
 
@@ -71,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {**integer_options(arguments), "calibrator": arguments.calibrator, "activations": arguments.activations,
                "granularity": arguments.granularity, "symmetric": not arguments.asymmetric,
                "power_of_two": arguments.scale == "pow2", "keep_float": tuple(arguments.keep_float), "threads": arguments.threads,
-               "bias_correction": arguments.bias_correction}
+               "bias_correction": arguments.bias_correction, "faster_on": arguments.faster_on}
     with task_progress() as report:
         if any(b is not None for b in budget.values()):
             mixed = quantize_within(graph, arguments.calib, arguments.labels, progress=report, **budget, **options)
@@ -81,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     made.save(target)
     if mixed:
         _tell(mixed, bool(arguments.labels))
+    _tell_speed(made.predicted, arguments.faster_on)
     print(f"{target}  {target.stat().st_size:,} bytes, the float model has {Path(arguments.model).stat().st_size:,}")
     layers = made.recipe.layers
     print(f"{len(layers)} convolutions and matrix products, {len(made.recipe.quantized) - len(layers)} other operators on integers")
@@ -107,6 +111,16 @@ def _tell(mixed: Any, labelled: bool) -> None:
                      [[r.name, r.operator, round(min(r.sqnr, 999.0), 1), activations[r.level], r.cost] for r in mixed.rows]))
     told = "accuracy lost" if labelled else "other decisions (there are no labels)"
     print(f"on the samples: SQNR {mixed.quality.sqnr:.1f} dB, {told} {100 * mixed.quality.drop:.2f} %")
+
+
+def _tell_speed(predicted: Any, target: str | None) -> None:
+    """The table of estimated cycles, and which layers stay f32 for their sake."""
+    if not predicted:
+        return
+    from edgec.cli.text_table import text_table
+    print(text_table(["layer", "cycles in integers", "cycles in f32", "stays"],
+                     [[p.name, round(p.integer_cycles), round(p.float_cycles), "f32" if p.is_slower else "integers"] for p in predicted]))
+    print(f"{sum(p.is_slower for p in predicted)} of {len(predicted)} layers are predicted to be faster in f32 on {target}")
 
 
 def _open_dimensions(arguments: argparse.Namespace) -> dict[str, Any]:

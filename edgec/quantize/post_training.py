@@ -15,6 +15,7 @@ from typing import Any, Callable, Mapping, Sequence
 import numpy as np
 from onnx import ModelProto
 
+from edgec.backends.target import Target, find
 from edgec.errors import ModelError
 from edgec.graph import Graph, Op, Value
 from edgec.onnx_reader import load
@@ -29,6 +30,7 @@ from edgec.quantize.insert import Weights, inserted
 from edgec.quantize.layer_data import LayerData, Rounding
 from edgec.quantize.layer_inputs import LayerInputs
 from edgec.quantize.node_names import node_name, ops_named
+from edgec.quantize.predicted_speed import Prediction, predictions
 from edgec.quantize.prepare import prepared
 from edgec.quantize.recipe import FLOAT, WIDE, Recipe, recipe_of
 from edgec.quantize.weights import grid_of_weights, quantized_weights, to_nearest
@@ -51,18 +53,21 @@ class Options:
     rounding: Rounding = to_nearest
     bias_correction: bool = True
     equalize: str = "none"
+    faster_on: str | Target | None = None
     threads: int = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """The network of integers: its graph, the float one it was made of, and the recipe, grids and weights in between."""
+    """The network of integers: its graph, the float one it was made of, the recipe, grids and weights in between, and what layers were
+    predicted to take on the target that was asked about."""
 
     graph: Graph
     original: Graph
     recipe: Recipe
     grids: Mapping[Value, Grid]
     weights: Mapping[Op, Weights | Cells]
+    predicted: Sequence[Prediction] = ()
 
     @property
     def model(self) -> ModelProto:
@@ -82,7 +87,8 @@ def quantize(model: Any, calib: Any, *, shapes: Mapping[str, Any] | None = None,
     `calibrator` is one of CALIBRATORS; `activations` u8, i8 or i16; `weight_bits` 8 or 4; `granularity` channel or tensor; `symmetric` says
     that weights have zero point 0; `power_of_two` that all scales are such; `keep_float` names nodes that stay f32; `rounding` is a
     method that rounds the weights of a layer (LayerData); `bias_correction` takes the mean error of rounding into the biases; `equalize`
-    cross-layer, smooth or both moves scales of channels; `threads` for the float network. ModelError for data that does not fit.
+    cross-layer, smooth or both moves scales of channels; layers that are predicted to be slower in integers than in f32 on the target
+    `faster_on` stay f32 (see predicted_speed); `threads` for the float network. ModelError for data that does not fit.
     """
     making = Making(model, calib, shapes, bind, progress, options)
     return making.finished(making.kept)
@@ -99,10 +105,17 @@ class Making:
         self.samples = calibration_data.samples(original, calib)
         self.graph = _equalized(prepared(original), self.samples, self.options)
         self.kept = {op: FLOAT for name in self.options.keep_float for op in ops_named(original, self.graph, name)}
+        self.predicted = self._predicted()
+        self.kept |= {p.op: FLOAT for p in self.predicted if p.is_slower}
         histogram = self.options.calibrator in ("percentile", "entropy", "mse")
         self._rounded: dict[tuple[Op, int], Weights] = {}
         self._inputs = LayerInputs(self.graph, self.samples, self.options.threads)
         self.observers = observe(self.recipe({}), self.samples, histogram, self.options.threads, progress)
+
+    def _predicted(self) -> list[Prediction]:
+        """What every layer is predicted to take on the target that integers are wanted for."""
+        target = self.options.faster_on
+        return [] if target is None else predictions(self.recipe({}), find(target) if isinstance(target, str) else target)
 
     def recipe(self, levels: Mapping[Op, int]) -> Recipe:
         """Who computes with integers under these levels; the nodes that are kept stay f32, and no grid is finer than asked for."""
@@ -133,7 +146,7 @@ class Making:
         """The network of integers under these levels."""
         recipe = self.recipe(levels)
         grids, weights = self.grids(recipe), self.weights(recipe)
-        return Quantized(inserted(recipe, grids, weights, _byte(self.options)), self.graph, recipe, grids, weights)
+        return Quantized(inserted(recipe, grids, weights, _byte(self.options)), self.graph, recipe, grids, weights, self.predicted)
 
 
 def _check(options: Options) -> None:

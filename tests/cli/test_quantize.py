@@ -93,3 +93,11 @@ def test_dynamic_needs_no_data(edgec, digits, calib):
     assert "DynamicQuantizeLinear" in {n.op_type for n in onnx.load(calib / "dynamic.onnx").graph.node}
     result = edgec("quantize", digits, "--dynamic", "--calib", calib / "calib.npz", "-o", calib / "no.onnx")
     assert result.status == 1 and "looks at no data" in result.err and not (calib / "no.onnx").exists()
+
+
+def test_layers_may_stay_float_for_speed(edgec, digits, calib):
+    result = edgec("quantize", digits, "--calib", calib / "calib.npz", "--faster-on", "cortex-m4", "-o", calib / "fast.onnx")
+    assert result.status == 0 and "cycles in integers" in result.out
+    assert "of 4 layers are predicted to be faster in f32 on cortex-m4" in result.out
+    refused = edgec("quantize", digits, "--calib", calib / "calib.npz", "--faster-on", "z80", "-o", calib / "none.onnx")
+    assert refused.status == 1 and "unknown target 'z80'" in refused.err and not (calib / "none.onnx").exists()

@@ -1,0 +1,171 @@
+"""How near to the peak of its dot products of bytes each layer of ResNet-50 comes, on one core: writes docs/integer-layers.md.
+
+    python docs/measure_integer_layers.py                    # all of them, about two minutes
+    python docs/measure_integer_layers.py --match 3x3        # some, on standard output
+
+A layer is a model of its own, bytes in and out, channels last as they are inside of a network: a QLinearConv with bias and requantisation,
+and where the network adds a shortcut, that too. A time is the least of `ROUNDS` rounds of processor time, each the mean of as many calls as
+fill `ROUND` seconds, the direct form and Winograd's in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from edgec.backends.target import find
+from edgec.compiler import compile
+from edgec.graph import Graph, Value, constant, graph_input
+from edgec.machine_peak import peak_dots
+from edgec.ops.quantized import QLinearConv
+from edgec.ops.quantized_arithmetic import QLinearAdd
+from edgec.ops.reshape import Transpose
+from edgec.types import TensorType, u8
+
+PAGE = Path(__file__).with_name("integer-layers.md")
+ROUNDS, ROUND = 25, 0.02
+HEAD = """# Integer layers
+
+<!-- written by docs/measure_integer_layers.py -->
+
+The layers of ResNet-50 in bytes on one core ({seen}), whose dot products of bytes from registers reach {peak:.0f} GOP/s
+(a product and its sum are two operations): the least time of many rounds, all of the layer counted: sums, bias,
+requantisation, the shortcut where the network adds one, stores. *Winograd* is the form that the compiler takes for the layer
+by itself, with fewer operations; it is exact, bit for bit (see [schedules](schedules.md#winograd)), and its rate is that of
+the direct form's operations. Taps that fall on padding are counted and not done, so that a small picture can exceed the peak.
+
+| layer | us | GOP/s | of peak | Winograd us | Winograd GOP/s |
+|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of `size` x `size` images by a square kernel, padded by half of it; `adds` a shortcut to its result."""
+
+    channels: int
+    filters: int
+    kernel: int
+    size: int
+    stride: int = 1
+    adds: bool = False
+    times: int = 1
+
+    @property
+    def out(self) -> int:
+        return -(-self.size // self.stride)
+
+    @property
+    def operations(self) -> int:
+        return 2 * self.filters * self.channels * self.kernel ** 2 * self.out ** 2
+
+    @property
+    def name(self) -> str:
+        parts = (f"{self.kernel}x{self.kernel}, {self.channels} to {self.filters}", f"{self.size}x{self.size}",
+                 f"stride {self.stride}" if self.stride > 1 else "", "sum" if self.adds else "",
+                 f"{self.times} times" if self.times > 1 else "")
+        return ", ".join(filter(None, parts))
+
+
+LAYERS = (
+    Layer(3, 64, 7, 224, 2),
+    Layer(64, 64, 1, 56), Layer(64, 64, 3, 56, times=3), Layer(64, 256, 1, 56), Layer(64, 256, 1, 56, adds=True, times=3),
+    Layer(256, 64, 1, 56, times=2), Layer(256, 128, 1, 56),
+    Layer(128, 128, 3, 56, 2), Layer(128, 128, 3, 28, times=3), Layer(128, 512, 1, 28, adds=True, times=4), Layer(256, 512, 1, 56, 2),
+    Layer(512, 128, 1, 28, times=3), Layer(512, 256, 1, 28),
+    Layer(256, 256, 3, 28, 2), Layer(256, 256, 3, 14, times=5), Layer(256, 1024, 1, 14, adds=True, times=6), Layer(512, 1024, 1, 28, 2),
+    Layer(1024, 256, 1, 14, times=5), Layer(1024, 512, 1, 14),
+    Layer(512, 512, 3, 14, 2), Layer(512, 512, 3, 7, times=2), Layer(512, 2048, 1, 7, adds=True, times=3), Layer(1024, 2048, 1, 14, 2),
+    Layer(2048, 512, 1, 7, times=2),
+)
+
+
+def graph(layer: Layer) -> Graph:
+    """The layer as a model of NHWC tensors of u8."""
+    numbers = np.random.default_rng(1)
+    weights = np.clip(np.round(30 * numbers.standard_normal((layer.filters, layer.channels, layer.kernel, layer.kernel))), -127, 127)
+    taps, zero = layer.channels * layer.kernel ** 2, constant(np.zeros((), np.uint8))
+    scale = lambda value, *shape: constant(np.full(shape, value, np.float32))
+    x, pad = graph_input("x", TensorType(u8, (1, layer.size, layer.size, layer.channels))), layer.kernel // 2
+    bias = constant(numbers.integers(-1000, 1000, layer.filters).astype(np.int32))
+    y = QLinearConv(_first(x), scale(1.0), zero, constant(weights.astype(np.int8)), scale(1.0, layer.filters),
+                    constant(np.zeros((), np.int8)), scale(40 * taps ** 0.5), zero, bias,
+                    pads=(pad,) * 4, strides=(layer.stride,) * 2).output
+    inputs = [x]
+    if layer.adds:
+        inputs.append(graph_input("z", TensorType(u8, (1, layer.out, layer.out, layer.filters))))
+        y = QLinearAdd(y, scale(1.0), zero, _first(inputs[1]), scale(0.7), zero, scale(1.3), zero).output
+    return Graph(tuple(inputs), (Transpose(y, (0, 2, 3, 1)).output,), ("y",), "layer")
+
+
+def _first(x: Value) -> Value:
+    """Channels first, as ONNX wants them."""
+    return Transpose(x, (0, 3, 1, 2)).output
+
+
+def measured(layer: Layer) -> list[float]:
+    """Seconds of the direct form, then of Winograd's where the compiler takes that."""
+    model = graph(layer)
+    artifacts = [compile(model, "native", winograd=False)]
+    if layer.kernel == 3 and layer.stride == 1:
+        artifacts.append(compile(model, "native", max_flash_growth=16.0))
+    inputs = {v.name: np.random.default_rng(2).integers(0, 256, tuple(v.type.shape)).astype(np.uint8) for v in model.inputs}
+    loaded = [artifact.load() for artifact in artifacts]
+    results = [each.run(inputs)["y"] for each in loaded]
+    if any(not np.array_equal(results[0], each) for each in results[1:]):
+        raise SystemExit(f"{layer.name}: the two forms differ")
+    found = least_times([each.call for each in loaded])
+    for each in loaded:
+        each.close()
+    return found
+
+
+def least_times(calls: list[Callable[[], object]]) -> list[float]:
+    """Seconds of each, timed in turn."""
+    repeats = [max(1, round(ROUND / _mean(call, 1))) for call in calls]
+    rounds = [[_mean(call, repeat) for call, repeat in zip(calls, repeats)] for _ in range(ROUNDS)]
+    return [min(column) for column in zip(*rounds)]
+
+
+def _mean(call: Callable[[], object], repeat: int) -> float:
+    started = time.thread_time()
+    for _ in range(repeat):
+        call()
+    return (time.thread_time() - started) / repeat
+
+
+def line(layer: Layer, found: list[float], peak: float) -> str:
+    rate = layer.operations / found[0]
+    other = f" {1e6 * found[1]:.0f} | {layer.operations / found[1] / 1e9:.0f} |" if len(found) > 1 else " | |"
+    return f"| {layer.name} | {1e6 * found[0]:.0f} | {rate / 1e9:.0f} | {rate / peak:.0%} |{other}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--match", default="", help="only layers whose name has this in it; nothing is written")
+    match = parser.parse_args().match
+    target, layers, peaks = find("native"), [each for each in LAYERS if match in each.name], []
+    found = []
+    for layer in layers:
+        found.append(measured(layer))
+        peaks.append(peak_dots(target))
+    peak = max(peaks)
+    lines = [line(layer, times, peak) for layer, times in zip(layers, found)]
+    whole = sum(layer.times * times[0] for layer, times in zip(layers, found))
+    rate = sum(layer.times * layer.operations for layer in layers) / whole
+    summary = f"All of them, as often as the network has them: {1e3 * whole:.1f} ms in direct form, {rate / peak:.0%} of the peak."
+    text = HEAD.format(peak=peak / 1e9, seen=target.seen.partition(" with ")[0]) + "\n".join([*lines, "", summary, ""])
+    if match:
+        print(text)
+    else:
+        PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
