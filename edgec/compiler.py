@@ -35,6 +35,7 @@ from edgec.passes.codebooks import codebooks
 from edgec.passes.fold_constants import fold_constants
 from edgec.passes.fuse import fuse
 from edgec.passes.images import images
+from edgec.passes.input_order import input_order
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
 from edgec.passes.pack_operands import pack_operands
@@ -65,6 +66,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (scales, "sums are rid of the scales of weights before anything looks at what they multiply"),
     (codebooks, "and vectors choose from small tables before anything looks at how reads step through memory"),
     (chain, "tensors that are wanted row by row vanish before they get a layout"),
+    (input_order, "the layout may choose the order of a copy, never that of an input"),
     (layout, "strides must be known before anything looks at unit steps or shares memory"),
     (views, "a copy that keeps its unit stride under the chosen layouts goes; what is left is real work"),
     (stages, "reductions are hoisted out of loops that do not change them, once no kernel will be removed any more"),
