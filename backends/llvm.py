@@ -92,8 +92,9 @@ class _Function(Values):
         self.registers.update(phis)
         self.scopes.append({loop.var: (variable, ())})
         self._touch(loop.body)
-        if not self._in_groups(loop.body):
-            self._body(loop.body)
+        around, self.innermost = self.innermost, loop.var
+        (self._straight if self.target.in_order else self._body)(loop.body)
+        self.innermost = around
         self._touch(loop.body)
         self.scopes.pop()
         following = self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")

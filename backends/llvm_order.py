@@ -11,15 +11,17 @@ label, so a label of no effect between groups keeps the order: `llvm.codeview.an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Sequence
 
 from edgec.backends.llvm_spelling import vec
 from edgec.expr import Expr, walk
 from edgec.linear import join, split
-from edgec.loops import Let, Stmt, iota
+from edgec.loops import Let, Stmt, Store, flattened, iota
 from edgec.types import f32
 
 AHEAD = 2   # tables' loads that are under way while sums take what an earlier one brought
+LEAST_SUMS = 8   # in a row, below which order matters little
 FENCE = "  call void @llvm.codeview.annotation(metadata !3)"
 FENCE_DECLARED = "declare void @llvm.codeview.annotation(metadata)"
 FENCE_NAME = "!3 = !{!\"order\"}\n"
@@ -65,16 +67,39 @@ class Order:
 
     # ---------------------------------------------------------------------------------------------------------------- order
 
-    def _in_groups(self, body: Sequence[Stmt]) -> bool:
-        """Emit a body of sums with its loads in groups; False (and nothing) where it is something else or the target does not care."""
-        if not self.target.in_order or not all(isinstance(s, Let) for s in body):
-            return False
-        loads = [self._free_loads(s, body) for s in body]
-        steps = _steps(list(zip(body, loads)))
-        if len(steps) < AHEAD or any(n.dtype is not f32 for each in loads for n in each):
-            return False
-        groups = _groups(steps, self._room(body, steps))
+    def _straight(self, body: Sequence[Stmt]) -> None:
+        """Emit a body, where the target runs code in order: assignments with their loads in groups, then stores together."""
+        for kind, run in groupby(flattened(body), key=type):
+            statements = list(run)
+            if kind is Store:
+                self._stored(statements)
+            elif kind is not Let or not self._in_groups(statements):
+                self._body(statements)
+
+    def _stored(self, stores: Sequence[Store]) -> None:
+        """Stores in a row, each of a value that is finished before the first, unless one reads what another changes."""
+        values, written = [self.portable(s.value) for s in stores], {s.param for s in stores}
+        if len(stores) > self.target.registers or any(not written.isdisjoint(self._sources(v)) for v in values):
+            self._body(stores)
+            return
+        for value in values:
+            self.value(value)
+        self._fence()
+        self._body(stores)
+
+    def _fence(self) -> None:
         self.declared.setdefault("llvm.codeview.annotation", FENCE_DECLARED)
+        self.lines.append(FENCE)
+
+    def _in_groups(self, body: Sequence[Let]) -> bool:
+        """Emit a row of sums with their loads in groups; False (and nothing) where it is something else."""
+        lasting = self._lasting(body)
+        loads = [[n for n in self._free_loads(s, body) if n not in lasting] for s in body]
+        steps = _steps(list(zip(body, loads)))
+        sums = sum(s.value.op == "mul_add" for s in body)
+        if len(steps) < AHEAD or sums < LEAST_SUMS or any(n.dtype is not f32 for each in loads for n in each):
+            return False
+        groups = _groups(steps, self._room(body, steps) - len(lasting))
         blocks = [step.block for step in steps]
         first = 0
         self._addresses(blocks[:AHEAD])
@@ -82,17 +107,23 @@ class Order:
         for group in groups:
             self._group(group, blocks[first:first + len(group) + AHEAD], first == 0)
             first += len(group)
-        self.lines.append(FENCE)
+        self._fence()
         return True
+
+    def _lasting(self, body: Sequence[Let]) -> set[Expr]:
+        """Vectors of constants that no iteration of the innermost loop changes, where they find room beside the sums: LLVM keeps them."""
+        loads = {n for s in body for n in self._free_loads(s, body) if n.data[0].constant and not n.data[0].dealt
+                 and self.innermost is not None and self.innermost not in n.free}
+        return loads if len(loads) <= (self.target.registers - len({s.register for s in body})) // 2 else set()
 
     def _group(self, group: list[Step], blocks: list[Any], begins: bool) -> None:
         """The loads of some steps, then their sums, before each but the last the dealt load that is needed two steps later."""
-        self.lines.append(FENCE)
+        self._fence()
         for step in group:
             for load in step.loads:
                 self.value(load)
         self._addresses(blocks[AHEAD:])
-        self.lines.append(FENCE)
+        self._fence()
         self._fetch(blocks[1:AHEAD] if begins else ())
         for n, step in enumerate(group):
             self._body(step.sums)
@@ -104,9 +135,9 @@ class Order:
 
     def _fetch(self, blocks: Sequence[Any]) -> None:
         for param, base in filter(None, blocks):
-            self.lines.append(FENCE)
+            self._fence()
             self._deal(param, base, self.target.lanes(param.dtype.bits))
-            self.lines.append(FENCE)
+            self._fence()
 
     def _free_loads(self, statement: Let, body: Sequence[Stmt]) -> list[Expr]:
         """The vectors and scalars a sum loads from places that the body does not change, in order of use."""

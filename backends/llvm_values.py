@@ -57,6 +57,7 @@ class Values(DotProducts, Narrowing, Order):
         self.expanded: dict[Expr, Expr] = {}
         self.rounded: dict[Expr, Expr] = {}
         self.changes: dict[Stmt, frozenset[Any]] = {}
+        self.innermost: Expr | None = None      # the variable of the loop whose body is being emitted
 
     def _name(self) -> str:
         self.numbers += 1

@@ -14,9 +14,10 @@ from edgec.expr import walk
 from edgec.linear import coefficient
 from edgec.passes.nest import Nest
 
-LONG_ROUNDS = (32, 48, 24, 40, 16, 8)  # reduction steps in one round of a loop
+LONG_ROUNDS = (32, 48, 24, 40, 28, 20, 16, 12, 8)  # reduction steps in one round of a loop
 SHORT = 12                             # steps of an axis that is written out
 APART = 10                             # multiply-adds between two dealt loads, below which the second waits
+LANES = 4                              # of f32 in a vector
 UNDER_WAY = 2                          # dealt loads whose vectors are in registers at a time
 
 
@@ -34,17 +35,42 @@ def deals(nest: Nest, target: Any) -> bool:
 def dealt_registers(r: int, v: int, dealt: int, nest: Nest) -> int:
     """Registers of a tile of r rows whose v vectors come `dealt` at a time: sums, dealt loads, and what the rows read.
 
-    That is two vectors of k for each row where scalars are their lanes, else the scalars under windows that move on by two elements.
+    That is two vectors of k for each row, or vectors of what the rows of a window read together where neighbours lie side by side.
     """
-    return r * v + UNDER_WAY * dealt + 2 * r + max(0, _window(nest) - 3)
+    return r * v + UNDER_WAY * dealt + max((_read_by_rows(r, n, nest) for n in _moving(nest)), default=2 * r)
 
 
-def _window(nest: Nest) -> int:
-    """Steps of the short reduction axis along which rows read neighbours; 0 where they have them along a long one."""
-    steps = [SHORT + 1 if extent.op != "const" else extent.data for d in nest.domains.values() for b in d.body for n in walk(b)
-             if n.op == "load" and not n.data[0].constant
+def _moving(nest: Nest) -> list[Expr]:
+    return [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant]
+
+
+def _read_by_rows(r: int, n: Expr, nest: Nest) -> int:
+    """Registers for what one load brings to r rows (`scalar_runs` makes vectors of the neighbours in a window)."""
+    steps = [SHORT + 1 if extent.op != "const" else extent.data for d in nest.domains.values()
              for axis, extent in zip(d.axes, d.extents) if coefficient(n.args[0], axis) == 1]
-    return 0 if any(n > SHORT for n in steps) else max(steps, default=0)
+    window = 0 if any(s > SHORT for s in steps) else max(steps, default=0)
+    apart = [c for a in nest.axes if 0 < (c := coefficient(n.args[0], a.var) or 0) <= window]
+    return -(-((r - 1) * min(apart) + window) // LANES) + 1 if apart else 2 * r + max(0, window - 3)
+
+
+def window_registers(r: int, v: int, nest: Nest, row: Any) -> int:
+    """Registers of a tile whose rows read neighbouring vectors along a window, a row of taps at a time: sums, vectors, taps, one to spare.
+
+    Fewer would load vectors anew that stand in a register, or let LLVM put some on the stack, each in front of the sum that wants it.
+    """
+    read = max((_window_vectors(r, n, nest, row) for n in _moving(nest)), default=0)
+    return (r + read) * v + 1
+
+
+def _window_vectors(r: int, n: Expr, nest: Nest, row: Any) -> int:
+    """Vectors that r rows read along the window they slide on, and its taps; without a window, each row its own."""
+    step = coefficient(n.args[0], row.var) or 0 if row else 0
+    for d in nest.domains.values():
+        for axis, extent in zip(d.axes, d.extents):
+            apart = coefficient(n.args[0], axis) or 0
+            if apart and step and step % apart == 0 and extent.op == "const" and step // apart <= extent.data:
+                return (r - 1) * (step // apart) + 2 * extent.data
+    return r + 1
 
 
 def step_cycles(r: int, v: int, most: int, target: Any) -> float:

@@ -29,6 +29,7 @@ from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
+from edgec.passes.scalar_runs import scalar_runs
 from edgec.passes.schedule import Piece, Schedule, Segment, schedule
 from edgec.passes.slots import independent
 from edgec.passes.there_and_back import pairs, walks_back
@@ -85,7 +86,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
 
     if inside and walks_back(kernel, target):
         outer = kernel.repeat[len(kernel.repeat) - inside:-1]
-        return _finish(kernel, _wrap(outer, pairs(kernel.repeat[-1], step)), tables, frozenset())
+        return _finish(kernel, _wrap(outer, pairs(kernel.repeat[-1], step)), tables, frozenset(), target)
     if kernel.block:
         inner: list[Stmt] = []
         for run in runs(kernel.axes[-1], kernel.block):
@@ -98,8 +99,8 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     else:
         body = _wrap(kernel.axes, in_turn(groups))
     if inside:
-        return _finish(kernel, _wrap(kernel.repeat[-inside:], flattened(body)), tables, frozenset())
-    return _finish(kernel, body, tables, frozenset(() if _is_ordered(kernel) else parallel))
+        return _finish(kernel, _wrap(kernel.repeat[-inside:], flattened(body)), tables, frozenset(), target)
+    return _finish(kernel, body, tables, frozenset(() if _is_ordered(kernel) else parallel), target)
 
 
 def _is_ordered(kernel: Kernel) -> bool:
@@ -126,8 +127,8 @@ def _wrap(axes: Sequence[Axis], body: Sequence[Stmt]) -> list[Stmt]:
     return list(body)
 
 
-def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr]) -> Tiled:
-    pieces = bits(pieces, tables)
+def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr], target: Any) -> Tiled:
+    pieces = scalar_runs(bits(pieces, tables), target)
     body = flattened(pieces)
     everything = [e for s in statements(body) for e in expressions(s)]
     nodes = walk(*everything)
