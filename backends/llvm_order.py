@@ -84,10 +84,10 @@ class Order:
             return
         for value in values:
             self.value(value)
-        self._fence()
+        self._boundary()
         self._body(stores)
 
-    def _fence(self) -> None:
+    def _boundary(self) -> None:
         self.declared.setdefault("llvm.codeview.annotation", FENCE_DECLARED)
         self.lines.append(FENCE)
 
@@ -107,7 +107,7 @@ class Order:
         for group in groups:
             self._group(group, blocks[first:first + len(group) + AHEAD], first == 0)
             first += len(group)
-        self._fence()
+        self._boundary()
         return True
 
     def _lasting(self, body: Sequence[Let]) -> set[Expr]:
@@ -118,12 +118,12 @@ class Order:
 
     def _group(self, group: list[Step], blocks: list[Any], begins: bool) -> None:
         """The loads of some steps, then their sums, before each but the last the dealt load that is needed two steps later."""
-        self._fence()
+        self._boundary()
         for step in group:
             for load in step.loads:
                 self.value(load)
         self._addresses(blocks[AHEAD:])
-        self._fence()
+        self._boundary()
         self._fetch(blocks[1:AHEAD] if begins else ())
         for n, step in enumerate(group):
             self._body(step.sums)
@@ -135,9 +135,9 @@ class Order:
 
     def _fetch(self, blocks: Sequence[Any]) -> None:
         for param, base in filter(None, blocks):
-            self._fence()
+            self._boundary()
             self._deal(param, base, self.target.lanes(param.dtype.bits))
-            self._fence()
+            self._boundary()
 
     def _free_loads(self, statement: Let, body: Sequence[Stmt]) -> list[Expr]:
         """The vectors and scalars a sum loads from places that the body does not change, in order of use."""

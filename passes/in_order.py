@@ -53,11 +53,14 @@ def _read_by_rows(r: int, n: Expr, nest: Nest) -> int:
     return -(-((r - 1) * min(apart) + window) // LANES) + 1 if apart else 2 * r + max(0, window - 3)
 
 
-def window_registers(r: int, v: int, nest: Nest, row: Any) -> int:
+def window_registers(r: int, v: int, nest: Nest, row: Any, target: Any) -> int:
     """Registers of a tile whose rows read neighbouring vectors along a window, a row of taps at a time: sums, vectors, taps, one to spare.
 
     Fewer would load vectors anew that stand in a register, or let LLVM put some on the stack, each in front of the sum that wants it.
+    0 where the order of the code is not the core's, or elements have other than 32 bits.
     """
+    if not target.in_order or any(n.dtype.bits != 32 for n in _moving(nest)):
+        return 0
     read = max((_window_vectors(r, n, nest, row) for n in _moving(nest)), default=0)
     return (r + read) * v + 1
 
@@ -71,6 +74,11 @@ def _window_vectors(r: int, n: Expr, nest: Nest, row: Any) -> int:
             if apart and step and step % apart == 0 and extent.op == "const" and step // apart <= extent.data:
                 return (r - 1) * (step // apart) + 2 * extent.data
     return r + 1
+
+
+def alone(target: Any, contraction: bool) -> float:
+    """Cycles of a step in which each sum of a window waits for itself, which nothing overtakes on a core that runs code in its order."""
+    return 2.0 * target.fma_latency if target.in_order and not contraction else 0.0
 
 
 def step_cycles(r: int, v: int, most: int, target: Any) -> float:

@@ -15,7 +15,7 @@ from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.loops import group_of
-from edgec.passes.in_order import dealt_registers, dealt_together, deals, round_length, step_cycles, window_registers
+from edgec.passes.in_order import alone, dealt_registers, dealt_together, deals, round_length, step_cycles, window_registers
 from edgec.passes.nest import Nest, strides_of
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.wide_dots import wide_axis
@@ -242,8 +242,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
             dealt = dealt_together(wide, most)
             registers = (dealt_registers(r, wide, dealt, nest) if dealt else scalar_registers(r, wide, calls) if calls
                          else _registers(r, wide, target, shared, steps, together))
-            if target.in_order and not shared and steps > UNROLL_LIMIT and together == 1:
-                registers = max(registers, window_registers(r, wide, nest, row))
+            registers = max(registers, window_registers(r, wide, nest, row, target) if not shared and steps > UNROLL_LIMIT else 0)
             if shared and r > 1 and _is_mixed(vector, v, lanes, target):
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
             registers += handed_on
@@ -337,14 +336,12 @@ def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contractio
 
 
 def _step(r: int, v: int, target: Any, contraction: bool, most: int = 1) -> float:
-    multiply_adds = r * v / target.fma_per_cycle
     if most > 1:
         return step_cycles(r, v, most, target)
     loads = (v + r if contraction else 2 * r * v) / 2.0
     # Few accumulators are given several partial sums each, which hides most of the latency but not all.
     latency = target.fma_latency * 0.5 if r * v < target.fma_latency * target.fma_per_cycle else 0.0
-    latency = 2.0 * target.fma_latency if target.in_order and not contraction else latency  # nothing overtakes a sum that waits
-    return max(multiply_adds, loads, latency) + 0.05 * (r + v) + 0.5
+    return max(r * v / target.fma_per_cycle, loads, latency, alone(target, contraction)) + 0.05 * (r + v) + 0.5
 
 
 def _segments(axis: Axis, vectors: int, lanes: int, target: Any, joined: int = 1) -> tuple[Segment, ...]:
