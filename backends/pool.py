@@ -11,12 +11,16 @@ A model that all threads run together is another kind of job: a word holds the j
 body. Who comes enters by exchanging that word, may leave and enter again while the job is open, and never enters afterwards; the caller
 closes it when its own call has returned and waits for those who are inside, not for those who have not come.
 
+On Linux the others keep off the processor that the caller is on, as long as there are enough: a thread that is woken is often put there,
+and would wait for it while another one is idle.
+
     with Pool(4) as pool: ...       # pool.address is an edgec_executor
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 
@@ -36,9 +40,14 @@ NEEDED = ("sched_yield", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mu
 
 # Byte offsets in the pool; the executor struct lies at 0, the counters of the slots behind everything else.
 GENERATION, DONE, BUSY, SLEEPERS, STOP, TEAM = (LINE * n for n in range(1, 7))
-BODY, ARGUMENT, COUNT, SLOTS, TEAM_BODY, TEAM_ARGUMENT = (LINE * 7 + 8 * n for n in range(6))
+BODY, ARGUMENT, COUNT, SLOTS, TEAM_BODY, TEAM_ARGUMENT, GETCPU, SETAFFINITY = (LINE * 7 + 8 * n for n in range(8))
 MUTEX, CONDITION = LINE * 8, LINE * 10
-COUNTERS = LINE * 12
+CALLER = LINE * 12      # the processor that the others keep off, or -1
+ALLOWED, OTHERS = LINE * 13, LINE * 15  # a bit for each processor: where threads may run, and where those other than the caller may
+COUNTERS = LINE * 17
+THREAD = 8              # into the line of a slot's counter: what the system calls its thread
+PROCESSORS = 1024       # the bits of such a set
+SET_BYTES = PROCESSORS // 8
 INSIDE = (1 << 31) - 1  # in that word: how many are in the body
 CLOSED = 1 << 31        # in the word of a job that all run together: nobody enters any more
 
@@ -145,6 +154,53 @@ define internal void @wake(ptr %pool) {{
   ret void
 }}
 
+; From another processor than last time, the others leave that one to the caller.
+define internal void @keep_off(ptr %pool) {{
+entry:
+  %getcpu_at = call ptr @at(ptr %pool, i64 {GETCPU})
+  %getcpu = load ptr, ptr %getcpu_at
+  %unknown = icmp eq ptr %getcpu, null
+  br i1 %unknown, label %end, label %ask
+ask:
+  %here = call i32 %getcpu()
+  %caller_at = call ptr @at(ptr %pool, i64 {CALLER})
+  %old = load i32, ptr %caller_at
+  %same = icmp eq i32 %here, %old
+  %odd = icmp uge i32 %here, {PROCESSORS}
+  %stay = or i1 %same, %odd
+  br i1 %stay, label %end, label %moved
+moved:
+  store i32 %here, ptr %caller_at
+  %allowed_at = call ptr @at(ptr %pool, i64 {ALLOWED})
+  %allowed = load i{PROCESSORS}, ptr %allowed_at, align 8
+  %wide = zext i32 %here to i{PROCESSORS}
+  %bit = shl i{PROCESSORS} 1, %wide
+  %mask = xor i{PROCESSORS} %bit, -1
+  %others = and i{PROCESSORS} %allowed, %mask
+  %others_at = call ptr @at(ptr %pool, i64 {OTHERS})
+  store i{PROCESSORS} %others, ptr %others_at, align 8
+  %set_at = call ptr @at(ptr %pool, i64 {SETAFFINITY})
+  %set = load ptr, ptr %set_at
+  %slots_at = call ptr @at(ptr %pool, i64 {SLOTS})
+  %slots = load i64, ptr %slots_at
+  br label %check
+check:
+  %slot = phi i64 [ 1, %moved ], [ %next, %each ]
+  %more = icmp ult i64 %slot, %slots
+  br i1 %more, label %each, label %end
+each:
+  %offset = mul i64 %slot, {LINE}
+  %from = add i64 %offset, {COUNTERS}
+  %line = call ptr @at(ptr %pool, i64 %from)
+  %thread_at = call ptr @at(ptr %line, i64 {THREAD})
+  %thread = load i32, ptr %thread_at
+  %status = call i32 %set(i32 %thread, i64 {SET_BYTES}, ptr %others_at)
+  %next = add i64 %slot, 1
+  br label %check
+end:
+  ret void
+}}
+
 define void @parallel_for(ptr %pool, ptr %body, ptr %argument, i32 %count32) {{
 entry:
   %busy_at = call ptr @at(ptr %pool, i64 {BUSY})
@@ -175,6 +231,7 @@ entry:
   %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
   %old = load atomic i64, ptr %generation_at monotonic, align 8
   %generation = add i64 %old, 1
+  call void @keep_off(ptr %pool)
   call void @open(ptr %pool, i64 %generation, i64 %count, i1 true)
   %body_at = call ptr @at(ptr %pool, i64 {BODY})
   store atomic ptr %body, ptr %body_at release, align 8
@@ -231,6 +288,7 @@ all:                                            ; nobody reads the members of a 
   %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
   %old = load atomic i64, ptr %generation_at monotonic, align 8
   %generation = add i64 %old, 1
+  call void @keep_off(ptr %pool)
   %body_at = call ptr @at(ptr %pool, i64 {TEAM_BODY})
   store ptr %body, ptr %body_at
   %argument_at = call ptr @at(ptr %pool, i64 {TEAM_ARGUMENT})
@@ -398,6 +456,23 @@ class Pool:
         self.close = weakref.finalize(self, _end, dismiss, self.address, threads, self._engine, self._memory)
         for thread in threads:
             thread.start()
+        self.threads = tuple(thread.native_id for thread in threads)
+        self._know_processors()
+
+    def _know_processors(self) -> None:
+        """Where threads may run, if the system tells and there are enough processors for all to have their own."""
+        functions = [llvm.address_of_symbol(name) for name in ("sched_getcpu", "sched_setaffinity")]
+        allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        if None in functions or len(allowed) < self.slots or max(allowed) >= PROCESSORS:
+            return
+        ctypes.c_int32.from_address(self.address + CALLER).value = -1
+        places = np.zeros(PROCESSORS, np.uint8)
+        places[list(allowed)] = 1
+        ctypes.memmove(self.address + ALLOWED, np.packbits(places, bitorder="little").ctypes.data, SET_BYTES)
+        for slot, thread in enumerate(self.threads, 1):
+            ctypes.c_int32.from_address(self.address + COUNTERS + LINE * slot + THREAD).value = thread
+        for offset, function in zip((SETAFFINITY, GETCPU), functions[::-1]):
+            ctypes.c_void_p.from_address(self.address + offset).value = function
 
     def _prepare(self) -> None:
         """The executor struct, and the parts of the pool that are not zero."""

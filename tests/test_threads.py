@@ -1,6 +1,7 @@
 """Models on executors of every kind compute the same bits as in one thread, and refuse executors that are none."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -291,6 +292,23 @@ def test_many_small_calls_one_after_the_other(threads):
 def test_a_pool_may_be_the_first_thing_a_process_makes():
     program = "from edgec.backends.pool import Pool\nwith Pool(2) as pool: print(pool.slots)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "2\n"
+
+
+def test_others_keep_off_the_processor_of_the_caller():
+    """A thread that is woken may be put where the caller is, and would wait there while another processor is idle."""
+    graph, places = read_graph(NETS["a chain of products"], "test"), os.sched_getaffinity(0)
+    artifact, arrays = compiled(graph), normal_inputs(graph)
+    with Pool(2) as pool, Loaded(artifact.object, artifact.interface, pool=pool) as model, Pool(len(places) + 1) as large:
+        try:
+            for here in (min(places), max(places), min(places)):
+                os.sched_setaffinity(0, {here})
+                model.run(arrays)
+                assert [os.sched_getaffinity(thread) for thread in pool.threads] == [places - {here} or places]
+        finally:
+            os.sched_setaffinity(0, places)
+        with Loaded(artifact.object, artifact.interface, pool=large) as model:
+            model.run(arrays)
+            assert all(os.sched_getaffinity(thread) == places for thread in large.threads)  # there is no processor for each
 
 
 def test_models_share_a_pool_also_at_the_same_time():

@@ -6,7 +6,14 @@
    nobody waits for it. A model that all threads run together is another kind of job: a word holds the job's number, whether it is open, and
    how many are in its body. Who comes enters by exchanging that word, may leave and enter again while the job is open, and never enters
    afterwards; the caller closes it when its own call has returned and waits for those who are inside, not for those who have not come.
-   Between jobs a thread looks for the next one for a moment, and then sleeps. */
+   Between jobs a thread looks for the next one for a moment, and then sleeps. On Linux the others keep off the processor that the caller
+   is on, as long as there are enough: a thread that is woken is often put there, and would wait for it while another one is idle. */
+#if defined(__linux__) && !defined(__ANDROID__)
+#define PROCESSORS              /* threads can be told where to run */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#endif
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200112L
 #endif
@@ -45,6 +52,10 @@ struct edgec_pthreads {
     pthread_cond_t condition;
     worker *workers;
     word *counters;             /* one for each slot */
+#ifdef PROCESSORS
+    cpu_set_t allowed;          /* where threads may run, when the pool was started */
+    int caller;                 /* the processor that the others keep off, or -1 */
+#endif
 };
 
 static uint64_t share(uint64_t slot, uint64_t count, uint64_t slots) { return slot * count / slots; }
@@ -102,6 +113,27 @@ static void publish(edgec_pthreads *pool, uint64_t generation, body_function *bo
     announce(pool, generation);
 }
 
+#ifdef PROCESSORS
+/* Whoever has claimed the pool calls this before a job: from another processor than last time, the others leave that one to it. */
+static void keep_off(edgec_pthreads *pool) {
+    const int here = sched_getcpu();
+    if (here == pool->caller || here < 0 || here >= CPU_SETSIZE || (uint32_t)CPU_COUNT(&pool->allowed) < pool->slots) return;
+    cpu_set_t others = pool->allowed;
+    CPU_CLR(here, &others);
+    pool->caller = here;
+    for (uint32_t slot = 1; slot < pool->started; slot++)
+        pthread_setaffinity_np(pool->workers[slot].thread, sizeof others, &others);
+}
+
+static void know_processors(edgec_pthreads *pool) {
+    pool->caller = -1;
+    if (pthread_getaffinity_np(pthread_self(), sizeof pool->allowed, &pool->allowed)) CPU_ZERO(&pool->allowed);
+}
+#else
+static void keep_off(edgec_pthreads *pool) { (void)pool; }
+static void know_processors(edgec_pthreads *pool) { (void)pool; }
+#endif
+
 static int claim(edgec_pthreads *pool) {
     uint64_t idle = 0;
     return __atomic_compare_exchange_n(&pool->busy.value, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
@@ -110,6 +142,7 @@ static int claim(edgec_pthreads *pool) {
 /* A job of whoever has claimed the pool, which is free afterwards. */
 static void run(edgec_pthreads *pool, body_function *body, void *argument, uint32_t count) {
     const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_RELAXED) + 1;
+    keep_off(pool);
     publish(pool, generation, body, argument, count);
     const uint64_t theirs = count - work(pool, generation, 0);
     for (uint32_t looks = 1; __atomic_load_n(&pool->done.value, __ATOMIC_ACQUIRE) != theirs; looks++)
@@ -132,6 +165,7 @@ static void together(void *context, body_function *body, void *argument) {
     edgec_pthreads *const pool = context;
     if (!claim(pool)) { body(argument, 0, 1); return; }
     const uint64_t generation = __atomic_load_n(&pool->generation.value, __ATOMIC_RELAXED) + 1;
+    keep_off(pool);
     pool->team_body = body;
     pool->team_argument = argument;
     __atomic_store_n(&pool->team.value, generation << 32, __ATOMIC_RELEASE);
@@ -208,6 +242,7 @@ edgec_pthreads *edgec_pthreads_start(uint32_t slots) {
     pool->counters = counters;
     set_counters(pool, 0, 0, 1);
     pool->team.value = TEAM_CLOSED;
+    know_processors(pool);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->condition, NULL);
     pool->executor = (edgec_executor){sizeof(edgec_executor), pool, slots, parallel_for, together, rest};

@@ -67,6 +67,44 @@ int main(void) {
 }
 """
 
+APART = r"""
+#define _GNU_SOURCE
+#include "edgec_pthreads.h"
+#include <sched.h>
+#include <stdio.h>
+
+typedef struct { int caller; uint32_t wrong, others; } job;
+
+static void body(void *argument, uint32_t index, uint32_t slot) {
+    job *const j = argument;
+    (void)index;
+    for (volatile int spin = 0; spin < 20000; spin++) {}
+    if (slot && sched_getcpu() == j->caller) __atomic_store_n(&j->wrong, 1, __ATOMIC_RELAXED);
+    if (slot) __atomic_fetch_add(&j->others, 1, __ATOMIC_RELAXED);
+}
+
+int main(void) {
+    cpu_set_t all, one;
+    job j = {0, 0, 0};
+    if (sched_getaffinity(0, sizeof all, &all)) return 1;
+    edgec_pthreads *const pool = edgec_pthreads_start(2);
+    const edgec_executor *const lent = edgec_pthreads_executor(pool);
+    for (int round = 0; CPU_COUNT(&all) > 1 && round < 200; round++) {
+        for (j.caller = 0; j.caller < CPU_SETSIZE; j.caller++) {
+            if (!CPU_ISSET(j.caller, &all)) continue;
+            CPU_ZERO(&one);
+            CPU_SET(j.caller, &one);
+            if (sched_setaffinity(0, sizeof one, &one)) return 2;
+            lent->parallel_for(lent->context, body, &j, 20);
+        }
+    }
+    edgec_pthreads_stop(pool);
+    if (j.wrong || (CPU_COUNT(&all) > 1 && !j.others)) return 3;
+    puts("apart");
+    return 0;
+}
+"""
+
 MODEL = r"""
 #include "net.h"
 #include "edgec_pthreads.h"
@@ -138,6 +176,11 @@ def model(folder, target: str) -> tuple[str, ...]:
 def test_every_index_once(tmp_path):
     require("gcc")
     assert build_and_run(tmp_path, "gcc", main=STRESS) == "every index once\n"
+
+
+def test_others_keep_off_the_processor_of_the_caller(tmp_path):
+    require("gcc")
+    assert build_and_run(tmp_path, "gcc", main=APART) == "apart\n"
 
 
 def test_a_race_detector_finds_nothing(tmp_path):
