@@ -5,6 +5,11 @@ counted, or one register tile that stands beside such a loop. A kernel that is c
 `first` below `last`; each element is computed by the same code whatever range it falls in, so cutting never changes a bit.
 
     for t in 0..4: for y in 0..56: ...      ->      for t in first//56..ceil(last/56): for y in max(0, first-56*t)..min(56, last-56*t): ...
+
+What a thread stores should lie together, since the same thread will read it in the next kernel, from its own cache. Where the inner of two
+loops takes the longer steps through the result (channels outside, pixels inside), positions are numbered across: inner * 4 + t.
+
+    for t in 0..4: for y in 0..56: ...      ->      for t in 0..4: for y in ceil((first-t)/4)..ceil((last-t)/4): ...
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ from typing import Any, Sequence
 import numpy as np
 
 from edgec.expr import Expr, binary, compare, const, fresh, walk
-from edgec.loops import Block, For, If, Param, Stmt, Store, expressions, flattened
+from edgec.linear import split
+from edgec.loops import Block, For, If, Param, Stmt, Store, expressions, flattened, statements
 from edgec.passes.tile import Tiled
 from edgec.types import index
 
@@ -35,6 +41,7 @@ class Cuttable:
     tiled: Tiled
     weights: np.ndarray
     depth: int
+    across: bool = False  # of two loops the inner one is numbered first
 
     @property
     def positions(self) -> int:
@@ -71,6 +78,10 @@ def cuttable(tiled: Tiled, target: Any) -> Cuttable | None:
             best = found
         if balance(found) >= BALANCED:
             break
+    if best is not None and (outer := _crossed(tiled)) is not None:
+        weights = np.repeat(_weights(outer.body, 1, tiled.parallel, memo), trips(outer))
+        found = Cuttable(tiled, weights * (cycles / max(weights.sum(), 1e-9)), 2, across=True)
+        best = found if balance(found) >= min(BALANCED, balance(best)) and found.positions <= POSITIONS else best
     return best if best is not None and best.positions > 1 else None
 
 
@@ -87,7 +98,8 @@ def ranged(kernel: Cuttable) -> Tiled:
     """The loops with two more symbols, `first` and `last`, that walk the positions from one below the other."""
     first, last = fresh("first", 0, kernel.positions), fresh("last", 0, kernel.positions)
     old = kernel.tiled
-    pieces = _limited(old.pieces, kernel.depth, first, last, old.parallel)
+    pieces = [_limited_across(old.pieces[0], first, last)] if kernel.across else \
+        _limited(old.pieces, kernel.depth, first, last, old.parallel)
     loops = replace(old.loops, symbols=(*old.loops.symbols, first, last), body=flattened(pieces))
     return replace(old, loops=loops, pieces=tuple(pieces))
 
@@ -158,6 +170,53 @@ def _limited_loop(loop: For, size: int, depth: int, low: Expr, high: Expr, paral
         return replace(loop, start=start, stop=stop)
     behind = ((loop.var - loop.start) // loop.step) * size
     return replace(loop, start=start, stop=stop, body=tuple(_limited(loop.body, depth - 1, low - behind, high - behind, parallel)))
+
+
+# ---------------------------------------------------------------------------------------------------------------- across
+
+
+def _crossed(tiled: Tiled) -> For | None:
+    """The outer of two loops whose inner one takes the longer steps through the result; None where constants are most of what is read and
+    stored, since every thread would read all of them."""
+    outer = tiled.pieces[0] if len(tiled.pieces) == 1 else None
+    if not isinstance(outer, For) or outer.start.free or outer.stop.free or not _is_list([outer], tiled.parallel):
+        return None
+    inner = [s for s in outer.body if isinstance(s, For)]
+    if not inner or not _is_list(outer.body, tiled.parallel) or any(s.start.free or s.stop.free for s in inner):
+        return None
+    stores = [s for s in statements(inner[0].body) if isinstance(s, Store)]
+    far = stores and all(_step(s, inner[0]) > _step(s, outer) > 0 for s in stores)
+    sizes = Counter()
+    for p in tiled.loops.params:
+        sizes[p.constant] += (p.size if isinstance(p.size, int) else p.size.hi) * p.dtype.bytes
+    return outer if far and 2 * sizes[True] <= sizes[False] else None
+
+
+def _step(store: Store, loop: For) -> int:
+    """Elements between what two iterations store."""
+    return abs(split(store.index)[1].get(loop.var, 0)) * loop.step
+
+
+def _limited_across(outer: For, first: Expr, last: Expr) -> For:
+    """The iterations of inner loops at the positions from `first` below `last`, for every iteration of the outer one."""
+    count, found, base = trips(outer), [], 0
+    number = (outer.var - outer.start) // outer.step
+
+    def reached(position: Expr) -> Expr:
+        """Inner iterations whose position is below another."""
+        return (position - number + (count - 1)) // count - base
+
+    for statement in outer.body:
+        if isinstance(statement, Block):
+            low, high = reached(first), reached(last)
+            found.append(If(binary("and", compare("le", low, 0), compare("lt", 0, high)), statement.body))
+            base += 1
+            continue
+        start = statement.start + binary("max", const(0, index), reached(first)) * statement.step
+        stop = binary("min", statement.stop, statement.start + reached(last) * statement.step)
+        found.append(replace(statement, start=start, stop=stop))
+        base += trips(statement)
+    return replace(outer, body=tuple(found))
 
 
 # ---------------------------------------------------------------------------------------------------------------- cycles
