@@ -22,6 +22,8 @@ BYTES_PER_CYCLE = 8.0  # beyond the second-level cache, one way
 SHARE = 0.5            # of the second-level cache, for what lives in one band
 FEW = 0.13             # the share of rows computed twice up to which a band pays
 LEAST_BANDS = 4        # so that threads can share them
+MANY = 16              # bands of which one more or less hardly counts
+EVEN = 0.02            # so many more rows may be computed twice where two threads then share the bands evenly
 MOST_WEIGHTS = 0.25    # the share of the second-level cache that constants read in every band may have
 
 
@@ -157,6 +159,9 @@ def _rows(producer: Kernel, buffer: Buffer, window: Window, target: Any) -> int:
     twice = {r: _halo(window, r) * (extent // r) / buffer.max_shape[window.dimension] - 1 for r in fitting}
     good = [r for r in fitting if r > 1 and twice[r] <= FEW]
     best = (good[0] if window.high > window.low else good[-1]) if good else 0  # without a halo, large bands cost nothing
+    if best and extent // best % 2 and extent // best < MANY and target.hand_over:
+        even = [r for r in fitting if r > 1 and extent // r % 2 == 0 and twice[r] <= max(FEW, twice[best] + EVEN)]
+        best = min(even, key=lambda r: abs(r - best), default=best)
     if not best or _halo(window, best) >= buffer.max_shape[window.dimension]:
         return 0
     speed = target.lanes(32) * (1 if target.vector_bits >= 512 else target.fma_per_cycle)

@@ -106,3 +106,12 @@ def test_results_do_not_change(channels, size, kernel, stride, pad, project):
 
 def test_a_shortcut_in_the_last_stage():
     assert check(block(8, 112, shortcut=True), replace(V3, l2_bytes=8 * 112 * 72 * 4)) == 2
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_two_threads_share_bands_evenly_where_that_costs_next_to_nothing(threads):
+    """Seven bands of sixteen rows read 12.5 % of the rows twice, eight of fourteen 14.3 %."""
+    target = replace(small(8, 112), hand_over=6000 if threads else 0)
+    _, after = banded(block(8, 112), target)
+    bands_of = [k.axes[0].extent for k in after.steps if len(k.stages) > 1]
+    assert bands_of == ([8] if threads else [7])
