@@ -20,14 +20,24 @@ SMALL = ("mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mbv1_025")
 LARGE = "mobilenetv2_100_224_ptqw8"
 COUNTED = (*((model, board) for model in SMALL for board in ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")),
            *((LARGE, core) for core in ("aarch64", "cortex-a76", "cortex-a710", "cortex-a7")))
+FORMS = {"aarch64": "plain NEON: smull, smlal, sadalp", "cortex-a76": "dotprod: sdot", "cortex-a710": "i8mm: usdot and sdot",
+         "cortex-a7": "Armv7: vmull, vmlal, vpadal"}
 TITLE = "\n## Integers\n"
 HEAD = """
-One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): 32-bit sums by smlal on plain AArch64, vmlal on
-Armv7, sdot and usdot on the Cortex-A76 and A710, smlad on Cortex-M4 and M7, vmlava on the M55. The Cortex-M3 and M0+ multiply one by one
-and have no floats: a 64-bit product of integers scales a sum, and only where that comes near the middle of two results f32 decides.
+One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): sdot and usdot on the Cortex-A76 and A710,
+smlad on Cortex-M4 and M7, vmlava on the M55. The Cortex-M3 and M0+ multiply one by one and have no floats: a 64-bit product of integers
+scales a sum, and only where that comes near the middle of two results f32 decides. Plain AArch64 and Armv7 take words of four bytes, too:
+their first and second halves are multiplied apart, two products meet in 16 bits (which have room for them where no weight is -128, as
+symmetric quantization has it; else smlal multiplies in 16 bits), and sadalp adds them up by pairs: three instructions for 16 products.
 
 | model | target | million instructions | per multiply-add | code KB | flash KB |
 |---|---|---|---|---|---|
+"""
+FORMS_HEAD = f"""
+Executed instructions a multiply-add by extension, of {LARGE}:
+
+| extension | target | per multiply-add |
+|---|---|---|
 """
 
 
@@ -61,7 +71,14 @@ def section(rows: Sequence[Row]) -> str:
     """The section with its title; instructions a multiply-add are of those that the layers' shapes ask for."""
     lines = [f"| {r.model} | {r.target} | {r.instructions / 1e6:.1f} | {r.instructions / r.macs:.3f} | {r.code_bytes / 1e3:.1f} | "
              f"{r.flash_bytes / 1e3:.1f} |\n" for r in rows]
-    return "".join([TITLE, HEAD, *lines])
+    return "".join([TITLE, HEAD, *lines, *_forms(rows)])
+
+
+def _forms(rows: Sequence[Row]) -> list[str]:
+    """What a multiply-add takes of the instructions of each extension, in the large model."""
+    found = {r.target: f"{r.instructions / r.macs:.3f}" for r in rows if r.model == LARGE}
+    lines = [f"| {form} | {core} | {found[core]} |\n" for core, form in FORMS.items() if core in found]
+    return [FORMS_HEAD, *lines] if lines else []
 
 
 def parts(page: str) -> tuple[str, str]:
