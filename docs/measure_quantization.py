@@ -2,9 +2,9 @@
 
     python docs/measure_quantization.py [--keep FOLDER] [MODEL ...]         # of ../shared/models; default: all with data
 
-Every model is quantized with the defaults; one without labels that comes out below LEAST dB, or below the file of onnxruntime's static
-quantization in ../shared/peers, is quantized again with that as its budget. All are judged by onnxruntime on samples that calibrated
-nothing. Results are kept in docs/quantization.json, so that single models can be measured again. Needs onnxruntime and Pillow.
+Every model is quantized with the defaults; one without labels that comes out below LEAST dB and MARGIN more, or below the file of
+onnxruntime's static quantization in ../shared/peers and MARGIN more, on the samples that calibrate, is quantized again with that as its
+budget. All are judged by onnxruntime on samples that calibrated nothing and chose nothing. Results are kept in docs/quantization.json, so that single models can be measured again. Needs onnxruntime and Pillow.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from quantization_data import MODELS, SHARED, Sample, Task, speech_frames, task
 from edgec.errors import CompileError
 from edgec.onnx_reader import load
 from edgec.quantize import quantize, quantize_within
-from edgec.quantize.node_names import node_name
-from edgec.quantize.prepare import prepared
+from edgec.quantize.mixed import SEARCHES
 from edgec.quantize.quality import agreement, classes, sqnr
-from edgec.quantize.recipe import is_layer
 
 HERE = Path(__file__).resolve().parent
 PAGE, RESULTS = HERE / "quantization.md", HERE / "quantization.json"
@@ -41,8 +39,8 @@ TEXT = """\
 Written by [measure_quantization.py](measure_quantization.py), judged by onnxruntime {version} on samples that calibrated nothing (which,
 and where from, says [quantization_data.py](quantization_data.py)). *theirs* is onnxruntime's static QDQ quantization of the same model
 (per-channel, min-max) on the same samples; *agree* is the share of samples with the same class as the f32 model. A model with numbers
-under *mixed* was quantized with a budget: {least:.0f} dB, or what *theirs* has (fastestdet with 16-bit activations and f32 at the
-ends, unsearched); its layers at 8 bits, 16 bits and in f32 are counted.
+under *mixed* was quantized with a budget on the samples that calibrate, {least:.0f} dB or what *theirs* has and {margin:.0f} dB more (fastestdet by
+`--search ends`); its operators at 8 bits, 16 bits and in f32 are counted.
 
 {table}
 
@@ -61,8 +59,8 @@ def runner(model: Any) -> Callable[[Sample], list[np.ndarray]]:
     return lambda sample: session.run(None, sample)
 
 
-def measured(name: str, keep: Path | None, wide: bool = False) -> dict[str, Any]:
-    """Everything the table says about one model; `wide`: with 16-bit activations, the ends in f32."""
+def measured(name: str, keep: Path | None, search: str = "layers") -> dict[str, Any]:
+    """Everything the table says about one model; `search` is how a budget is met."""
     path, peer = SHARED / "models" / f"{name}.onnx", SHARED / "peers" / f"{name}_ort_minmax.onnx"
     f32 = runner(path)
     given = task(name, f32)
@@ -71,32 +69,30 @@ def measured(name: str, keep: Path | None, wide: bool = False) -> dict[str, Any]
     floor = max(LEAST, sqnr(exact, theirs) if theirs else 0.0)
     found: dict[str, Any] = {"samples": len(given.inputs), "calib": len(given.calib)}
     start = time.process_time()
-    made, mixed = quantize(path, given.calib, activations="i16", keep_float=ends(path)) if wide else quantize(path, given.calib), None
+    made, mixed = quantize(path, given.calib), None
     found["seconds"] = round(time.process_time() - start, 1)
     ours = [run(x) for run in [runner(made.model)] for x in given.inputs]
     found["plain_sqnr"] = sqnr(exact, ours)
-    aim = floor + MARGIN
     speech = name.startswith("silero")
-    voice = decisions(f32, {"ours": runner(made.model), "theirs": runner(peer)}) if speech else {}
-    if voice.get("ours_decisions", 1.0) < SAME:
-        aim = sqnr(exact, ours) + MARGIN
-    while not wide and given.labels is None and (sqnr(exact, ours) < floor or voice.get("ours_decisions", 1.0) < SAME):
-        mixed = quantize_within(path, given.calib, min_sqnr=aim)
+    before = [f32(x) for x in given.calib]
+
+    def holds(made: Any) -> bool:
+        """Whether a network is good enough on the samples that calibrate: nothing is chosen by those that judge."""
+        after = [run(x) for run in [runner(made.model)] for x in given.calib]
+        same = np.mean([(a[0].item() > 0.5) == (b[0].item() > 0.5) for a, b in zip(before, after)]) if speech else 1.0
+        return sqnr(before, after) >= floor + MARGIN and same >= SAME
+    aim = floor + MARGIN
+    while given.labels is None and not holds(made):
+        mixed = quantize_within(path, given.calib, min_sqnr=aim, search=search)
         made, aim = mixed.quantized, aim + MARGIN
-        ours = [run(x) for run in [runner(made.model)] for x in given.inputs]
-        voice = decisions(f32, {"ours": runner(made.model), "theirs": runner(peer)}) if speech else {}
+    ours = [run(x) for run in [runner(made.model)] for x in given.inputs]
+    voice = decisions(f32, {"ours": runner(made.model), "theirs": runner(peer)}) if speech else {}
     found["levels"] = {str(b): sum(r.level == b for r in mixed.rows) for b in (8, 16, 32)} if mixed else {}
-    found["levels"] |= {"8": 0, "16": len(made.recipe.quantized), "32": len(ends(path))} if wide else {}
+    found["search"] = search if mixed else ""
     if keep:
         made.save(keep / f"{name}_int8.onnx")
     found |= quality("ours", exact, ours, given) | (quality("theirs", exact, theirs, given) if theirs else {})
     return found | voice
-
-
-def ends(path: Path) -> tuple[str, ...]:
-    """The first layer of a model and the last six."""
-    names = [node_name(op) for op in prepared(load(path)).ops if is_layer(op)]
-    return (names[0], *names[-6:])
 
 
 def quality(whose: str, exact: list, ours: list, given: Task) -> dict[str, float]:
@@ -162,14 +158,13 @@ def page(results: dict[str, Any]) -> str:
     told = ("Silero, fed a minute of speech frame by frame with its own state, decides as the float model on\n"
             f"{100 * silero['ours_decisions']:.2f} % of the frames (theirs {100 * silero['theirs_decisions']:.2f} %)." if silero else "")
     table = "\n".join([HEAD, *(row(name, results[name]) for name in MODELS if name in results)])
-    return TEXT.format(version=onnxruntime.__version__, least=LEAST, table=table, silero=told)
+    return TEXT.format(version=onnxruntime.__version__, least=LEAST, margin=MARGIN, table=table, silero=told)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL")
-    parser.add_argument("--wide", action="store_true",
-                        help="16-bit activations and f32 at the ends, unsearched: where a search for less takes too long")
+    parser.add_argument("--search", default="layers", choices=SEARCHES, help="how budgets are met; ends: where layers take too long")
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page from what was measured before")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the quantized models there")
     arguments = parser.parse_args()
@@ -178,7 +173,7 @@ def main() -> None:
         return _write(results)
     for name in arguments.models or MODELS:
         try:
-            results[name] = measured(name, arguments.keep, arguments.wide)
+            results[name] = measured(name, arguments.keep, arguments.search)
         except CompileError as error:
             parser.error(f"{name}: {error}")
         print(row(name, results[name]), flush=True)

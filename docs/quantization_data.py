@@ -92,11 +92,11 @@ def pictures(kind: Pictures) -> Task:
     return Task(_named(kind.name, calib), _named(kind.name, judged))
 
 
-def more_pictures(model: str, each: int = 16) -> list[Sample]:
+def more_pictures(model: str, each: int = 16, seed: int = 1) -> list[Sample]:
     """Further crops of the seven pictures, for methods that learn much from the data; none for models that see no pictures."""
     if model not in PICTURES:
         return []
-    kind, generator = PICTURES[model], np.random.default_rng(1)
+    kind, generator = PICTURES[model], np.random.default_rng(seed)
     return _named(kind.name, [_crop(kind, image, generator, int(generator.integers(100, 250))) for image in _images() for _ in range(each)])
 
 

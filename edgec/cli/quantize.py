@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgec.cli.model_arguments import add_model_arguments, model_options, positive
-from edgec.cli.quantize_weights import add_weight_arguments, integer_options, round_weights
+from edgec.cli.quantize_weights import add_weight_arguments, integer_options, round_weights, share
 from edgec.cli.task_progress import task_progress
 
 name, help = "quantize", "make an integer model of a float one"
@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-drop", type=share, metavar="0.5%%", help="accuracy that may be lost on the samples (without --labels: "
                         "share of samples whose class may change)")
     parser.add_argument("--min-sqnr", type=float, metavar="DB", help="least signal to quantization noise at the outputs, such as 30")
+    parser.add_argument("--search", default="layers", choices=["layers", "ends"], help="how a budget is met: by the sensitivity of every "
+                        "layer, or, much faster in large networks, by 16 bits everywhere and f32 from the ends inwards (default: layers)")
     parser.add_argument("--calibrator", default="mse", metavar="METHOD",
                         help="how ranges are chosen: minmax, moving-average, percentile, entropy, mse (default: mse)")
     parser.add_argument("--activations", default="u8", choices=["u8", "i8", "i16"], help="integers of activations (default: u8)")
@@ -46,15 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faster-on", metavar="TARGET",
                         help="layers that are predicted to be slower in integers than in f32 on this target stay f32 (see `edgec targets`)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads for the float network (default: 1)")
-
-
-def share(text: str) -> float:
-    """The type of an argument like 0.5% or 0.005."""
-    number = text.removesuffix("%")
-    try:
-        return float(number) / (100 if number != text else 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share: write it as 0.5%") from None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
                "bias_correction": arguments.bias_correction, "faster_on": arguments.faster_on}
     with task_progress() as report:
         if any(b is not None for b in budget.values()):
-            mixed = quantize_within(graph, arguments.calib, arguments.labels, progress=report, **budget, **options)
+            mixed = quantize_within(graph, arguments.calib, arguments.labels, progress=report, search=arguments.search, **budget, **options)
             made = mixed.quantized
         else:
             mixed, made = None, quantize(graph, arguments.calib, progress=report, **options)
@@ -108,7 +101,8 @@ def _tell(mixed: Any, labelled: bool) -> None:
     from edgec.cli.text_table import text_table
     activations = {8: "8", 16: "16", 32: "f32"}
     print(text_table(["layer", "operator", "SQNR alone, dB", "bits", "cost"],
-                     [[r.name, r.operator, round(min(r.sqnr, 999.0), 1), activations[r.level], r.cost] for r in mixed.rows]))
+                     [[r.name, r.operator, "" if r.sqnr is None else round(min(r.sqnr, 999.0), 1), activations[r.level], r.cost]
+                      for r in mixed.rows]))
     told = "accuracy lost" if labelled else "other decisions (there are no labels)"
     print(f"on the samples: SQNR {mixed.quality.sqnr:.1f} dB, {told} {100 * mixed.quality.drop:.2f} %")
 

@@ -33,9 +33,14 @@ def corrected(layer: LayerData, weights: Weights) -> Weights:
 def mean_errors(layer: LayerData, weights: Weights) -> np.ndarray:
     """f64[samples, channels]: the mean of rounded minus float outputs of each sample."""
     real = weights.grid.real(weights.integers)
-    found = []
-    for x, rounded in zip(layer.inputs, layer.rounded_inputs):
-        error = layer.output(rounded, real).astype(np.float64) - layer.output(x)
-        axis = 1 if hasattr(layer.op, "w") else error.ndim - 1
-        found.append(error.mean(axis=tuple(n for n in range(error.ndim) if n != axis)))
-    return np.array(found)
+    return np.array([_mean(layer, rounded, real) - _mean(layer, x, layer.weights) for x, rounded in zip(layer.inputs, layer.rounded_inputs)])
+
+
+def _mean(layer: LayerData, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean of the layer's result on one input f64[channels], but for the bias. A product is linear, so that of a mean row is enough."""
+    if type(layer.op).__name__ == "ConvTranspose" or layer.weights.ndim != 2 and type(layer.op).__name__ != "Conv":
+        y = layer.output(x, weights).astype(np.float64)
+        axis = 1 if type(layer.op).__name__ == "ConvTranspose" else y.ndim - 1
+        return y.mean(axis=tuple(n for n in range(y.ndim) if n != axis))
+    rows = layer.mean_row(x)
+    return np.concatenate([row @ layer.matrix(g, weights) for g, row in enumerate(rows)])

@@ -54,11 +54,12 @@ def quality(exact: Outputs, ours: Outputs, labels: np.ndarray | None) -> Quality
 
 @dataclass(frozen=True)
 class Row:
-    """One operator in the table: the SQNR of the outputs if it alone were rounded to 8 bits, its level, multiply-adds (or elements)."""
+    """One operator in the table: the SQNR of the outputs if it alone were rounded to 8 bits (None: not measured), its level, multiply-adds
+    (or elements)."""
 
     name: str
     operator: str
-    sqnr: float
+    sqnr: float | None
     level: int
     cost: int
 

@@ -16,6 +16,7 @@ from edgec.ops.activation import HardSigmoid, Sigmoid
 from edgec.ops.softmax import Softmax
 from edgec.quantize.calibrators import CALIBRATORS
 from edgec.quantize.grid import Grid, activation_grid
+from edgec.quantize.layer_inputs import LayerInputs
 from edgec.quantize.observer import Observer
 from edgec.quantize.recipe import BYTE, Recipe
 from edgec.quantize.run_values import runner
@@ -26,15 +27,19 @@ Progress = Callable[[str, int, int], None]  # what is being done, steps done, st
 
 
 def observe(recipe: Recipe, samples: Sequence[Mapping[str, np.ndarray]], histogram: bool = True, threads: int = 1,
-            progress: Progress = lambda what, done, total: None) -> dict[Value, Observer]:
-    """What is seen of every value that a grid is made for; ModelError where the network itself gives NaN or infinity."""
+            progress: Progress = lambda what, done, total: None, inputs: LayerInputs | None = None) -> dict[Value, Observer]:
+    """What is seen of every value that a grid is made for; `inputs` sees the operands of layers. ModelError where the network itself gives
+    NaN or infinity."""
     observers = {value: Observer(histogram) for value in recipe.candidates}
-    run = runner(recipe.graph, recipe.candidates, len(samples), threads,
-                 lambda done, total: progress("compiling the float network", done, total))
+    values = tuple(dict.fromkeys([*observers, *(inputs.values if inputs else ())]))
+    run = runner(recipe.graph, values, len(samples), threads, lambda done, total: progress("compiling the float network", done, total))
     for number, sample in enumerate(samples):
         progress("calibrating", number, len(samples))
-        for value, array in zip(observers, run(sample)):
-            observers[value].see(_finite(value, array, number))
+        arrays = dict(zip(values, run(sample)))
+        for value, observer in observers.items():
+            observer.see(_finite(value, arrays[value], number))
+        if inputs:
+            inputs.see(number, arrays)
     progress("calibrating", len(samples), len(samples))
     return observers
 

@@ -17,7 +17,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from edgec.graph import Op, run_reference
-from edgec.ops.window import window_of
+from edgec.ops.window import padded, tap_views, window_of
 from edgec.quantize.grid import Grid
 
 
@@ -69,6 +69,16 @@ class LayerData:
         if type(self.op).__name__ != "Conv":
             return x.reshape(-1, x.shape[-1])
         return unfolded(self.op, x, self.weights.shape, group)
+
+    def mean_row(self, x: np.ndarray) -> np.ndarray:
+        """The mean of the rows of `columns`, f64[groups, K], found without unfolding them."""
+        if type(self.op).__name__ != "Conv":
+            return x.reshape(-1, x.shape[-1]).mean(0, dtype=np.float64)[None]
+        window = window_of(self.op, x.shape[2:], self.weights.shape[2:])
+        counts = window.counts(x.shape[2:])
+        views = tap_views(padded(x, window, counts, 0), window, counts)
+        axes = (0, *range(2, x.ndim))
+        return np.stack([view.mean(axes, dtype=np.float64) for _, view in views], 1).reshape(self.groups, -1)
 
     def matrix(self, group: int = 0, weights: np.ndarray | None = None) -> np.ndarray:
         """The weights (or others of their shape) as the matrix [K, outputs of the group] that `columns` meets."""

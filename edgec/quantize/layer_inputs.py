@@ -1,35 +1,35 @@
-"""The operands of all layers on calibration samples, for the methods that look at data: one run of the float network serves all layers.
+"""The operands of all layers on some calibration samples, for the methods that look at data: kept while calibration computes them anyway.
 
-    inputs = LayerInputs(graph, samples);  inputs(conv)      # [f32[1,16,28,28], ...], one array a sample
+    inputs = LayerInputs(graph, samples);  observe(recipe, samples, inputs=inputs);  inputs(conv)      # [f32[1,16,28,28], ...], by sample
 """
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Mapping, Sequence
 
 import numpy as np
 
 from edgec.graph import Graph, Op, Value
 from edgec.quantize.recipe import is_layer
-from edgec.quantize.run_values import runner
 
 SAMPLES = 32  # at most
 BYTES = 1 << 30  # of memory, at most
 
 
 class LayerInputs:
-    """Keeps the operands once they are asked for, of as many evenly drawn samples as fit in the memory."""
+    """Of the samples as many as fit in the memory, evenly drawn; of each the operands of all convolutions and matrix products."""
 
-    def __init__(self, graph: Graph, samples: Sequence[Mapping[str, np.ndarray]], threads: int = 1):
-        self.graph, self.samples, self.threads = graph, samples, threads
+    def __init__(self, graph: Graph, samples: Sequence[Mapping[str, np.ndarray]]):
+        self.values = tuple(dict.fromkeys(op.operands[0] for op in graph.ops if is_layer(op)))
+        count = max(1, min(SAMPLES, len(samples), BYTES // max(1, sum(v.type.max_bytes for v in self.values))))
+        self.numbers = frozenset(map(int, np.linspace(0, len(samples) - 1, count)))
+        self._rows: dict[int, list[np.ndarray]] = {}
+
+    def see(self, number: int, arrays: Mapping[Value, np.ndarray]) -> None:
+        """Keep the operands of a sample, if it is among those."""
+        if number in self.numbers:
+            self._rows[number] = [arrays[v] for v in self.values]
 
     def __call__(self, op: Op) -> list[np.ndarray]:
-        return [row[op.operands[0]] for row in self._arrays]
-
-    @cached_property
-    def _arrays(self) -> list[dict[Value, np.ndarray]]:
-        values = list(dict.fromkeys(op.operands[0] for op in self.graph.ops if is_layer(op)))
-        count = max(1, min(SAMPLES, len(self.samples), BYTES // max(1, sum(v.type.max_bytes for v in values))))
-        run = runner(self.graph, values, count, self.threads)
-        return [dict(zip(values, run(self.samples[n]))) for n in np.linspace(0, len(self.samples) - 1, count).astype(int)]
+        at = self.values.index(op.operands[0])
+        return [self._rows[number][at] for number in sorted(self._rows)]

@@ -109,8 +109,8 @@ class Making:
         self.kept |= {p.op: FLOAT for p in self.predicted if p.is_slower}
         histogram = self.options.calibrator in ("percentile", "entropy", "mse")
         self._rounded: dict[tuple[Op, int], Weights] = {}
-        self._inputs = LayerInputs(self.graph, self.samples, self.options.threads)
-        self.observers = observe(self.recipe({}), self.samples, histogram, self.options.threads, progress)
+        self._inputs = LayerInputs(self.graph, self.samples)
+        self.observers = observe(self.recipe({}), self.samples, histogram, self.options.threads, progress, self._inputs)
 
     def _predicted(self) -> list[Prediction]:
         """What every layer is predicted to take on the target that integers are wanted for."""

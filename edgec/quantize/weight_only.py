@@ -5,7 +5,8 @@
 A weight becomes an integer behind a DequantizeLinear, with a scale for each output channel, or for each block of `block` inputs of a matrix
 product; 3- and 2-bit ones are int4 in ONNX, of which compiled code stores no more bits than their values need. With codebook:N it becomes
 an index into N values (Gather), scaled by channel. With calibration data, rounding follows what the layer's products become, and biases
-take up the mean of what is left; by a method that learns from it, the first and last layers of less than 8 bits get 8.
+take up the mean of what is left; of less than 8 bits, the smallest layers that together have a small share of the weights get 8, and with
+`min_sqnr` as many more as it takes.
 """
 
 from __future__ import annotations
@@ -35,12 +36,19 @@ from edgec.quantize.paired_moments import LEAST as SPLIT, PairedMoments
 from edgec.quantize.prepare import prepared
 from edgec.quantize.product_rounding import Solved, levels_of, solved
 from edgec.quantize.product_rows import RECURRENT, is_product, matrices_of, rows_of, weight_places, weights_of
+from edgec.quantize.quality import least_sqnr
 from edgec.quantize.reconstruction import Codebook, Levels, Uniform
+from edgec.quantize.run_values import whole_runner
 from edgec.quantize.streams import Streams
 from edgec.quantize.weight_levels import Method
 from edgec.types import f32, i4, i8, i32
 
+EIGHT = 0.05  # share of the weights that gets 8 bits where fewer are asked for, unless told otherwise
+SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # that are tried for more signal to noise
+HELD, JUDGES = 5, 32  # every fifth sample judges, and no more than so many
 LEAST = 256  # weights; smaller tensors stay f32
+Samples = Sequence[Mapping[str, np.ndarray]]
+Progress = Callable[[str, int, int], None]
 ROUNDINGS = ("nearest", "adaround", "gptq")
 PLACES = (((Conv, ConvTranspose, Gemm, MatMul), (1,)), ((LSTM, GRU, RNN), (1, 2)), ((Gather,), (0,)))  # operands that are weights
 AXIS = {ConvTranspose: 1, Gather: 0, LSTM: 1, GRU: 1, RNN: 1}  # of output channels, in weights that are only ever rounded to nearest
@@ -59,11 +67,13 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class WeightOnly:
-    """The graph with weights in few bits, the float one it was made of, and what became of each layer."""
+    """The graph with weights in few bits, the float one it was made of, what became of each layer, and where there was a budget the signal
+    to noise in dB on samples that rounded nothing, of the output with least."""
 
     graph: Graph
     original: Graph
     layers: tuple[Layer, ...]
+    sqnr: float | None = None
 
     @property
     def model(self) -> Any:
@@ -97,16 +107,21 @@ def method_of(weights: str = "int8", block: int = 0, rounding: str = "nearest", 
 
 
 def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: int = 0, rounding: str = "nearest",
-                power_of_two: bool = False, keep_float: Sequence[str] = (), equalize: str = "none",
-                shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
+                power_of_two: bool = False, eight: float = EIGHT, min_sqnr: float | None = None, keep_float: Sequence[str] = (),
+                equalize: str = "none", shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
                 progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> WeightOnly:
     """The network of an ONNX file (or bytes, ModelProto, Graph) with weights in few bits, see `method_of` for the names.
 
-    `calib` are samples of its inputs (see edgec.quantize.calibration_data); only rounding to nearest does without. `keep_float` names
-    nodes whose weights stay f32, `equalize` moves scales of channels first (edgec.quantize.equalization).
-    ModelError for names that there are not and for data that does not fit.
+    `calib` are samples of its inputs (see edgec.quantize.calibration_data); only rounding to nearest does without. `eight` is the share of
+    the weights, smallest layers first, that gets 8 bits by other methods; with `min_sqnr`, in dB, the least of SHARES with which every
+    output has it on samples that are held back, or 1. `keep_float` names nodes whose weights stay f32, `equalize` moves scales of channels
+    first (edgec.quantize.equalization). ModelError for names that there are not and for data that does not fit.
     """
     method = method_of(weights, block, rounding, power_of_two)
+    if not 0 <= eight <= 1:
+        raise ModelError(f"a share of {eight:g} of the weights does not lie between 0 and 1")
+    if min_sqnr is not None and (rounding == "nearest" or method.stored_bits >= 8):
+        raise ModelError("a budget chooses between fewer bits and 8, rounded by data", hint="give int4 weights and gptq rounding, say")
     if calib is None and rounding != "nearest":
         raise ModelError(f"{rounding} rounding needs samples of the inputs", hint="give calibration data, or round to nearest")
     original = model if isinstance(model, Graph) else load(model, shapes, bind)
@@ -116,18 +131,55 @@ def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: 
         graph = equalized(graph, given, Rounded(method.bits), equalize)
     kept = {op for name in keep_float for op in ops_named(original, graph, name)}
     chosen = [op for op in graph.ops if _places(op) and op not in kept]
-    streams = None if given is None else Streams(graph, given)
-    made = _Rewriting(_methods(method, chosen), streams, lambda done: progress("rounding weights", done, len(chosen)))
+    if min_sqnr is None:
+        return _made(original, graph, _methods(method, chosen, eight), given, progress)
+    return _within(original, graph, [_methods(method, chosen, share) for share in (eight, *(s for s in SHARES if s > eight))], given,
+                   min_sqnr, progress)
+
+
+def _made(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Samples | None, progress: Progress) -> WeightOnly:
+    """The network with every operator rounded by its method."""
+    made = _Rewriting(methods, None if given is None else Streams(graph, given), lambda done: progress("rounding weights", done, len(methods)))
     changed = map_graph(graph, made.visit)
+    progress("rounding weights", len(methods), len(methods))
     return WeightOnly(changed, original, tuple(made.layers))
 
 
-def _methods(method: Method, chosen: Sequence[Op]) -> dict[Op, Method]:
-    """The method of every operator. With fewer than 8 bits, rounded by data, the first and the last of three or more get 8 bits: what they
-    lose nothing mends, and they are small in most networks."""
+def _within(original: Graph, graph: Graph, ways: Sequence[Mapping[Op, Method]], given: Samples, least: float, progress: Progress) -> WeightOnly:
+    """The first of the ways that keeps the budget on the samples that are held back from rounding, or the last one; of few, all do both."""
+    apart = len(given) >= 2 * HELD
+    rounds = [s for n, s in enumerate(given) if n % HELD != HELD - 1] if apart else given
+    judges = list(given[HELD - 1::HELD] if apart else given)[:JUDGES]
+    exact, tried = _outputs(graph, judges), []
+    for methods in ways:
+        if methods in tried:
+            continue
+        tried.append(methods)
+        made = _made(original, graph, methods, rounds, progress)
+        made = replace(made, sqnr=least_sqnr(exact, _outputs(made.graph, judges)))
+        if made.sqnr >= least:
+            break
+    return made
+
+
+def _outputs(graph: Graph, samples: Samples) -> list[list[np.ndarray]]:
+    run = whole_runner(graph, len(samples))
+    return [list(run(sample).values()) for sample in samples]
+
+
+def _methods(method: Method, chosen: Sequence[Op], eight: float) -> dict[Op, Method]:
+    """The method of every operator. With fewer than 8 bits, rounded by data, the smallest get 8 bits, as many as together have the share
+    `eight` of the weights at most: layers add about the same noise each, so that the smallest save least by few bits."""
     found = dict.fromkeys(chosen, method)
-    if len(chosen) > 2 and method.rounding != "nearest" and method.bits < 8:
-        found.update(dict.fromkeys((chosen[0], chosen[-1]), replace(method, bits=8)))
+    if method.rounding == "nearest" or method.stored_bits >= 8:
+        return found
+    sizes = {op: sum(op.operands[n].type.max_size for n in _places(op)) for op in chosen}
+    left = eight * sum(sizes.values())
+    for op in sorted(chosen, key=sizes.__getitem__):
+        left -= sizes[op]
+        if left < 0:
+            break
+        found[op] = replace(method, bits=8, values=0, block=0)
     return found
 
 

@@ -52,7 +52,8 @@ def test_the_file_stands_beside_and_runs(edgec, digits_dyn, calib, monkeypatch):
     (["--weight-only", "--weights", "codebook:1000"], "weights cannot become 'codebook:1000'"),
     (["--weight-only", "--rounding", "gptq"], "gptq rounding needs samples of the inputs"),
     (["--weight-only", "--weights", "codebook:8", "--block", "16"], "a codebook has no blocks"),
-    (["--weight-only", "--min-sqnr", "30"], "a budget chooses the bits of activations"),
+    (["--weight-only", "--min-sqnr", "30"], "a budget chooses between fewer bits and 8"),
+    (["--weight-only", "--max-drop", "1%"], "--max-drop chooses the bits of activations"),
     (["--weight-only", "--keep-float", "nobody"], "there is no node 'nobody'"),
 ])
 def test_what_cannot_be_quantized_is_told(edgec, digits, calib, monkeypatch, arguments, message):
