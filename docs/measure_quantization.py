@@ -39,8 +39,8 @@ TEXT = """\
 Written by [measure_quantization.py](measure_quantization.py), judged by onnxruntime {version} on samples that calibrated nothing (which,
 and where from, says [quantization_data.py](quantization_data.py)). *theirs* is onnxruntime's static QDQ quantization of the same model
 (per-channel, min-max) on the same samples; *agree* is the share of samples with the same class as the f32 model. A model with numbers
-under *mixed* was quantized with a budget on the samples that calibrate, {least:.0f} dB or what *theirs* has and {margin:.0f} dB more (fastestdet by
-`--search ends`); its operators at 8 bits, 16 bits and in f32 are counted.
+under *mixed* was quantized with a budget on the samples that calibrate, {least:.0f} dB or what *theirs* has and {margin:.0f} dB more
+(fastestdet by `--search ends`); its operators at 8 bits, 16 bits and in f32 are counted.
 
 {table}
 

@@ -42,9 +42,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for model in arguments.models:
-        results[model] = measured(model)
+        found = measured(model)
+        results = (json.loads(RESULTS.read_text()) if RESULTS.exists() else {}) | {model: found}
         print(line(model, results[model]), flush=True)
         RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
         _put(results)

@@ -35,8 +35,8 @@ def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block", type=int, default=0, metavar="N",
                         help="with --weight-only: inputs of a matrix product that share a scale (default: 0, all)")
     parser.add_argument("--eight-bits", type=share, default=EIGHT, metavar="5%%",
-                        help="with --weight-only and a --rounding by data: share of the weights, smallest layers first, that gets 8 bits where "
-                             "fewer are asked for; with --min-sqnr, the least share that is tried (default: 5%%)")
+                        help="with --weight-only and a --rounding by data: share of the weights, smallest layers first, that gets 8 bits "
+                             "where fewer are asked for; with --min-sqnr, the least share that is tried (default: 5%%)")
 
 
 def integer_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def corrected(layer: LayerData, weights: Weights) -> Weights:
 def mean_errors(layer: LayerData, weights: Weights) -> np.ndarray:
     """f64[samples, channels]: the mean of rounded minus float outputs of each sample."""
     real = weights.grid.real(weights.integers)
-    return np.array([_mean(layer, rounded, real) - _mean(layer, x, layer.weights) for x, rounded in zip(layer.inputs, layer.rounded_inputs)])
+    pairs = zip(layer.inputs, layer.rounded_inputs)
+    return np.array([_mean(layer, rounded, real) - _mean(layer, x, layer.weights) for x, rounded in pairs])
 
 
 def _mean(layer: LayerData, x: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -42,8 +42,8 @@ def quantize_within(model: Any, calib: Any, labels: Any = None, *, max_drop: flo
                     search: str = "layers", shapes: Mapping[str, Any] | None = None, bind: Mapping[str, Any] | None = None,
                     progress: Progress = lambda what, done, total: None, **options: Any) -> Mixed:
     """Quantize within a budget: `max_drop` (0.005 is half a point) of the accuracy on the calibration samples by `labels`, or of equal
-    decisions where there are none; `min_sqnr` dB at the outputs. `search` is "layers", by the sensitivity of each, or "ends", much faster in
-    large networks (edgec.quantize.ends). The other parameters are those of `quantize`.
+    decisions where there are none; `min_sqnr` dB at the outputs. `search` is "layers", by the sensitivity of each, or "ends", much faster
+    in large networks (edgec.quantize.ends). The other parameters are those of `quantize`.
 
     The result always meets the budget on these samples: f32 is the last resort. ModelError for data or labels that do not fit.
     """

@@ -139,13 +139,15 @@ def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: 
 
 def _made(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Samples | None, progress: Progress) -> WeightOnly:
     """The network with every operator rounded by its method."""
-    made = _Rewriting(methods, None if given is None else Streams(graph, given), lambda done: progress("rounding weights", done, len(methods)))
+    streams = None if given is None else Streams(graph, given)
+    made = _Rewriting(methods, streams, lambda done: progress("rounding weights", done, len(methods)))
     changed = map_graph(graph, made.visit)
     progress("rounding weights", len(methods), len(methods))
     return WeightOnly(changed, original, tuple(made.layers))
 
 
-def _within(original: Graph, graph: Graph, ways: Sequence[Mapping[Op, Method]], given: Samples, least: float, progress: Progress) -> WeightOnly:
+def _within(original: Graph, graph: Graph, ways: Sequence[Mapping[Op, Method]], given: Samples, least: float,
+            progress: Progress) -> WeightOnly:
     """The first of the ways that keeps the budget on the samples that are held back from rounding, or the last one; of few, all do both."""
     apart = len(given) >= 2 * HELD
     rounds = [s for n, s in enumerate(given) if n % HELD != HELD - 1] if apart else given
