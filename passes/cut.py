@@ -189,7 +189,7 @@ def _crossed(tiled: Tiled) -> For | None:
     sizes = Counter()
     for p in tiled.loops.params:
         sizes[p.constant] += (p.size if isinstance(p.size, int) else p.size.hi) * p.dtype.bytes
-    return outer if far and 2 * sizes[True] <= sizes[False] else None
+    return outer if far and sizes[True] <= sizes[False] else None
 
 
 def _step(store: Store, loop: For) -> int:

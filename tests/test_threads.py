@@ -232,10 +232,10 @@ NETS = {
       %y = LSTM(%x, @w, @r, @b) hidden_size=24 : f32[9,1,2,24]
     }""",
     "steps that go there and back": """graph g(%x: f32[7,1,20]) -> (%y) {
-      @w: f32[1,288,20]
-      @r: f32[1,288,72]
-      @b: f32[1,576]
-      %y = LSTM(%x, @w, @r, @b) hidden_size=72 : f32[7,1,1,72]
+      @w: f32[1,512,20]
+      @r: f32[1,512,128]
+      @b: f32[1,1024]
+      %y = LSTM(%x, @w, @r, @b) hidden_size=128 : f32[7,1,1,128]
     }""",
     "an open size": """graph g(%x: f32[n<=9,60]) -> (%y) {
       @w: f32[60,90]

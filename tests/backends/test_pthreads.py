@@ -11,6 +11,10 @@ from edgec.backends.pthreads import files
 from edgec.backends.target import find
 from edgec.compiler import emit, lower, optimise_graph
 from edgec.edge_file import read_graph
+from edgec.passes.schedule import schedule
+from edgec.passes.shared_loops import shared_loops
+from edgec.passes.tile import tile
+from edgec.repeats import alone
 
 STRESS = r"""
 #include "edgec_pthreads.h"
@@ -146,6 +150,12 @@ NET = """graph net(%x: f32[1,16,24,24]) -> (%y) {
   %b = Mul(%a, @s) : f32[1,32,24,24]
   %y = Softmax(%b) axis=1 : f32[1,32,24,24]
 }"""
+STEPS = """graph net(%x: f32[5,1,20]) -> (%y) {
+  @w: f32[1,512,20]
+  @r: f32[1,512,128]
+  @b: f32[1,1024]
+  %y = LSTM(%x, @w, @r, @b) hidden_size=128 : f32[5,1,1,128]
+}"""
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-pthread")
 
 
@@ -165,10 +175,13 @@ def build_and_run(folder, gcc: str, *options: str, main: str, run: tuple[str, ..
     return done.stdout + done.stderr
 
 
-def model(folder, target: str) -> tuple[str, ...]:
+def model(folder, target: str, net: str) -> tuple[str, ...]:
     machine = replace(find(target), hand_over=1)
-    artifact = emit(lower(optimise_graph(read_graph(NET, "test"), machine), machine), machine, "net", workers=0)
-    assert artifact.interface.slot_bytes > 0
+    program = lower(optimise_graph(read_graph(net, "test"), machine), machine)
+    artifact = emit(program, machine, "net", workers=0)
+    tiled = [tile(kernel, machine, inside=n) for kernel, n in zip(program.steps, alone(program.steps))]
+    threaded, _ = shared_loops(program, tiled, machine, lambda kernel: schedule)
+    assert artifact.interface.slot_bytes > 0 if net is NET else any(kernel.repeat for kernel in threaded.steps)
     artifact.write(folder, {"obj", "header"})
     return ("net.o",)
 
@@ -192,17 +205,19 @@ def test_a_race_detector_finds_nothing(tmp_path):
     assert build_and_run(tmp_path, "gcc", "-fsanitize=thread", "-g", main=STRESS) == "every index once\n"
 
 
-def test_models_compute_the_same_bits(tmp_path):
+@pytest.mark.parametrize("net", [NET, STEPS], ids=["layers", "steps"])
+def test_models_compute_the_same_bits(tmp_path, net):
     require("gcc")
-    assert build_and_run(tmp_path, "gcc", main=MODEL, objects=model(tmp_path, "native")) == "the same bits\n"
+    assert build_and_run(tmp_path, "gcc", main=MODEL, objects=model(tmp_path, "native", net)) == "the same bits\n"
 
 
+@pytest.mark.parametrize("net", [NET, STEPS], ids=["layers", "steps"])
 @pytest.mark.parametrize("target, gcc, qemu", [("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64"),
                                                ("cortex-a7", "arm-linux-gnueabihf-gcc", "qemu-arm")])
-def test_models_compute_the_same_bits_on_arm(tmp_path, target, gcc, qemu):
+def test_models_compute_the_same_bits_on_arm(tmp_path, target, gcc, qemu, net):
     require(gcc, qemu)
     options = find(target).emulator.gcc_flags
-    assert build_and_run(tmp_path, gcc, *options, main=MODEL, run=(qemu,), objects=model(tmp_path, target)) == "the same bits\n"
+    assert build_and_run(tmp_path, gcc, *options, main=MODEL, run=(qemu,), objects=model(tmp_path, target, net)) == "the same bits\n"
 
 
 def test_the_struct_is_that_of_every_model():
