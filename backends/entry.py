@@ -30,8 +30,8 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     symbol = symbol or interface.run_symbol
     team = steps if team is None else team
     found, shared = regions_of(steps), regions_of(team)
-    # Threads that run together would each have to know what a condition says before others have done what decides it.
-    together = bool(shared) and not any(loop.condition for loop in loops_of(team))
+    # Threads that run together would each have to know what a condition says, or a size is, before others have done what decides it.
+    together = bool(shared) and not any(loop.condition for loop in loops_of(team)) and not measures(team)
     calls = [*calls_of(steps), *(calls_of(team) if together else ())]
     lent = bool(found) or together
     kept = "" if lent else "captures(none) "
@@ -39,7 +39,7 @@ def entry_text(interface: Interface, steps: Sequence[Step], pointer_bits: int, s
     word = f"i{pointer_bits}"
     lengths = [loop.length for loop in (*loops_of(steps), *loops_of(team)) if loop.symbolic]
     frame = Frame(tuple(dict.fromkeys([*(i for c in calls for i in c.indices), *lengths])), word, len(shared),
-                  max((region.parts for region in shared), default=1))
+                  max((region.parts for region in shared), default=1), len(interface.dims))
     lines += frame.allocate() if lent else []
     lines += _checks(interface, where, pointer_bits)
     _weights(interface, where, lines)
@@ -109,7 +109,8 @@ def _emit_size(step: SizeStep, names: _Names, lines: list[str]) -> str:
               f"  br i1 {at}.bad, label %bad_dimension, label {at}.good", f"{at[1:]}.good:"]
     if step.dimension is not None:
         to = "trunc" if step.bits > wide else "sext"
-        lines += [f"  %dim{step.dimension} = " + (f"{to} {kind} {at} to {names.word}" if step.bits != wide else f"add {kind} {at}, 0")]
+        lines += [f"  %dim{step.dimension} = " + (f"{to} {kind} {at} to {names.word}" if step.bits != wide else f"add {kind} {at}, 0"),
+                  *(names.frame.measured(step.dimension) if names.regions else [])]
     if step.member is not None:
         told = f"trunc {kind} {at} to i32" if step.bits > 32 else f"add {kind} {at}, 0"
         lines += [f"  {at}.told = {told}", f"  {at}.member = getelementptr i8, ptr %context, i32 {names.sizes[step.member]}",

@@ -26,6 +26,7 @@ class Frame:
     word: str
     counters: int = 0  # 32-bit numbers of parts taken so far
     threads: int = 1   # that have a share of their own
+    given: int = 1 << 30  # dimensions below are known when the call begins, the others are computed
 
     @property
     def bytes(self) -> int:
@@ -65,9 +66,13 @@ class Frame:
         """Everything that is the same for the whole call."""
         members = ((self.bytes, f"ptr {weights}"), (self.rest, "ptr %resting"), (self.rest + self.bytes, "ptr %lent"))
         lines = ["  store ptr %context, ptr %frame", *self._set(members)]
-        for n in (n for n in self.indices if isinstance(n, int)):
+        for n in (n for n in self.indices if isinstance(n, int) and n < self.given):
             lines += self._store(f"%frame_dim{n}", n)
         return lines
+
+    def measured(self, dimension: int) -> list[str]:
+        """A dimension that has just been computed."""
+        return self._store(f"%frame_dim{dimension}", dimension) if dimension in self.indices else []
 
     def begin(self) -> list[str]:
         """What threads that run together count from."""

@@ -82,9 +82,10 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     stack = slot_bytes = 0
     for number, ((program, machine), part, (threaded, nests)) in enumerate(zip(parts, tiled, together)):
         stem = f"edgec_{number}_" if interface.levels else "edgec_"
-        steps, texts, *scratch = _steps(program, machine, part, _regions(program, part, machine), offsets, stem)
-        team, more, *others = _steps(threaded, machine, nests, _regions(threaded, nests, machine), offsets, stem)
-        slot_bytes, texts = max(slot_bytes, *scratch, *others), texts | ({} if machine.compact else more)
+        steps, texts, *scratch = _steps(program, machine, part, parallel(program.steps, part, machine), offsets, stem)
+        team, more, *others = _steps(threaded, machine, nests, parallel(threaded.steps, nests, machine), offsets, stem)
+        apart = machine.compact or bool(program.sizes)  # all threads together would each have to know the sizes that are computed
+        slot_bytes, texts = max(slot_bytes, *scratch, *others), texts | ({} if apart else more)
         interface = replace(interface, slot_bytes=slot_bytes)
         if trace:
             steps, texts = traced(steps, interface.state_bytes), texts | {TICK: tick_text(machine.pointer_bits)}
@@ -92,7 +93,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         compiled |= texts.keys()
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = part_symbol(interface, number) if len(parts) > 1 else interface.run_symbol
-        text = entry_text(interface, steps, machine.pointer_bits, symbol, team=() if machine.compact else team)
+        text = entry_text(interface, steps, machine.pointer_bits, symbol, team=() if apart else team)
         entry = compile_module(text, machine, optimize, keep)
         frames = entry.stack * (2 if regions_of([*steps, *team]) else 1)  # a region's own lies under PREFIX_run's
         stack = max(stack, frames + max((o.stack for o in objects), default=0))
@@ -118,11 +119,6 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     return Artifact(interface, target, joined, facts,
                     "\n".join(m.llvm for m in modules) if "llvm" in keep else None,
                     "\n".join(m.asm for m in modules) if "asm" in keep else None)
-
-
-def _regions(program: Program, tiled: Sequence[Tiled], target: Target) -> list[Region]:
-    """What threads share; nothing where sizes are computed, which every thread would have to read."""
-    return parallel(program.steps, tiled, target) if not program.sizes else []
 
 
 def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Sequence[Region], offsets: Mapping[Buffer, int],
