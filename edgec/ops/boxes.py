@@ -19,7 +19,7 @@ from edgec.lowering import Reader
 from edgec.ops.gather import looked_up
 from edgec.ops.known_values import known_value
 from edgec.ops.selection import PlaceOf, Rank, Unravel, places_of_true
-from edgec.types import TensorType, f32, i64
+from edgec.types import TensorType, f32, i32, i64
 
 
 class NonMaxSuppression(Op):
@@ -78,7 +78,7 @@ def kept_boxes(boxes: Value, scores: Value, most: Value | None, iou: Value | Non
                ) -> tuple[Value, Value]:
     """Whether each box of each class is kept, in their order by score, as a vector; and that order.
 
-    Ranks, the matrix of overlaps in that order, and a Scan over the boxes.
+    Ranks, the sides in that order, and a Scan over the boxes: memory for the boxes, not for their pairs.
     """
     from edgec.ops.cast import Cast
     from edgec.ops.control_flow import Scan
@@ -86,47 +86,97 @@ def kept_boxes(boxes: Value, scores: Value, most: Value | None, iou: Value | Non
     from edgec.ops.reshape import Reshape
     batch, classes, count = scores.shape
     order = PlaceOf(Rank(scores, axis=2, descending=1).output, axis=2, count=count).output
-    clash = Clash(boxes, order, iou, center_point_box=center_point_box).output
+    sides = Sides(boxes, order, center_point_box=center_point_box).output
     wanted = AboveThreshold(GatherElements(scores, order, axis=2).output, score).output
-    limit = Reshape(constant(np.array(0)) if most is None else most, constant(np.zeros(0, np.int64))).output
-    kept = Scan((constant(np.zeros((batch, classes, count), np.int64)), clash, wanted, constant(np.eye(count, dtype=np.int64))),
-                captured=(limit,), body=_keep_one(batch, classes, count), num_scan_inputs=3, scan_input_axes=(3, 2, 0)).results[0]
+    limit, overlap = (Reshape(constant(np.array(0, d.numpy)) if v is None else v, constant(np.zeros(0, np.int64))).output
+                      for v, d in ((most, i64), (iou, f32)))
+    kept = Scan((constant(np.zeros((batch, classes, count), np.int32)), sides, wanted, constant(np.arange(count, dtype=np.int32))),
+                captured=(sides, limit, overlap), body=_keep_one(batch, classes, count, overlap.dtype), num_scan_inputs=3,
+                scan_input_axes=(3, 2, 0)).results[0]
     return Reshape(Cast(kept, to=9).output, constant(np.array([-1]))).output, order
 
 
-def _keep_one(batch: int, classes: int, count: int) -> Graph:
-    """One box of every class: kept when it is wanted, clashes with none kept so far, and there is room."""
+def _keep_one(batch: int, classes: int, count: int, dtype: Any) -> Graph:
+    """One box of every class: kept when it is wanted, overlaps with none kept so far by too much, and there is room."""
     shape, one = (batch, classes, count), (batch, classes)
-    kept = graph_input("kept", TensorType(i64, shape), tag=1)
-    clash, wanted = graph_input("clash", TensorType(i64, shape), tag=2), graph_input("wanted", TensorType(i64, one), tag=3)
-    place, limit = graph_input("place", TensorType(i64, (count,)), tag=4), graph_input("limit", TensorType(i64, ()), tag=5)
-    return Graph((kept, clash, wanted, place, limit), (KeepOne(kept, clash, wanted, place, limit).output,), ("kept",), "keep")
+    types = [TensorType(i32, shape), TensorType(f32, (batch, classes, 4)), TensorType(i64, one), TensorType(i32, ()),
+             TensorType(f32, (batch, classes, 4, count)), TensorType(i64, ()), TensorType(dtype, ())]
+    inputs = tuple(graph_input(f"nms{n}", t, tag=n + 1) for n, t in enumerate(types))
+    return Graph(inputs, (KeepOne(*inputs).output,), ("kept",), "keep")
+
+
+class Sides(Op):
+    """edgec Sides: low and high of one direction, then of the other, f32[batch, classes, 4, boxes], in the order by score."""
+
+    domain = "edgec"
+    boxes: Value
+    order: Value
+    center_point_box: int = 0
+
+    def infer(self) -> TensorType:
+        batch, classes, count = self.order.shape
+        return TensorType(f32, (batch, classes, 4, count))
+
+    def reference(self, boxes, order):
+        result = np.zeros(self.output.shape, np.float32)
+        for b, c in np.ndindex(*order.shape[:2]):
+            result[b, c] = _corners(boxes[b].astype(np.float32), self.center_point_box)[order[b, c]].T
+        return result
+
+    def lower(self, at, boxes, order):
+        b, c, side, n = at
+        box = looked_up(order(b, c, n), boxes.shape[1])
+        p = [cast(boxes(b, box, k), f32) for k in range(4)]
+        if self.center_point_box:
+            half = [p[2] * 0.5, p[3] * 0.5]
+            found = p[0] - half[0], p[0] + half[0], p[1] - half[1], p[1] + half[1]
+        else:
+            found = minimum(p[0], p[2]), maximum(p[0], p[2]), minimum(p[1], p[3]), maximum(p[1], p[3])
+        value = found[3]
+        for k in (2, 1, 0):
+            value = select(compare("eq", side, k), found[k], value)
+        return value
 
 
 class KeepOne(Op):
-    """edgec KeepOne: `kept` with the one at `place` (a row of the identity) added where it may stay."""
+    """edgec KeepOne: `kept` with the box at `place` added where it may stay: nothing kept overlaps with its sides by more than `overlap`."""
 
     domain = "edgec"
     kept: Value
-    clash: Value
+    own: Value
     wanted: Value
     place: Value
+    sides: Value
     limit: Value
+    overlap: Value
 
     def infer(self) -> TensorType:
         return self.kept.type
 
-    def reference(self, kept, clash, wanted, place, limit):
-        free = ((kept * clash).sum(-1) == 0) & (kept.sum(-1) < limit) & (wanted != 0)
-        return kept + free[..., None].astype(np.int64) * place
+    def reference(self, kept, own, wanted, place, sides, limit, overlap):
+        free = (wanted != 0) & (kept.sum(-1) < limit)
+        for b, c in np.ndindex(*free.shape):
+            others = sides[b, c].T[kept[b, c] != 0].astype(np.float64)
+            free[b, c] &= not any(_overlap(own[b, c].astype(np.float64), other) > float(overlap) for other in others)
+        return kept + free[..., None].astype(np.int32) * (np.arange(kept.shape[2]) == place)
 
-    def lower(self, at, kept, clash, wanted, place, limit):
+    def lower(self, at, kept, own, wanted, place, sides, limit, overlap):
         from edgec.ops.accumulation import fold
         b, c, n = at
-        clashes = fold((kept.shape[2],), "add", lambda k: kept(b, c, k) * clash(b, c, k))
+        mine, least = [own(b, c, k) for k in range(4)], cast(overlap(), f32)
+
+        def clashes(k: Expr) -> Expr:
+            other = [sides(b, c, side, k) for side in range(4)]
+            areas = [(p[1] - p[0]) * (p[3] - p[2]) for p in (mine, other)]
+            both = None
+            for side in (0, 2):
+                length = maximum(minimum(mine[side + 1], other[side + 1]) - maximum(mine[side], other[side]), 0.0)
+                both = length if both is None else both * length
+            return kept(b, c, k) * select(compare("lt", least * (areas[0] + areas[1] - both), both), const(1, i32), const(0, i32))
         number = fold((kept.shape[2],), "add", lambda k: kept(b, c, k))
-        free = compare("eq", clashes, const(0, i64)) & compare("lt", number, limit()) & compare("ne", wanted(b, c), const(0, i64))
-        return kept(*at) + select(free, place(n), const(0, i64))
+        none = compare("eq", fold((kept.shape[2],), "add", clashes), const(0, i32))
+        free = none & compare("lt", cast(number, i64), limit()) & compare("ne", wanted(b, c), const(0, i64))
+        return kept(*at) + select(free & compare("eq", cast(n, i32), place()), const(1, i32), const(0, i32))
 
 
 class AboveThreshold(Op):
@@ -146,48 +196,6 @@ class AboveThreshold(Op):
         if threshold is None:
             return const(1, i64)
         return select(compare("lt", threshold(*[0] * threshold.rank), x(*at)), const(1, i64), const(0, i64))
-
-
-class Clash(Op):
-    """edgec Clash: 1 where two boxes of a class, both named by their place in `order`, overlap by more than the threshold."""
-
-    domain = "edgec"
-    boxes: Value
-    order: Value
-    threshold: Value | None = None
-    center_point_box: int = 0
-
-    def infer(self) -> TensorType:
-        batch, classes, count = self.order.shape
-        return TensorType(i64, (batch, classes, count, count))
-
-    def reference(self, boxes, order, threshold):
-        limit, result = 0.0 if threshold is None else float(threshold.reshape(())), np.zeros(self.output.shape, np.int64)
-        for b, c, i, j in np.ndindex(*result.shape):
-            corners = _corners(boxes[b].astype(np.float64), self.center_point_box)
-            result[b, c, i, j] = _overlap(corners[order[b, c, i]], corners[order[b, c, j]]) > limit
-        return result
-
-    def lower(self, at, boxes, order, threshold):
-        b, c, i, j = at
-        one, two = (self._sides(boxes, b, looked_up(order(b, c, k), boxes.shape[1])) for k in (i, j))
-        both, areas = None, []
-        for side in (one, two):
-            areas.append((side[1] - side[0]) * (side[3] - side[2]))
-        for k in (0, 2):
-            length = maximum(minimum(one[k + 1], two[k + 1]) - maximum(one[k], two[k]), 0.0)
-            both = length if both is None else both * length
-        limit = const(0.0, f32) if threshold is None else cast(threshold(*[0] * threshold.rank), f32)
-        over = compare("lt", limit * (areas[0] + areas[1] - both), both)
-        return select(over, const(1, i64), const(0, i64))
-
-    def _sides(self, boxes: Reader, b: Expr, box: Expr) -> tuple[Expr, ...]:
-        """(low, high) of one direction, then of the other."""
-        p = [cast(boxes(b, box, n), f32) for n in range(4)]
-        if self.center_point_box:
-            half = [p[2] * 0.5, p[3] * 0.5]
-            return p[0] - half[0], p[0] + half[0], p[1] - half[1], p[1] + half[1]
-        return minimum(p[0], p[2]), maximum(p[0], p[2]), minimum(p[1], p[3]), maximum(p[1], p[3])
 
 
 class NamedBoxes(Op):
