@@ -139,7 +139,7 @@ class Sides(Op):
 
 
 class KeepOne(Op):
-    """edgec KeepOne: `kept` with the box at `place` added where it may stay: nothing kept overlaps with its sides by more than `overlap`."""
+    """edgec KeepOne: `kept` with the box at `place` added where it may stay: nothing kept overlaps it by more than `overlap`."""
 
     domain = "edgec"
     kept: Value

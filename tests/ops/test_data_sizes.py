@@ -239,7 +239,8 @@ def test_a_size_may_be_bounded_closer():
 def test_overlaps_take_memory_for_boxes_not_for_their_pairs():
     nodes = [node("NonMaxSuppression", "b s m t u", "y")]
     inputs = {"b": (F, [1, 300, 4]), "s": (F, [1, 1, 300]), "m": (I, [1]), "t": (F, [1]), "u": (F, [1])}
-    case = Case(nodes, inputs, {"y": (I, [None, 3])}, [[boxes(300), SCORES.reshape(-1)[np.arange(300) % 36].reshape(1, 1, 300), 300, 0.5, 0.2]])
+    scores = SCORES.reshape(-1)[np.arange(300) % 36].reshape(1, 1, 300)
+    case = Case(nodes, inputs, {"y": (I, [None, 3])}, [[boxes(300), scores, 300, 0.5, 0.2]])
     graph = load(case.model())
     artifact = compile(graph, workers=0)
     assert artifact.interface.arena_bytes < 300 * 64
