@@ -38,9 +38,10 @@ def merged(interfaces: Sequence[Interface]) -> Interface:
     Unsupported where two shapes of the inputs are the same, or an output's size is no linear function of a dimension.
     """
     first = interfaces[0]
-    if any(each.states or each.sizes or each.functions for each in interfaces):
-        raise Unsupported("several shapes of a model with state, computed sizes or C functions",
-                          hint="compile it for each shape, or for a range")
+    if any(each.sizes or each.functions for each in interfaces):
+        raise Unsupported("several shapes of a model with computed sizes or C functions", hint="compile it for each shape, or for a range")
+    if any(each.states != first.states or any(kept.after for kept in each.states) for each in interfaces):
+        raise Unsupported("several shapes of a model whose state is not the same for all of them", hint="compile it for each shape")
     names: dict[Extents, str] = {}
     members = [port.c_name for port in first.inputs]
     inputs = [_merged_port(ports, lambda axis, sizes, c=ports[0].c_name: _named(names, members, f"{c}_{axis}", sizes))

@@ -3,6 +3,7 @@
 import subprocess
 
 import numpy as np
+import onnx.parser
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -121,3 +122,27 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["compile", DIGITS, "--shape", "image=1x1x8x8,4x1x8x8", "--emit", "graph", "-o", str(tmp_path)]) == 1
     assert main(["profile", DIGITS, "--shape", "image=1x1x8x8,4x1x8x8"]) == 1
     assert "several shapes of one input are for `edgec compile`" in capsys.readouterr().err
+
+
+RUNNING = """<ir_version: 9, opset_import: ["": 18]> g (float[N,3] x, float[3] past) => (float[N,3] y, float[3] next) {
+  zero = Constant<value: tensor=int64[1]{0}>()  sum = ReduceSum<keepdims=0>(x, zero)  next = Add(sum, past)  y = Mul(x, next) }"""
+
+
+def test_shapes_share_their_state():
+    model = onnx.parser.parse_model(RUNNING)
+    artifact = compile(model, shapes={"x": [(1, 3), (4, 3)]}, state={"past": "next"}, workers=0)
+    samples = [{"x": np.full((n, 3), n, np.float32)} for n in (1, 4, 1)]
+    past = np.zeros(3, np.float32)
+    for sample, found in zip(samples, artifact.run_steps(samples)):
+        wanted = interpret(load(model, bind={"N": len(sample["x"])}), sample | {"past": past})
+        past = wanted["next"]
+        np.testing.assert_array_equal(found["y"], wanted["y"])
+        np.testing.assert_array_equal(found["next"], past)
+
+
+def test_states_of_several_shapes_are_refused():
+    text = RUNNING.replace("Add(sum, past)", "Add(x, past)")
+    for name in ("past", "next"):
+        text = text.replace(f"float[3] {name}", f"float[N,3] {name}")
+    with pytest.raises(Unsupported, match="state is not the same for all of them"):
+        compile(onnx.parser.parse_model(text), shapes={"x": [(1, 3), (4, 3)], "past": [(1, 3), (4, 3)]}, state={"past": "next"}, workers=0)
