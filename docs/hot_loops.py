@@ -4,7 +4,7 @@ A plugin for qemu counts the runs of every block of code; with the disassembly t
 branches the innermost loops. llvm-mca says what a processor's scheduling model makes of such a loop; the limit it is held against is the
 same model's time for the loop's multiply-adds alone.
 
-    profile = run(artifact, {"x": x});  loops = hot_loops(profile);  share(loops, "cortex-a72")      # 0.99
+    profile = run(artifact, {"x": x});  loops = hot_loops(profile);  shares(loops, "cortex-a72")      # 0.99, 1.0
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PLUGIN = BOARDS / "count_blocks.c"
 LINE = re.compile(r"\s*([0-9a-f]+):\s+(\S+)\s*(.*)")
 BRANCH = re.compile(r"(b\.\w+|b|cbn?z|tbn?z)$")
 MULTIPLY_ADD = re.compile(r"fml[as]$")
+ARITHMETIC = re.compile(r"fml[as]$|f(mul|add|sub|max|min|maxnm|minnm)$")    # what takes the same place of the pipe as a multiply-add
 ROUNDS = 50     # iterations that llvm-mca walks; more change nothing
 
 
@@ -38,11 +39,13 @@ class Instruction:
 
 @dataclass(frozen=True)
 class HotLoop:
-    """An innermost loop of a kernel: its instructions as assembly, how many multiply-adds they are, how often it went round."""
+    """An innermost loop of a kernel: its instructions as assembly, how many are multiply-adds, and float arithmetic on whole vectors
+    altogether, how often it went round."""
 
     function: str
     assembly: tuple[str, ...]
     multiply_adds: int
+    arithmetic: int
     runs: int
 
 
@@ -84,7 +87,8 @@ def hot_loops(profile: Sequence[Instruction], least: float = 0.01) -> list[HotLo
         body = profile[first:n + 1]
         if body and not any(BRANCH.match(i.name) for i in body[:-1]) and sum(i.runs for i in body) >= least * total:
             adds = sum(bool(MULTIPLY_ADD.match(i.name)) for i in body)
-            found.append((last.runs * len(body), HotLoop(last.function, (".L1:", *map(_text, body)), adds, last.runs)))
+            every = sum(bool(ARITHMETIC.match(i.name)) and i.operands.startswith("v") for i in body)
+            found.append((last.runs * len(body), HotLoop(last.function, (".L1:", *map(_text, body)), adds, every, last.runs)))
     return [loop for _, loop in sorted(found, key=lambda pair: -pair[0]) if loop.multiply_adds]
 
 
@@ -100,7 +104,8 @@ def cycles(assembly: Sequence[str], processor: str) -> float:
     return int(re.search(r"Total Cycles:\s+(\d+)", said)[1]) / ROUNDS
 
 
-def share(loops: Sequence[HotLoop], processor: str) -> float:
-    """What part of the cycles of some loops their multiply-adds alone would take."""
+def shares(loops: Sequence[HotLoop], processor: str) -> tuple[float, float]:
+    """What part of the cycles of some loops their multiply-adds alone would take, and all their float arithmetic, at the same rate."""
     alone = cycles([f"fmla v{n}.4s, v30.4s, v31.s[0]" for n in range(24)], processor) / 24
-    return sum(x.runs * x.multiply_adds for x in loops) * alone / sum(x.runs * cycles(x.assembly, processor) for x in loops)
+    whole = sum(x.runs * cycles(x.assembly, processor) for x in loops)
+    return sum(x.runs * x.multiply_adds for x in loops) * alone / whole, sum(x.runs * x.arithmetic for x in loops) * alone / whole

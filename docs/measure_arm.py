@@ -30,7 +30,7 @@ DOCS = Path(__file__).resolve().parent
 MODELS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "mobilenetv3_large")
 SMALL = ("tiny_resnet8", "tiny_dscnn", "tiny_vww", "tiny_ae")
 BOARDS = ("cortex-m4", "cortex-m55")
-CORES = {"cortex-a53": "cortex-a53", "cortex-a72": "cortex-a72", "cortex-a76": "neoverse-n1"}     # the models of llvm-mca
+CORES = {"cortex-a53": "cortex-a53", "cortex-a55": "cortex-a55", "cortex-a72": "cortex-a72", "cortex-a76": "neoverse-n1"}  # llvm-mca's models
 
 HEAD = """# Arm
 
@@ -45,8 +45,9 @@ SHARES = """
 ## Hot loops
 
 What part of the cycles that llvm-mca finds for the innermost loops their multiply-adds alone would take, weighted by how often each loop
-goes round; loops with 1 % of all instructions or more, fifty rounds of each with their start (hence 101 %). For the Cortex-A76 the model is
-neoverse-n1's, since LLVM gives the A76 the A57's.
+goes round; loops with multiply-adds and 1 % of all instructions or more, fifty rounds of each with their start (hence 101 %). The second
+figure, where there is one, counts all float arithmetic on whole vectors (fmla, fmls, fmul, fadd, fsub, fmax, fmin), which takes the same place of the pipe: what
+clamps a result or transforms a tile is work, too. For the Cortex-A76 the model is neoverse-n1's, since LLVM gives the A76 the A57's.
 
 | model | """ + " | ".join(CORES) + " |\n" + "|---" * (1 + len(CORES)) + "|"
 
@@ -56,9 +57,14 @@ waits, each group of loads and each branch again; a load of four vectors by `ld4
 and an addition of its address, since it knows no offsets. So weights are packed for `ld4`, sixteen of them for each step of a tile of four
 rows and four vectors, two loads under way, and what the rows read stands in groups of eight steps ([in order](schedules.md#in-order)).
 [in_order_loops.py](in_order_loops.py) has such a loop written by hand: {rows:.1%} with 32 steps a round, which is what the compiler's loops
-reach. What lies below are short sums (16 or 24 steps, {short:.1%} by hand), first layers, whose rows read scalars, and depthwise
-and transforming loops, whose other arithmetic counts as lost. Buffers in blocks of four channels would let pixels come by `ld4`, too
-({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
+reach: it is the limit of buffers whose channels lie together, and 85 % of a whole model is out of reach with them. What lies below are short
+sums ({short:.1%} by hand with 8 steps a round; the compiler's have 12 to 20 where that divides the sum), first layers (73 to 80 %, their
+scalars come by vectors), windows that slide over each channel by itself (35 to 64 %: seven sums of latency 10, nine loads for 21 sums,
+each group waits) and Winograd's transforms (14 %: 49 values do not fit 32 registers). Buffers in blocks of four channels would let pixels
+come by `ld4`, too ({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
+
+The model of the Cortex-A55 starts two multiply-adds of whole vectors a cycle, so the limit is twice the A53's, and one load a cycle fills the
+rest; its code is that of the cores that order instructions themselves.
 
 A core with 64-bit load ports takes two cycles for each 16 bytes, by whatever instruction: there the gain is smaller than the model says."""
 
@@ -141,7 +147,7 @@ def _share(zoo: Path, model: str, target: str) -> str:
     loops = neighbour("hot_loops")
     graph = load(zoo / f"{model}.onnx")
     profile = loops.run(compile(graph, find(target)), drawn_inputs(graph))
-    return f"{loops.share(loops.hot_loops(profile), CORES[target]):.0%}"
+    return " / ".join(f"{share:.0%}" for share in loops.shares(loops.hot_loops(profile), CORES[target]))
 
 
 def neighbour(name: str):

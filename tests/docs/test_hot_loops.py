@@ -53,6 +53,14 @@ def test_the_share_is_held_against_multiply_adds_alone(hot, monkeypatch, tmp_pat
     tool.write_text('#!/bin/sh\necho "Total Cycles:      $((50 * $(grep -c .)))"\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    loops = [hot.HotLoop("edgec_k", ("fmla v0", "fmla v1", "fmla v2", "ldr q0"), 3, 100), hot.HotLoop("edgec_k", ("fmla v0", "ldr q0"), 1, 50)]
+    loops = [hot.HotLoop("edgec_k", ("fmla v0", "fmla v1", "fadd v2", "ldr q0"), 2, 3, 100),
+             hot.HotLoop("edgec_k", ("fmla v0", "ldr q0"), 1, 1, 50)]
     assert hot.cycles(loops[0].assembly, "any") == 4
-    assert hot.share(loops, "any") == pytest.approx((3 * 100 + 50) / (4 * 100 + 2 * 50))
+    assert hot.shares(loops, "any") == pytest.approx(((2 * 100 + 50) / (4 * 100 + 2 * 50), (3 * 100 + 50) / (4 * 100 + 2 * 50)))
+
+
+@pytest.mark.parametrize("line, counts", [("fmax v3.4s, v1.4s, v2.4s", 2), ("fminnm v3.4s, v1.4s, v2.4s", 2), ("fmul v3.4s, v1.4s, v2.4s", 2),
+                                          ("fmul s3, s1, s2", 1), ("mov v3.16b, v1.16b", 1), ("fcvtns v3.4s, v1.4s", 1), ("dup v3.4s, w1", 1)])
+def test_what_counts_as_arithmetic_beside_multiply_adds(hot, line, counts):
+    loop, = hot.hot_loops(hot.executed(LISTING.replace("ldr q0, [x1]                // comment", line), SAID))
+    assert (loop.multiply_adds, loop.arithmetic) == (1, counts)
