@@ -46,8 +46,9 @@ SHARES = """
 
 What part of the cycles that llvm-mca finds for the innermost loops their multiply-adds alone would take, weighted by how often each loop
 goes round; loops with multiply-adds and 1 % of all instructions or more, fifty rounds of each with their start (hence 101 %). The second
-figure, where there is one, counts all float arithmetic on whole vectors (fmla, fmls, fmul, fadd, fsub, fmax, fmin), which takes the same place of the pipe: what
-clamps a result or transforms a tile is work, too. For the Cortex-A76 the model is neoverse-n1's, since LLVM gives the A76 the A57's.
+figure, where there is one, counts all float arithmetic on whole vectors (fmla, fmls, fmul, fadd, fsub, fmax, fmin), which takes the same
+place of the pipe: what clamps a result or transforms a tile is work, too. For the Cortex-A76 the model is neoverse-n1's, since LLVM gives
+the A76 the A57's.
 
 | model | """ + " | ".join(CORES) + " |\n" + "|---" * (1 + len(CORES)) + "|"
 
@@ -56,15 +57,15 @@ llvm-mca's model of the in-order Cortex-A53 lets no instruction write back befor
 waits, each group of loads and each branch again; a load of four vectors by `ld4` (8 cycles) waits for one cycle, once in ten multiply-adds,
 and an addition of its address, since it knows no offsets. So weights are packed for `ld4`, sixteen of them for each step of a tile of four
 rows and four vectors, two loads under way, and what the rows read stands in groups of eight steps ([in order](schedules.md#in-order)).
-[in_order_loops.py](in_order_loops.py) has such a loop written by hand: {rows:.1%} with 32 steps a round, which is what the compiler's loops
-reach: it is the limit of buffers whose channels lie together, and 85 % of a whole model is out of reach with them. What lies below are short
-sums ({short:.1%} by hand with 8 steps a round; the compiler's have 12 to 20 where that divides the sum), first layers (73 to 80 %, their
-scalars come by vectors), windows that slide over each channel by itself (35 to 64 %: seven sums of latency 10, nine loads for 21 sums,
-each group waits) and Winograd's transforms (14 %: 49 values do not fit 32 registers). Buffers in blocks of four channels would let pixels
+[in_order_loops.py](in_order_loops.py) has such a loop written by hand: {rows:.1%} with 32 steps a round, which the compiler's loops reach.
+That is the limit of buffers whose channels lie together: no whole model comes to 85 % with them. What lies below are short sums
+({short:.1%} by hand with 8 steps a round; the compiler's have 12 to 20 where that divides the sum), first layers (73 to 80 %), windows
+that slide over each channel by itself (35 to 64 %: each of seven sums waits for its own latency of 10 cycles, and each group of nine loads for
+21 sums waits) and Winograd's transforms (14 %: 49 values do not fit 32 registers). Buffers in blocks of four channels would let pixels
 come by `ld4`, too ({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
 
-The model of the Cortex-A55 starts two multiply-adds of whole vectors a cycle, so the limit is twice the A53's, and one load a cycle fills the
-rest; its code is that of the cores that order instructions themselves.
+The model of the Cortex-A55 starts two multiply-adds of whole vectors a cycle, twice what the A53's does, but one load. Its code is the
+one for cores that order instructions themselves: the A53's would take as long there.
 
 A core with 64-bit load ports takes two cycles for each 16 bytes, by whatever instruction: there the gain is smaller than the model says."""
 
