@@ -77,6 +77,22 @@ def test_a_budget_prints_its_table(edgec, digits, calib, monkeypatch):
     assert edgec("quantize", digits, "--calib", "calib.npz", "--max-drop", "much").status == 2
 
 
+def test_a_budget_by_a_search_from_the_ends(edgec, digits, calib):
+    result = edgec("quantize", digits, "--calib", calib / "calib.npz", "--min-sqnr", "50", "--search", "ends", "-o", calib / "ends.onnx")
+    assert result.status == 0 and float(result.out.split("SQNR ")[-1].split()[0]) >= 50
+    assert "f32" in result.out or "16" in result.out
+
+
+def test_a_budget_of_weights_tells_the_bits(edgec, digits, calib):
+    bits = {}
+    for least in ("1", "200"):
+        result = edgec("quantize", digits, "--weight-only", "--weights", "int4", "--calib", calib / "calib.npz", "--rounding", "gptq",
+                       "--eight-bits", "1%", "--min-sqnr", least, "-o", calib / "out.onnx")
+        assert result.status == 0 and "on samples that were held back: SQNR" in result.out
+        bits[least] = float(result.out.split(" bits a weight")[0].split()[-1])
+    assert 4 <= bits["1"] < 4.5 and bits["200"] == 8
+
+
 def test_weights_alone(edgec, digits, calib):
     sizes = {}
     for kind in ("int8", "int4", "codebook:8"):
