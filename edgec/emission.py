@@ -10,6 +10,7 @@ so is code.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
@@ -36,11 +37,13 @@ from edgec.backends.workers import compile_modules
 from edgec.errors import Unsupported
 from edgec.expr import Expr
 from edgec.kernel import Axis, Buffer, Kernel, Program
+from edgec.kernels_alike import Tiling
+from edgec.loops import Loops
 from edgec.passes.cut import ranged
 from edgec.passes.meetings import meetings
 from edgec.passes.parallel import Region, parallel
 from edgec.passes.shared_loops import shared_loops
-from edgec.passes.tile import Tiled, tile
+from edgec.passes.tile import Tiled
 from edgec.program_ports import handed_out, interface_of, passed_buffers, state_offsets
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, known_schedules
@@ -64,8 +67,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     `options` are `workers`, `cache` and `progress` as in `compile_modules`.
     """
     measured = known_schedules(schedules)
-    tiled = [[tile(k, machine, choose=measured.choose(k, machine), inside=n) for k, n in zip(program.steps, alone(program.steps))]
-             for program, machine in parts]
+    tiled = [list(map(Tiling(machine, measured).tile, program.steps, alone(program.steps))) for program, machine in parts]
     together = [shared_loops(program, part, machine, lambda k, machine=machine: measured.choose(k, machine))
                 for (program, machine), part in zip(parts, tiled)]
     parts = [(outside(program), machine) for program, machine in parts]
@@ -126,6 +128,7 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
     """What the entry calls, the LLVM module of each distinct kernel by symbol, and the scratch bytes that each further slot of an executor
     needs; symbols begin with `stem`."""
     texts: dict[str, str] = {}
+    known: dict[tuple, tuple[Loops, str]] = {}
     names: dict[Expr, int | str] = {s: n for n, s in enumerate(program.symbols)}
     for axis in dict.fromkeys(a for kernel in program.steps for a in kernel.repeat):
         names[axis.var] = f"loop{len(names)}"
@@ -139,7 +142,7 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
         scratch, size = _slot(one) if bounds else ((), 0)
         slot_bytes = max(slot_bytes, size)
-        symbol = _symbol(program.steps[step], one, places, target, texts, stem)
+        symbol = _symbol(program.steps[step], one, places, target, texts, stem, known)
         calls.append(CallStep(symbol, places, indices, bounds, scratch, step in waits))
     return _repeated(_gathered(program, calls, regions), names, lambda buffer: _place(buffer, program, offsets)), texts, slot_bytes
 
@@ -195,14 +198,22 @@ def _repeated(calls: list[Repeated], names: Mapping[Expr, int | str], place: Cal
     return tuple(steps)
 
 
-def _symbol(kernel: Kernel, one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str], stem: str) -> str:
-    """The symbol of a kernel's code: equal code is one function. A result in the place of an operand is the one case of shared memory."""
-    shared = frozenset(p for p, place in zip(one.loops.params, places) if list(places).count(place) > 1)
-    roots = [b.root for b in one.buffers]
-    text = external_text("KERNEL", kernel.external, roots) if kernel.external else module_text(one.loops, target, "KERNEL", shared)
-    symbol = stem + hashlib.sha256(text.encode()).hexdigest()[:16]
-    texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
-    return symbol
+def _symbol(kernel: Kernel, one: Tiled, places: Sequence[Place], target: Target, texts: dict[str, str], stem: str,
+            known: dict[tuple, tuple[Loops, str]]) -> str:
+    """The symbol of a kernel's code: equal code is one function. A result in the place of an operand is the one case of shared memory.
+
+    `known` are the loops that have been written, which kernels that are alike have in common.
+    """
+    several = {place for place, count in Counter(places).items() if count > 1}
+    shared = frozenset(p for p, place in zip(one.loops.params, places) if place in several)
+    key = (kernel.external, id(one.loops.body), one.loops.params, one.loops.symbols, shared)
+    if not one.loops.body or key not in known:
+        roots = [b.root for b in one.buffers]
+        text = external_text("KERNEL", kernel.external, roots) if kernel.external else module_text(one.loops, target, "KERNEL", shared)
+        symbol = stem + hashlib.sha256(text.encode()).hexdigest()[:16]
+        texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
+        known[key] = one.loops, symbol
+    return known[key][1]
 
 
 def _weights(tiled: Sequence[Tiled]) -> tuple[bytes, dict[Buffer, int]]:

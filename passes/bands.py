@@ -17,6 +17,7 @@ from edgec.accesses import buffer_reads
 from edgec.expr import Expr, ReduceParts, binary, fresh, read, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
+from edgec.passes.uses import Uses
 
 BYTES_PER_CYCLE = 8.0  # beyond the second-level cache, one way
 SHARE = 0.5            # of the second-level cache, for what lives in one band
@@ -33,14 +34,16 @@ def bands(program: Program, target: Any = None) -> Program:
         return program
     steps: list[Kernel] = []
     cut: dict[Kernel, Cut] = {}
-    for number, kernel in enumerate(program.steps):
-        joined = _joined(kernel, steps, program.steps[number + 1:], cut, target)
+    uses = Uses(program.steps)
+    for kernel in program.steps:
+        joined = _joined(kernel, steps, uses, cut, target)
         if joined is None:
             steps.append(kernel)
             continue
         producer, merged, how = joined
         steps[steps.index(producer)] = merged
         cut[merged] = how
+        uses.replace((producer, kernel), merged)
         # The merged kernel runs where the consumer stood: what it reads may have been stored in between.
         steps.append(steps.pop(steps.index(merged)))
     return program.with_steps(steps)
@@ -67,11 +70,11 @@ class Window:
     high: int
 
 
-def _joined(kernel: Kernel, before: list[Kernel], after: Any, cut: dict[Kernel, Cut], target: Any) -> tuple[Kernel, Kernel, Cut] | None:
+def _joined(kernel: Kernel, before: list[Kernel], uses: Uses, cut: dict[Kernel, Cut], target: Any) -> tuple[Kernel, Kernel, Cut] | None:
     if not _is_plain(kernel) or _weights(kernel) > MOST_WEIGHTS * target.l2_bytes:
         return None
     for buffer in dict.fromkeys(n.data for n in buffer_reads(kernel)):
-        producer = _only_producer(buffer, kernel, before, after)
+        producer = _only_producer(buffer, kernel, uses)
         window = _window(kernel, buffer) if producer is not None else None
         least = target.l2_bytes * (SHARE if producer in cut else 1)  # a tensor that stays in the cache gains nothing
         if window is None or buffer.bytes <= least or not _undisturbed(producer, before) or not _same_loop(producer, kernel, buffer):
@@ -94,13 +97,10 @@ def _is_plain(kernel: Kernel) -> bool:
     return len(kernel.stages) == 1 and not (stage.combine or stage.guards or stage.axes)
 
 
-def _only_producer(buffer: Buffer, reader: Kernel, before: list[Kernel], after: Any) -> Kernel | None:
-    """The kernel that stores a temporary which nothing but `reader` reads."""
-    if buffer.kind != "temporary" or buffer.parent is not None:
-        return None
-    stores = [k for k in before if any(t.root is buffer for t in k.targets)]
-    others = [k for k in (*before, *after) if any(n.data.root is buffer for n in buffer_reads(k))]
-    return stores[0] if len(stores) == 1 and not others and stores[0].stages[-1].target is buffer else None
+def _only_producer(buffer: Buffer, reader: Kernel, uses: Uses) -> Kernel | None:
+    """The kernel that stores a temporary, last of all, which nothing but `reader` reads."""
+    found = uses.only_producer(buffer, reader)
+    return found if found is not None and found.stages[-1].target is buffer else None
 
 
 def _undisturbed(producer: Kernel, before: list[Kernel]) -> bool:

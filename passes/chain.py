@@ -17,6 +17,7 @@ from edgec.accesses import buffer_reads
 from edgec.expr import Expr, ReduceParts, fresh, is_const, read, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.stages import hoisted, in_blocks, staged
+from edgec.passes.uses import Uses
 
 VECTORS = 4    # vectors in a block of rows, at most
 CACHED = 1.0   # the share of the first-level cache that a block's rows may fill
@@ -24,11 +25,12 @@ CACHED = 1.0   # the share of the first-level cache that a block's rows may fill
 
 def chain(program: Program, target: Any = None) -> Program:
     """The program with such chains of kernels as kernels of several stages."""
-    steps = list(program.steps)
+    steps, uses = list(program.steps), Uses(program.steps)
     for kernel in program.steps:
-        found = _match(kernel, steps)
+        found = _match(kernel, steps, uses)
         if found is not None:
             merged = _Merge(found).kernel(target)
+            uses.replace((found.scores, found.rows, kernel), merged)
             steps = [merged if k is kernel else k for k in steps if k is not found.scores and k is not found.rows]
     return program.with_steps(steps)
 
@@ -46,7 +48,7 @@ class Chain:
     j: Expr
 
 
-def _match(last: Kernel, steps: list[Kernel]) -> Chain | None:
+def _match(last: Kernel, steps: list[Kernel], uses: Uses) -> Chain | None:
     if not _is_plain(last):
         return None
     for node in walk(last.stages[0].value):
@@ -54,14 +56,14 @@ def _match(last: Kernel, steps: list[Kernel]) -> Chain | None:
             continue
         parts = ReduceParts(node)
         for row in [n for b in parts.body for n in walk(b) if n.op == "read"]:
-            found = _chain(last, node, parts, row, steps)
+            found = _chain(last, node, parts, row, steps, uses)
             if found is not None:
                 return found
     return None
 
 
-def _chain(last: Kernel, node: Expr, parts: ReduceParts, row: Expr, steps: list[Kernel]) -> Chain | None:
-    rows = _only_producer(row.data, last, steps)
+def _chain(last: Kernel, node: Expr, parts: ReduceParts, row: Expr, steps: list[Kernel], uses: Uses) -> Chain | None:
+    rows = _only_producer(row.data, last, uses)
     at = _places(rows, row) if rows else None
     if at is None or [n for n in buffer_reads(last) if n.data is row.data] != [row]:
         return None
@@ -77,7 +79,7 @@ def _chain(last: Kernel, node: Expr, parts: ReduceParts, row: Expr, steps: list[
     statistics = hoisted(rows.stages[0].value, rows.axes)
     if not is_const(whole, extent) or not statistics or any(inner[0] in n.free for n in statistics):
         return None
-    for scores in _producers(rows, steps):
+    for scores in _producers(rows, uses):
         if _reads_rows(scores, rows, set(outer), inner[0]) and _undisturbed(scores, rows, last, steps):
             return Chain(scores, rows, last, node, row, tuple(outer.values()), at[inner[0]])
     return None
@@ -89,18 +91,15 @@ def _is_plain(kernel: Kernel) -> bool:
     return len(kernel.stages) == 1 and not (stage.combine or stage.guards or kernel.repeat or stage.axes)
 
 
-def _only_producer(buffer: Buffer, reader: Kernel, steps: list[Kernel]) -> Kernel | None:
+def _only_producer(buffer: Buffer, reader: Kernel, uses: Uses) -> Kernel | None:
     """The plain kernel that stores a temporary which nothing but `reader` reads."""
-    if buffer.kind != "temporary" or buffer.parent is not None:
-        return None
-    stores = [k for k in steps if any(t.root is buffer for t in k.targets)]
-    readers = [k for k in steps if any(n.data.root is buffer for n in buffer_reads(k))]
-    return stores[0] if len(stores) == 1 and readers == [reader] and _is_plain(stores[0]) else None
+    found = uses.only_producer(buffer, reader)
+    return found if found is not None and _is_plain(found) else None
 
 
-def _producers(kernel: Kernel, steps: list[Kernel]) -> Iterator[Kernel]:
+def _producers(kernel: Kernel, uses: Uses) -> Iterator[Kernel]:
     for buffer in dict.fromkeys(n.data for n in buffer_reads(kernel)):
-        found = _only_producer(buffer, kernel, steps)
+        found = _only_producer(buffer, kernel, uses)
         if found is not None and any(n.op == "reduce" and n.data[0] == "add" for n in walk(found.stages[0].value)):
             yield found
 

@@ -35,16 +35,13 @@ def meetings(program: Program, regions: Sequence[Region]) -> frozenset[int]:
     forced = {step for loop in loops(program.steps) for step in (loop.first, loop.last + 1)}
     found: set[int] = set()
     since = 0
+    shared = 0  # the steps behind which no other is shared: those are of one thread, in order
     for number, step in enumerate(steps):
-        if number in forced or any(_conflict(steps[n], step, program) for n in range(since, number) if not _in_order(steps, n, number)):
+        shared = number + 1 if step.shared else shared
+        if number in forced or any(_conflict(steps[n], step, program) for n in range(since, min(shared, number))):
             found.add(number)
             since = number
     return frozenset(found)
-
-
-def _in_order(steps: Sequence[_Touched], early: int, late: int) -> bool:
-    """Whether one thread does both: no step from one to the other is shared."""
-    return not any(step.shared for step in steps[early:late + 1])
 
 
 def _touched(kernel: Kernel, shared: bool) -> _Touched:

@@ -10,7 +10,7 @@ any operator packs the same way.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 
@@ -33,10 +33,20 @@ class Tables:
         self.params = {b: Param(f"p{n}", b.dtype, b.memory_size, b in written, b.kind == "constant") for n, b in enumerate(buffers)}
         self._sources = {p: b for b, p in self.params.items()}
         self._made: dict[tuple, Param] = {}
+        self.packed: dict[Buffer, tuple[Buffer, Callable[[np.ndarray], np.ndarray]]] = {}  # what a table is made from, and how
+        self.looked_at: dict[Buffer, None] = {}  # the constants whose numbers had a say in the code
 
     def data(self, param: Param) -> np.ndarray:
-        """The contents of a constant parameter, in memory order."""
-        return self._sources[param].data.ravel()
+        """The contents of a constant parameter, in memory order; from now on the code may depend on them."""
+        buffer = self._sources[param]
+        self.looked_at[self.packed[buffer][0] if buffer in self.packed else buffer] = None
+        return buffer.data.ravel()
+
+    def laid_out(self, key: tuple, source: Param, layout: Callable[[np.ndarray], np.ndarray], dtype: DType, dealt: int = 0) -> Param:
+        """The parameter of a table that holds the numbers of a constant in another order, whatever they are."""
+        param = self._made.get(key) or self.add(key, layout(self._sources[source].data.ravel()), self.stem(source), dtype, dealt)
+        self.packed[self._sources[param]] = (self._sources[source], layout)
+        return param
 
     def add(self, key: tuple, data: np.ndarray, stem: str, dtype: DType, dealt: int = 0) -> Param:
         """The parameter of a packed table."""
@@ -105,16 +115,19 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     if size > tables.growth * source.size + 1024:
         return None
     key = (source, n, segment, tuple(axes))
-    data = _table(n, vector.var, segment, axes, sizes, tables.data(source))
     dealt = _dealt(n, segment.piece, deal)
     lanes, real = segment.piece.lanes[0], segment.piece.width
-    if dealt:
-        data = np.ascontiguousarray(data.reshape(*data.shape[:-1], -1, dealt, lanes).swapaxes(-1, -2)).reshape(data.shape)
-    param = tables.add(key, data, tables.stem(source), n.dtype, dealt)
+
+    def layout(contents: np.ndarray) -> np.ndarray:
+        data = _table(n, vector.var, segment, axes, sizes, contents)
+        dealt_out = data.reshape(*data.shape[:-1], -1, dealt, lanes).swapaxes(-1, -2) if dealt else data
+        return np.ascontiguousarray(dealt_out).reshape(data.shape)
+
+    param = tables.laid_out(key, source, layout, n.dtype, dealt)
     local = vector.var - segment.start
     offset, place = local // real, local % real
-    for v, size in zip(axes, sizes):
-        offset = offset * size + v
+    for v, extent in zip(axes, sizes):
+        offset = offset * extent + v
     if dealt:
         place = place // (dealt * lanes) * (dealt * lanes) + place % lanes * dealt + place // lanes % dealt
     return load(param, offset * real + place)

@@ -10,7 +10,7 @@ how many threads there are, nor on which of them walks which part. 24 parts divi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Sequence
 
@@ -52,12 +52,22 @@ def parallel(steps: Sequence[Kernel], tiled: Sequence[Tiled], target: Any) -> li
     handing over."""
     if not target.hand_over:
         return []
-    cuts = [None if step.external else cuttable(one, target) for step, one in zip(steps, tiled)]
+    cuts = _cuts(steps, tiled, target)
     found = [_alone(step, cut, target) for step, cut in enumerate(cuts) if cut is not None]
     regions = [region for region in found if region is not None]
     times = {region: prod(a.max_extent for a in steps[region.first].repeat) for region in regions}
     total = sum(region.kernels[0].cut.cycles * times[region] for region in regions)
     return regions if total >= WORTH * target.hand_over else []
+
+
+def _cuts(steps: Sequence[Kernel], tiled: Sequence[Tiled], target: Any) -> list[Cuttable | None]:
+    """How each kernel may be cut; those that have their loops in common are looked at once."""
+    known: dict[int, Cuttable | None] = {}
+    for step, one in zip(steps, tiled):
+        if id(one.loops.body) not in known:
+            known[id(one.loops.body)] = None if step.external else cuttable(one, target)
+    found = (known[id(one.loops.body)] for one in tiled)
+    return [cut and replace(cut, tiled=one) for cut, one in zip(found, tiled)]
 
 
 def _alone(step: int, cut: Cuttable, target: Any) -> Region | None:

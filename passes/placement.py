@@ -8,6 +8,7 @@ Used by `liveness`. Knows nothing of buffers: an interval is (first step, last s
 from __future__ import annotations
 
 import random
+from itertools import groupby
 from typing import Callable, NamedTuple, Sequence
 
 WORK = 500_000  # neighbours looked at by the search: 0.1 to 0.2 seconds, whatever the number of intervals
@@ -99,10 +100,19 @@ def _overlaps(intervals: Sequence[Interval]) -> list[list[int]]:
 
 def _by_breadth(intervals: Sequence[Interval]) -> list[int]:
     """The steps with most alive bytes first; within a step, large intervals first."""
-    steps = sorted({i.first for i in intervals})
-    alive = {step: [n for n, i in enumerate(intervals) if i.first <= step <= i.last] for step in steps}
-    fullest = sorted(steps, key=lambda step: (-sum(intervals[n].bytes for n in alive[step]), step))
+    alive = _alive(intervals)
+    fullest = sorted(alive, key=lambda step: (-sum(intervals[n].bytes for n in alive[step]), step))
     return list(dict.fromkeys(n for step in fullest for n in sorted(alive[step], key=lambda n: (-intervals[n].bytes, n))))
+
+
+def _alive(intervals: Sequence[Interval]) -> dict[int, list[int]]:
+    """The intervals that are alive at each step where one begins."""
+    found: dict[int, list[int]] = {}
+    alive: list[int] = []
+    first = lambda n: intervals[n].first
+    for step, beginning in groupby(sorted(range(len(intervals)), key=first), key=first):
+        alive = found[step] = [*(n for n in alive if intervals[n].last >= step), *beginning]
+    return found
 
 
 def _improve(search: _Search, bound: int, work: int) -> None:

@@ -47,6 +47,7 @@ class Tiled:
     buffers: tuple[Buffer, ...]
     pieces: tuple[Stmt, ...] = ()            # the same statements, each register tile that stands among others in a Block of its own
     parallel: frozenset[Expr] = frozenset()  # the variables of loops whose iterations do not depend on each other
+    tables: Tables | None = None             # what became of the constants
 
 
 def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule] = schedule, inside: int = 0,
@@ -137,7 +138,7 @@ def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozen
     bound = {s.var for s in statements(body) if isinstance(s, For)}
     symbols = sorted({v for n in nodes if n.op == "var" for v in n.free} - bound, key=lambda v: v.serial)
     loops = Loops(kernel.name, tuple(p for _, p in used), tuple(symbols), body)
-    return Tiled(loops, tuple(b for b, _ in used), tuple(pieces), parallel)
+    return Tiled(loops, tuple(b for b, _ in used), tuple(pieces), parallel, tables)
 
 
 class _Tiler:
