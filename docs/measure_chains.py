@@ -67,16 +67,18 @@ FAMILIES: dict[str, list[Callable[[str, str], Any]]] = {
 
 def choice(before: str, after: str) -> onnx.NodeProto:
     """An If on an input: the value before, or what Relu makes of it."""
-    branches = [helper.make_graph([helper.make_node(op, [before], [f"{after}.{op}"])], op, [], [helper.make_tensor_value_info(f"{after}.{op}", 1, SHAPE)])
-                for op in ("Relu", "Neg")]
-    return helper.make_node("If", ["condition"], [after], name=after, then_branch=branches[0], else_branch=branches[1])
+    def branch(op: str) -> onnx.GraphProto:
+        result = helper.make_tensor_value_info(f"{after}.{op}", 1, SHAPE)
+        return helper.make_graph([helper.make_node(op, [before], [result.name])], op, [], [result])
+    return helper.make_node("If", ["condition"], [after], name=after, then_branch=branch("Relu"), else_branch=branch("Neg"))
 
 
 def repetition(before: str, after: str) -> onnx.NodeProto:
     """A Loop of two trips that adds a half."""
     ports = [helper.make_tensor_value_info(f"{after}.{name}", code, shape) for name, code, shape in [
         ("n", 7, ()), ("go", 9, ()), ("state", 1, SHAPE), ("goes", 9, ()), ("next", 1, SHAPE)]]
-    nodes = [helper.make_node("Identity", [f"{after}.go"], [f"{after}.goes"]), helper.make_node("Add", [f"{after}.state", "one"], [f"{after}.next"])]
+    nodes = [helper.make_node("Identity", [f"{after}.go"], [f"{after}.goes"]),
+             helper.make_node("Add", [f"{after}.state", "one"], [f"{after}.next"])]
     return helper.make_node("Loop", ["two", "", before], [after], name=after, body=helper.make_graph(nodes, "body", ports[:3], ports[3:]))
 
 
@@ -91,7 +93,8 @@ def chain(family: str, nodes: int) -> onnx.ModelProto:
         "scales": np.ones(4, np.float32), "places": np.broadcast_to(np.arange(4).reshape(4, 1, 1), SHAPE).copy(),
         "flat": np.array([4, 64]), "shape": np.array(SHAPE), "mask": generator.random(SHAPE) < 0.5,
         "scale": np.float32(0.05), "zero": np.uint8(128), "two": np.array(2), "sequence": np.array([32, 1, 8]),
-        "gates": generator.standard_normal((1, 32, 8)).astype(np.float32), "recurrence": generator.standard_normal((1, 32, 8)).astype(np.float32),
+        "gates": generator.standard_normal((1, 32, 8)).astype(np.float32),
+        "recurrence": generator.standard_normal((1, 32, 8)).astype(np.float32),
     }
     links = FAMILIES[family]
     made = [links[n % len(links)](f"v{n}", f"v{n + 1}") for n in range(nodes - nodes % len(links))]
@@ -124,13 +127,16 @@ def measured(family: str, nodes: int) -> dict[str, Any]:
 
 def page(rows: Sequence[dict[str, Any]]) -> str:
     """docs/compile_time.md."""
-    head = ("# Compile time of large models", "", "Written by `docs/measure_chains.py`: chains of one family of operators, each link a node or a few, compiled at -O1 for the",
-            "machine at hand in one process, in seconds of one processor. Kernels that are alike are tiled and compiled once",
-            "([kernels_alike.py](../edgec/kernels_alike.py)), and every pass asks of each kernel what it costs, not of each pair of kernels. The ratio is to a chain of half as many nodes: 2 is linear.", "")
+    head = ("# Compile time of large models", "",
+            "Written by `docs/measure_chains.py`: chains of one family of operators, each link a node or a few, compiled at -O1 for the machine at",
+            "hand in one process, in seconds of one processor. Kernels that are alike are tiled and compiled once",
+            "([kernels_alike.py](../edgec/kernels_alike.py)), and passes ask of each kernel, not of each pair of kernels.",
+            "The ratio is to a chain of half as many nodes: 2 is linear.", "")
     stages = list(rows[0]["stages"])
     table = [f"| chain of | nodes | {' | '.join(stages)} | all | ratio |", "|---" * (len(stages) + 4) + "|"]
-    table += [f"| {r['family']} | {r['nodes']:,} | " + " | ".join(f"{r['stages'][s]:.1f}" for s in stages) + f" | {r['seconds']:.1f} | {r['ratio']:.1f} |"
-              for r in rows]
+    for row in rows:
+        seconds = " | ".join(f"{row['stages'][stage]:.1f}" for stage in stages)
+        table.append(f"| {row['family']} | {row['nodes']:,} | {seconds} | {row['seconds']:.1f} | {row['ratio']:.1f} |")
     return "\n".join([*head, *table, ""])
 
 

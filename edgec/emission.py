@@ -39,7 +39,7 @@ from edgec.expr import Expr
 from edgec.kernel import Axis, Buffer, Kernel, Program
 from edgec.kernels_alike import Tiling
 from edgec.loops import Loops
-from edgec.passes.cut import ranged
+from edgec.passes.cut import Cuttable, ranged
 from edgec.passes.meetings import meetings
 from edgec.passes.parallel import Region, parallel
 from edgec.passes.shared_loops import shared_loops
@@ -129,6 +129,7 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
     needs; symbols begin with `stem`."""
     texts: dict[str, str] = {}
     known: dict[tuple, tuple[Loops, str]] = {}
+    cut: dict[int, Tiled] = {}
     names: dict[Expr, int | str] = {s: n for n, s in enumerate(program.symbols)}
     for axis in dict.fromkeys(a for kernel in program.steps for a in kernel.repeat):
         names[axis.var] = f"loop{len(names)}"
@@ -138,13 +139,20 @@ def _steps(program: Program, target: Target, tiled: Sequence[Tiled], regions: Se
     for step, one in enumerate(tiled):
         bounds = parts[step].bounds if step in parts else ()
         indices = tuple(names[s] for s in one.loops.symbols)
-        one = ranged(parts[step].cut) if bounds else one
+        one = _ranged(parts[step].cut, cut) if bounds else one
         places = tuple(_place(b.root, program, offsets) for b in one.buffers)
         scratch, size = _slot(one) if bounds else ((), 0)
         slot_bytes = max(slot_bytes, size)
         symbol = _symbol(program.steps[step], one, places, target, texts, stem, known)
         calls.append(CallStep(symbol, places, indices, bounds, scratch, step in waits))
     return _repeated(_gathered(program, calls, regions), names, lambda buffer: _place(buffer, program, offsets)), texts, slot_bytes
+
+
+def _ranged(kernel: Cuttable, known: dict[int, Tiled]) -> Tiled:
+    """The loops over a range of positions; kernels that are alike have them in common."""
+    one = kernel.tiled
+    found = known[id(one.loops.body)] = known.get(id(one.loops.body)) or ranged(kernel)
+    return replace(found, loops=replace(found.loops, name=one.loops.name), buffers=one.buffers)
 
 
 def _slot(one: Tiled) -> tuple[tuple[tuple[int, int], ...], int]:

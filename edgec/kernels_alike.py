@@ -57,7 +57,8 @@ class Tiling:
 
     def tile(self, kernel: Kernel, inside: int = 0) -> Tiled:
         """As `edgec.passes.tile.tile` does it, the innermost `inside` of the kernel's repeats being loops of its own."""
-        if kernel.external or len(kernel.repeat) > inside:  # its loops hold variables that belong to this kernel alone
+        kernel = replace(kernel, repeat=kernel.repeat[len(kernel.repeat) - inside:])  # where it stands does not matter to its code
+        if kernel.external:
             return self._tiled(kernel, inside)
         firsts = self._known.setdefault((kernel_key(kernel), inside), [])
         buffers = tuple(program_buffers(Program("", (), (), (kernel,))))

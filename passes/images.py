@@ -10,6 +10,7 @@ their results stay as they are: a batch reads them once. It stands before the pa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Sequence
 
 from edgec.accesses import buffer_reads, kernel_buffers
@@ -85,21 +86,19 @@ def _outermost(buffer: Buffer, extent: Any) -> int:
 
 
 def _runs(found: Sequence[Batched | None]) -> list[tuple[int, int]]:
-    """The longest runs of kernels (first and last) that one loop could hold."""
+    """The longest runs of kernels (first and last) that one loop could hold: an image of one needs no other image of another."""
     runs: list[tuple[int, int]] = []
-    first = 0
-    for step in range(len(found) + 1):
-        if step < len(found) and found[step] is not None and all(_agree(found[n], found[step]) for n in range(first, step)):
-            continue
-        if step - first > 1:
-            runs.append((first, step - 1))
-        first = step if step < len(found) and found[step] is not None else step + 1
+    first, stored, whole = 0, set(), set()
+    for step, one in enumerate((*found, None)):
+        alike = one and step > first and one.axis.extent == found[first].axis.extent
+        if not alike or not stored.isdisjoint(one.whole) or not whole.isdisjoint(one.stored):
+            if step - first > 1:
+                runs.append((first, step - 1))
+            first, stored, whole = step if one else step + 1, set(), set()
+        if one:
+            stored |= one.stored
+            whole |= one.whole
     return runs
-
-
-def _agree(one: Batched, other: Batched) -> bool:
-    """Whether an image of one needs no other image of the other."""
-    return one.axis.extent == other.axis.extent and not (one.stored & other.whole or other.stored & one.whole)
 
 
 # --------------------------------------------------------------------------------------------------------------------- cost
@@ -107,20 +106,31 @@ def _agree(one: Batched, other: Batched) -> bool:
 def _worthwhile(program: Program, found: Sequence[Batched], run: tuple[int, int], target: Any) -> list[tuple[int, int]]:
     """The parts of a run whose loops save most cycles together (a loop holds two kernels at least)."""
     first, last = run
-    lives = _lives(program)
+    costs = [_cost(program.steps[step], target) for step in range(first, last + 1)]
+    gains = _gains(program, found, run, target)
+    most = list(accumulate((sum(gain for _, gain in each) for each in gains), initial=0.0))  # what stands before a step saves at most
     best: list[tuple[float, list[tuple[int, int]]]] = [(0.0, [])]  # of what stands before each step
-    for end in range(first, last + 1):
+    for end in range(last - first + 1):
         options = [best[-1]]
         value = 0.0
-        for start in range(end, first - 1, -1):
-            value -= _cost(program.steps[start], target)
-            kept = (b for b in found[start].stored if lives.get(b, (-1, end))[0] == start and lives[b][1] <= end)
-            value += sum(_saved(b, found[start].axis.max_extent, target) for b in kept)
+        for start in range(end, -1, -1):
+            value += sum(gain for until, gain in gains[start] if until <= first + end) - costs[start]
             if start < end and value > 0:
-                before = best[start - first]
-                options.append((before[0] + value, [*before[1], (start, end)]))
+                before = best[start]
+                options.append((before[0] + value, [*before[1], (first + start, first + end)]))
+            if value + most[start] <= 0:
+                break
         best.append(max(options, key=lambda option: option[0]))
     return best[-1][1]
+
+
+def _gains(program: Program, found: Sequence[Batched], run: tuple[int, int], target: Any) -> list[list[tuple[int, float]]]:
+    """For each step of a run the tensors that live from there on, by the step until which a loop must reach to keep one: the cycles saved."""
+    first, last = run
+    lives = _lives(program)
+    gains = [[(lives[b][1], _saved(b, found[step].axis.max_extent, target)) for b in found[step].stored if lives.get(b, (-1, -1))[0] == step]
+             for step in range(first, last + 1)]
+    return [[(until, gain) for until, gain in each if gain > 0] for each in gains]
 
 
 def _lives(program: Program) -> dict[Buffer, tuple[int, int]]:
