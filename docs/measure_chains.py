@@ -128,8 +128,8 @@ def measured(family: str, nodes: int) -> dict[str, Any]:
 def page(rows: Sequence[dict[str, Any]]) -> str:
     """docs/compile_time.md."""
     head = ("# Compile time of large models", "",
-            "Written by `docs/measure_chains.py`: chains of one family of operators, each link a node or a few, compiled at -O1 for the machine at",
-            "hand in one process, in seconds of one processor. Kernels that are alike are tiled and compiled once",
+            "Written by `docs/measure_chains.py`: chains of one family of operators, each link a node or a few, compiled at -O1 for the",
+            "machine at hand in one process, in seconds of one processor. Kernels that are alike are tiled and compiled once",
             "([kernels_alike.py](../edgec/kernels_alike.py)), and passes ask of each kernel, not of each pair of kernels.",
             "The ratio is to a chain of half as many nodes: 2 is linear.", "")
     stages = list(rows[0]["stages"])

@@ -125,10 +125,10 @@ def _worthwhile(program: Program, found: Sequence[Batched], run: tuple[int, int]
 
 
 def _gains(program: Program, found: Sequence[Batched], run: tuple[int, int], target: Any) -> list[list[tuple[int, float]]]:
-    """For each step of a run the tensors that live from there on, by the step until which a loop must reach to keep one: the cycles saved."""
+    """For each step of a run the tensors stored there first: the step that a loop must reach to keep one, and the cycles that saves."""
     first, last = run
     lives = _lives(program)
-    gains = [[(lives[b][1], _saved(b, found[step].axis.max_extent, target)) for b in found[step].stored if lives.get(b, (-1, -1))[0] == step]
+    gains = [[(lives[b][1], _saved(b, found[step].axis.max_extent, target)) for b in found[step].stored if lives.get(b, (-1,))[0] == step]
              for step in range(first, last + 1)]
     return [[(until, gain) for until, gain in each if gain > 0] for each in gains]
 
