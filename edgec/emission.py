@@ -85,7 +85,8 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
     for number, ((program, machine), part, (threaded, nests)) in enumerate(zip(parts, tiled, together)):
         stem = f"edgec_{number}_" if interface.levels else "edgec_"
         steps, texts, *scratch = _steps(program, machine, part, parallel(program.steps, part, machine), offsets, stem)
-        team, more, *others = _steps(threaded, machine, nests, parallel(threaded.steps, nests, machine), offsets, stem)
+        team, more, *others = (steps, {}) if nests == part else \
+            _steps(threaded, machine, nests, parallel(threaded.steps, nests, machine), offsets, stem)
         apart = machine.compact or bool(program.sizes)  # all threads together would each have to know the sizes that are computed
         slot_bytes, texts = max(slot_bytes, *scratch, *others), texts | ({} if apart else more)
         interface = replace(interface, slot_bytes=slot_bytes)

@@ -23,8 +23,11 @@ def shared_loops(program: Program, tiled: Sequence[Tiled], target: Any, choose: 
     """The program and its loop nests as threads together walk them; `tiled` are those of one thread, loops around one kernel inside."""
     steps: list[Kernel] = []
     nests: list[Tiled] = []
+    worth: dict[int, bool] = {}  # kernels that are alike have their loops in common
     for kernel, short, one, loops in zip(program.steps, outside(program).steps, tiled, alone(program.steps)):
-        shared = _shared(kernel, target, choose) if loops and target.hand_over and not program.sizes else []
+        possible = loops and target.hand_over and not program.sizes and worth.get(id(one.loops.body), True)
+        shared = _shared(kernel, target, choose) if possible else []
+        worth[id(one.loops.body)] = bool(shared)
         steps += [step for step, _ in shared] or [short]
         nests += [nest for _, nest in shared] or [one]
     return program.with_steps(steps), nests
