@@ -1,9 +1,9 @@
-"""Every model of `../shared/models`, `_dyn` ones over a range, compiled and judged by onnxruntime on drawn inputs: docs/judge_models.py.
+"""Every model of `../shared/models`, `_dyn` ones over a range, compiled and judged by onnxruntime on the data there: docs/judge_models.py.
 
 A normal run takes the small files; `pytest --long` takes all of them, and aarch64 under qemu too. A zoo elsewhere is the script's to judge.
 """
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -17,15 +17,8 @@ MODELS = ROOT.parent / "shared" / "models"
 SMALL = 64 << 10  # bytes of a file
 
 
-def script():
-    """docs/judge_models.py as a module."""
-    spec = importlib.util.spec_from_file_location("judge_models", ROOT / "docs" / "judge_models.py")
-    module = sys.modules["judge_models"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-judge = script()
+sys.path.append(str(ROOT / "docs"))
+judge = importlib.import_module("judge_models")
 ALL = judge.models([MODELS])
 
 
