@@ -19,6 +19,7 @@ from edgec.expr import Expr, is_const, read, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.sequences import carries
 from edgec.passes.slots import independent
+from edgec.passes.uses import Uses
 
 
 def cells(program: Program, target: Any) -> Program:
@@ -27,9 +28,10 @@ def cells(program: Program, target: Any) -> Program:
     if not target.hand_over:
         return program
     found: list[Kernel] = []
+    uses = Uses(program.steps if any(kernel.repeat for kernel in program.steps) else ())
     for repeat, group in groupby(program.steps, key=lambda k: k.repeat):
         kernels = list(group)
-        found += _gates_inside(_side_by_side(kernels), program) if repeat and len(kernels) > 1 and carries(kernels) else kernels
+        found += _gates_inside(_side_by_side(kernels), uses) if repeat and len(kernels) > 1 and carries(kernels) else kernels
     return program.with_steps(found)
 
 
@@ -63,21 +65,21 @@ def _is_plain(kernel: Kernel) -> bool:
         not any(s.axes or s.combine or s.guards or s.target is None or s.target.root.kind in ("scratch", "sizes") for s in kernel.stages)
 
 
-def _gates_inside(kernels: list[Kernel], program: Program) -> list[Kernel]:
+def _gates_inside(kernels: list[Kernel], uses: Uses) -> list[Kernel]:
     """Producers vanish into the neighbour behind them where every element is wanted at one point of it."""
     found: list[Kernel] = []
     for kernel in kernels:
-        merged = _within(found[-1], kernel, program) if found else None
+        merged = _within(found[-1], kernel, uses) if found else None
         found = [*found[:-1], merged] if merged is not None else [*found, kernel]
     return found
 
 
-def _within(producer: Kernel, reader: Kernel, program: Program) -> Kernel | None:
+def _within(producer: Kernel, reader: Kernel, uses: Uses) -> Kernel | None:
     if not (_is_plain(producer) and _is_plain(reader)) or len(producer.stages) != 1:
         return None
     stage, wanted = producer.stages[0], [n for n in buffer_reads(reader) if n.data.root is producer.stages[0].target.root]
     once = len(wanted) * prod(a.max_extent for a in reader.axes) == prod(a.max_extent for a in producer.axes)
-    if not (once and wanted and _has_sums(stage) and _only_read_by(stage.target, reader, producer, program)):
+    if not (once and wanted and _has_sums(stage) and _only_read_by(stage.target, reader, producer, uses)):
         return None
     values: dict[Expr, Expr] = {}
     for node in wanted:
@@ -95,13 +97,12 @@ def _has_sums(stage: Stage) -> bool:
     return any(n.op == "reduce" for n in walk(stage.value))
 
 
-def _only_read_by(buffer: Buffer, reader: Kernel, producer: Kernel, program: Program) -> bool:
+def _only_read_by(buffer: Buffer, reader: Kernel, producer: Kernel, uses: Uses) -> bool:
     """Whether a whole temporary is stored by one kernel for the stages of another."""
     if buffer.kind != "temporary" or buffer.parent is not None or any(a.condition is not None for a in reader.repeat):
         return False
     within = {s.target for s in reader.stages}
-    others = [k for k in program.steps if k is not producer and not (k.repeat == reader.repeat and within & set(k.targets))]
-    return not any(b.root is buffer for k in others for b in (*k.targets, *(n.data for n in buffer_reads(k))))
+    return all(k is producer or k.repeat == reader.repeat and within & set(k.targets) for k in uses.users(buffer))
 
 
 def _point(stage: Stage, axes: Sequence[Axis], node: Expr) -> dict[Expr, Expr] | None:

@@ -41,5 +41,9 @@ class Uses:
         stores, readers = self._stores.get(buffer, {}), self._reads.get(buffer, {})
         return next(iter(stores)) if len(stores) == 1 and readers.keys() == {reader} else None
 
+    def users(self, buffer: Buffer) -> set[Kernel]:
+        """The kernels that store or read any part of a root buffer."""
+        return {*self._stores.get(buffer, {}), *self._reads.get(buffer, {})}
+
     def _of(self, kernel: Kernel) -> tuple[tuple[dict, set[Buffer]], ...]:
         return ((self._stores, {t.root for t in kernel.targets}), (self._reads, {n.data.root for n in buffer_reads(kernel)}))

@@ -20,10 +20,8 @@ import numpy as np
 from edgec.evaluate import evaluate
 from edgec.expr import Expr, as_expr, binary, const
 from edgec.passes.winograd_convolution import Convolution
-from edgec.passes.winograd_matrices import POINTS, matrices
+from edgec.passes.winograd_matrices import POINTS, Matrix, matrices
 from edgec.types import DType, f32, i16, i32
-
-Matrix = list[list[Fraction]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +68,8 @@ def _whole(c: Convolution, m: int) -> Arithmetic | None:
     at, g, bt = matrices(m, c.size)
     clear = [lcm(*(x.denominator for x in row)) for row in g]
     common = lcm(*clear)
-    g = [[x * s for x in row] for row, s in zip(g, clear)]
-    at = [[x * (common // s) for x, s in zip(row, clear)] for row in at]
+    g = tuple(tuple(x * s for x in row) for row, s in zip(g, clear))
+    at = tuple(tuple(x * (common // s) for x, s in zip(row, clear)) for row in at)
     found, w = Arithmetic(at, g, bt, i16, i32, common ** 2), weights_of(c)
     low, high = min(c.data.dtype.low, 0), max(c.data.dtype.high, 0)
     largest = np.maximum(np.maximum(w, 0).sum((0, 1, 2)) * high - np.minimum(w, 0).sum((0, 1, 2)) * low,

@@ -9,6 +9,7 @@ Points of small numerator and denominator keep the matrices' elements, and with 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -16,16 +17,23 @@ import numpy as np
 POINTS = {2: (0, 1, -1), 3: (0, 1, -1, 2), 4: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, Fraction(-1, 2)),
           6: (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))}
 
+Matrix = tuple[tuple[Fraction, ...], ...]
 
-def matrices(m: int, r: int) -> tuple[list[list[Fraction]], list[list[Fraction]], list[list[Fraction]]]:
-    """(A^T, G, B^T) of F(m, r) by Toom-Cook interpolation at POINTS[m] and infinity, exact."""
+
+@cache
+def matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
+    """(A^T, G, B^T) of F(m, r) by Toom-Cook interpolation at POINTS[m] and infinity, exact. Every convolution asks, so they are kept."""
     points = [Fraction(p) for p in POINTS[m]]
     alpha = m + r - 1
     norms = [prod((p - q for q in points if q != p), start=Fraction(1)) for p in points]
     at = [[*(p ** k for p in points), Fraction(k == m - 1)] for k in range(m)]
     g = [[p ** k / n for k in range(r)] for p, n in zip(points, norms)] + [[Fraction(k == r - 1) for k in range(r)]]
     bt = [_expand([q for q in points if q != p], alpha) for p in points] + [_expand(points, alpha)]
-    return at, g, bt
+    return _frozen(at), _frozen(g), _frozen(bt)
+
+
+def _frozen(rows: list[list[Fraction]]) -> Matrix:
+    return tuple(map(tuple, rows))
 
 
 def _expand(roots: list[Fraction], length: int) -> list[Fraction]:

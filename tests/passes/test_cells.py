@@ -6,13 +6,16 @@ from random import Random
 import numpy as np
 import pytest
 
-from edgec.accesses import program_buffers
+from edgec.accesses import buffer_reads, program_buffers
 from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import run
+from edgec.kernel import Kernel
 from edgec.ops.recurrent import GRU, LSTM, RNN
+from edgec.ops.reshape import Reshape
+from edgec.passes import cells as passes_cells, uses as passes_uses
 from edgec.passes.cut import cuttable
 from edgec.passes.schedule import schedule
 from edgec.passes.shared_loops import shared_loops
@@ -32,6 +35,16 @@ def layer(cell, steps: int, hidden: int, batch: int = 1, **attributes) -> Graph:
     weights = array(1, gates * hidden, 6), array(1, gates * hidden, hidden), array(1, 2 * gates * hidden)
     results = cell(x, *weights, hidden_size=hidden, outputs=3 if cell is LSTM else 2, **attributes).results
     return Graph((x,), tuple(results), ("y", "h", "c")[:len(results)], "net")
+
+
+def stack(layers: int) -> Graph:
+    """LSTM layers, each over the results of the one before."""
+    rng = np.random.default_rng(5)
+    x = y = graph_input("x", TensorType(f32, (4, 1, 8)))
+    for n in range(layers):
+        w, r = (constant(rng.standard_normal((1, 32, 8)).astype(np.float32), f"{name}{n}") for name in "wr")
+        y = Reshape(LSTM(y, w, r, hidden_size=8, outputs=1).results[0], constant(np.array([4, 1, 8]))).output
+    return Graph((x,), (y,), ("y",), "stack")
 
 
 def lowered(graph: Graph, target=V4, without=()):
@@ -61,6 +74,18 @@ def test_a_sum_that_every_unit_reads_stays_by_itself():
 def test_machines_without_threads_keep_their_kernels():
     lean = find("cortex-m7")
     assert [k.name for k in lowered(layer(LSTM, 4, 8), lean).steps] == [k.name for k in lowered(layer(LSTM, 4, 8), lean, ("cells",)).steps]
+
+
+def test_questions_grow_with_the_layers(monkeypatch):
+    """Of each kernel the pass asks as often in a long chain of layers as in a short one: the chain compiles in linear time."""
+    def asked(layers: int) -> float:
+        counted: list[Kernel] = []
+        for module in (passes_cells, passes_uses):
+            monkeypatch.setattr(module, "buffer_reads", lambda kernel: counted.append(kernel) or buffer_reads(kernel))
+        merged, apart = (lowered(stack(layers), without=left) for left in ((), ("cells",)))
+        assert sum(len(k.stages) for k in merged.steps) < sum(len(k.stages) for k in apart.steps)
+        return len(counted) / layers
+    assert asked(12) <= asked(3) * 1.1
 
 
 @pytest.mark.parametrize("seed", range(12))
