@@ -62,7 +62,9 @@ def judged(path: Path, target: str, optimize: str = "1") -> Row:
     """One model on one target."""
     import onnxruntime
     from judge_samples import RANGE, chosen, shapes_of
-    session = onnxruntime.InferenceSession(str(path))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options)
     started = time.perf_counter()
     try:
         opened = any(not isinstance(d, int) for i in session.get_inputs() for d in i.shape)
