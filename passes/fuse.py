@@ -41,10 +41,10 @@ class _Emission:
     """
 
     def __init__(self, state: Grouping, places: dict[Value, Place] | None = None, repeat: tuple[Axis, ...] = (),
-                 names: set[str] | None = None):
+                 names: dict[str, int] | None = None):
         self.state, self.graph, self.repeat = state, state.graph, repeat
         self.places: dict[Value, Place] = dict(places or {})
-        self.names = set(self.graph.output_names) if names is None else names
+        self.names = dict.fromkeys(self.graph.output_names, 1) if names is None else names  # with the last number of each stem
         self.composite: dict[Value, Expr] = {}
         self.kernels: list[Kernel] = []
         self.sizes: list[Size] = []
@@ -54,7 +54,7 @@ class _Emission:
         """The whole graph as a program: inputs and outputs get buffers under their names."""
         kept, results = dict(self.graph.states), dict(zip(self.graph.output_names, self.graph.outputs))
         for value in self.graph.inputs:
-            self.names.add(value.op.name)
+            self.names[value.op.name] = 1
             buffer = Buffer(value.op.name, value.type.dtype, value.type.shape, "input")
             after = results.get(kept.get(value.op.name, ""))
             self.places[value] = _whole(buffer if after is None or after.shape == value.shape else self._room(buffer, after.type.max_shape))
@@ -145,11 +145,13 @@ class _Emission:
         return Buffer(self._unique(stem), value.type.dtype, value.type.shape if shape is None else shape, "temporary")
 
     def _unique(self, stem: str) -> str:
-        name, count = stem, 1
+        """A name that no other buffer has; numbers go on where those of the stem ended, so the thousandth costs no more than the first."""
+        name, count = stem, self.names.get(stem, 1)
         while name in self.names:
             count += 1
             name = f"{stem}.{count}"
-        self.names.add(name)
+        self.names.setdefault(name, 1)
+        self.names[stem] = count
         return name
 
     def _update(self, op: Op, direct: dict[Value, Place]) -> None:

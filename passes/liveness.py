@@ -77,7 +77,8 @@ def _carried(program: Program, loop: Loop, lives: dict[Buffer, tuple[int, int]])
         found |= (read | {target.root for target in updated_buffers(kernel)}) - stored
         stored |= {target.root for target in kernel.targets}
         found |= {stage.target.root for stage in kernel.stages if any(loop.axis.var in i.free for i in stage.indices)}
-    outside = {root for root, (first, last) in lives.items() if root in stored and not loop.first <= first <= last <= loop.last}
+    own = stored & lives.keys()
+    outside = {root for root in own if not loop.first <= lives[root][0] <= lives[root][1] <= loop.last}
     return (found | outside) & lives.keys()
 
 
