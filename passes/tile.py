@@ -65,7 +65,7 @@ def tile(kernel: Kernel, target: Any, *, choose: Callable[[Nest, Any], Schedule]
     parallel = {axis.var for axis in kernel.axes}
 
     def prepared(group: Sequence[Stage], axes: tuple[Axis, ...]) -> Nest:
-        return conversions(first_terms(dots(flatten(group, axes, tables.params), target, tables), target), tables)
+        return conversions(first_terms(dots(flatten(group, axes, tables.params), target, tables), target), tables, target)
 
     @cache
     def planned(number: int) -> tuple[Nest, Schedule]:

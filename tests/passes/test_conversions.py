@@ -62,6 +62,47 @@ def test_any_float(values, dtype, zero):
     np.testing.assert_array_equal(run_machine_code(program, tiled, NATIVE, {"x": x})["y"], interpret(graph, {"x": x})["y"])
 
 
+def narrowed_between(dtype: str, zero: int, taken: int, scale: float):
+    """The sum of two tensors of bytes, from -2 to 2, as a quantized one of this zero point, and that as floats again less `taken`."""
+    point, scales = lambda n: np.array(n, DTYPES[dtype].numpy), {"s": np.float32(1 / 128), "t": np.float32(scale)}
+    return parse_graph(f"""graph g(%a: u8[256,16], %b: u8[256,16]) -> (%y) {{
+      @s: f32[]
+      @t: f32[]
+      @c: u8[]
+      @z: {dtype}[]
+      @w: {dtype}[]
+      %d = DequantizeLinear(%a, @s, @c) : f32[256,16]
+      %e = DequantizeLinear(%b, @s, @c) : f32[256,16]
+      %f = Add(%d, %e) : f32[256,16]
+      %q = QuantizeLinear(%f, @t, @z) : {dtype}[256,16]
+      %y = DequantizeLinear(%q, @t, @w) : f32[256,16]
+    }}""", {**scales, "c": np.uint8(128), "z": point(zero), "w": point(taken)})
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("dtype, zero, taken, scale",
+                         [("i8", 0, 0, 1 / 32), ("i8", 0, 0, 1.0), ("u8", 0, 0, 1 / 200), ("u8", 128, 128, 1 / 100), ("u8", 7, 7, 1 / 32),
+                          ("i8", -3, -3, 1 / 64), ("i8", 5, -5, 1 / 64), ("u8", 3, 0, 1 / 200)])
+def test_a_byte_between_two_floats_is_a_clamp(name, dtype, zero, taken, scale):
+    """The same floats bit for bit: halves, both ends of the range, and no -0.0, which no byte can be."""
+    target, random, graph = MACHINES[name], np.random.default_rng(0), narrowed_between(dtype, zero, taken, scale)
+    values = {key: random.permuted(np.tile(np.arange(256, dtype=np.uint8), 16)).reshape(256, 16) for key in "ab"}
+    values["b"][:, 0] = -values["a"][:, 0] - (values["a"][:, 0] % 3).astype(np.uint8)    # sums of zero, and a little less
+    program = lower(graph, target)
+    tiled = [tile(kernel, target) for kernel in program.steps]
+    assert not any(f"<{dtype}>" in print_loops(each.loops) for each in tiled)
+    expected = interpret(graph, values)["y"].view(np.uint32)
+    for found in (run_tiled(program, tiled, values), run_machine_code(program, tiled, target, values)):
+        np.testing.assert_array_equal(found["y"].view(np.uint32), expected)
+
+
+@pytest.mark.parametrize("name, expected", [("x86-64-v3", True), ("aarch64", False), ("cortex-m55", True), ("wasm32", False)])
+def test_where_floats_stay_floats(name, expected):
+    target, graph = find(name), narrowed_between("u8", 0, 0, 1 / 200)
+    texts = [print_loops(tile(kernel, target).loops) for kernel in lower(graph, target).steps]
+    assert any("<u8>" in text for text in texts) != expected
+
+
 X, Y = Buffer("x", u8, (64,), "input"), Buffer("y", u8, (4,), "output")
 W = Buffer("w", i8, (4, 64), "constant", data=np.full((4, 64), -100, np.int8))
 M = Buffer("m", f32, (4,), "constant", data=np.float32([0.5, 1, 2, 1]))
