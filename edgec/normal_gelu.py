@@ -3,7 +3,7 @@
     gelu(x) = max(x, 0) - a/2 * erfc(a / sqrt(2)),  a = |x|
 
 log2 of that erfc is a times a polynomial of a; two to that power is a polynomial times a power of two, as in `edgec.portable_exp`.
-Where x is far below zero the result keeps its leading digits, which 1 + erf loses.
+The polynomial is fitted to what is visible beside x: an error is a part of |x|, and no digit is right where x is far below zero.
 
 The table is one of `edgec.portable_fit.fit`.
 """
@@ -20,10 +20,11 @@ from edgec.types import f32
 TAIL = (-1.1511088609695435, -0.4591641426086426, -0.05266706272959709, 0.007363633252680302, -0.0004072470183018595,
         -5.763468652730808e-05, 8.853552571963519e-06)
 SATURATION = 8.0  # erfc is 1e-15 from here on
+ERROR = 1.1e-7    # of |x|: how far the formula may be off
 
 
 def normal_gelu(x: Expr) -> Expr:
-    """Gelu of an f32; at most 1.1e-7 * |x| off."""
+    """Gelu of an f32; at most ERROR * |x| off."""
     m = Arithmetic(f32, frozenset(), True)
     a = m.at_most(SATURATION, unary("abs", x))
     power = a * m.horner(a, TAIL)

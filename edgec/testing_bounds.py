@@ -171,6 +171,14 @@ def _hard_swish(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> li
     return [1.5 * es[0] + 4 * UNIT * (np.abs(xs[0].astype(np.float64)) + es[0])]
 
 
+def _factored(slope: float) -> Rule:
+    """x times a factor from 0 to 1, |f'| <= slope: the factor is off by roundings of 1 or by what the operator documents."""
+    def rule(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
+        off = max(2 * POLYNOMIAL * UNIT, getattr(op, "off", 0.0))
+        return [slope * es[0] + off * (np.abs(xs[0].astype(np.float64)) + es[0])]
+    return rule
+
+
 def _softmax(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
     """Relative: both powers move by the largest error of the row, the argument x - max is rounded, the sum has K terms."""
     x = xs[0].astype(np.float64)
@@ -261,7 +269,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Relu", "Clip", "Max", "Min", "Neg", "Abs"), _choose),
     "ReduceMin": lambda op, xs, es, ys: [np.broadcast_to(es[0].max(initial=0), ys[0].shape)],
     "LeakyRelu": _smooth(1.0, 1, 0.0), "HardSigmoid": _smooth(0.25, 3), "Sigmoid": _smooth(0.25, POLYNOMIAL),
-    "Tanh": _smooth(1.0, POLYNOMIAL),
+    **dict.fromkeys(("Tanh", "Elu", "Celu", "Sin", "Cos", "Atan", "Softsign"), _smooth(1.0, POLYNOMIAL)),
+    "Selu": _smooth(1.7581, 2 * POLYNOMIAL), "Softplus": _smooth(1.0, 2 * POLYNOMIAL), "Erf": _smooth(1.1284, POLYNOMIAL),
+    "Gelu": _factored(1.1291), "Swish": _factored(1.0999), "Mish": _factored(1.0885),
     "HardSwish": _hard_swish, "Add": _sum, "Sub": _sum, "Mul": _product, "Softmax": _softmax, "LayerNormalization": _layer_norm,
     **dict.fromkeys(("Conv", "MatMul", "Gemm"), _contraction),
     **dict.fromkeys(("ReduceSum", "ReduceMean", "AveragePool", "GlobalAveragePool"), _reduce),

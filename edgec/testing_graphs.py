@@ -244,6 +244,16 @@ def _unary(d: _Drawing) -> Value:
     return kind(x).output
 
 
+def _smooth(d: _Drawing) -> Value | None:
+    """The functions that are less common."""
+    x = d.source()
+    if d.dtype is not f32:
+        return None
+    gelu = lambda x: activation.Gelu(x, approximate=d.pick(("none", "tanh")))
+    return d.pick((gelu, gelu, activation.Swish, activation.Mish, activation.Elu, activation.Celu, activation.Selu, activation.Softplus,
+                   activation.Softsign, transcendental.Erf, transcendental.Sin, transcendental.Cos, transcendental.Atan))(x).output
+
+
 def _clip(d: _Drawing) -> Value:
     x = d.source()
     low, high = (constant(np.array(n, d.dtype.numpy)) for n in (d.pick((0, -8)), d.pick((6, 8))))
@@ -402,6 +412,7 @@ def _input(d: _Drawing) -> None:
 STEPS: dict[str, Callable[[_Drawing], Any]] = {
     "conv": _conv, "pointwise_conv": _pointwise_conv, "pool": _pool, "global_pool": _global_pool, "excite": _excite, "matmul": _matmul,
     "gemm": _gemm, "product": _product, "unary": _unary, "clip": _clip, "add": _add, "softmax": _softmax, "layer_norm": _layer_norm,
+    "smooth": _smooth,
     "reduce": _reduce, "concat": _concat, "split": _split, "slice": _slice, "pad": _pad, "reshape": _reshape, "transpose": _transpose,
     "input": _input, "instance_norm": _instance_norm, "gather": _gather, "expand": _expand, "where": _where, "cast": _cast,
     "resize": _resize, "if": testing_control_flow.branches, "scan": testing_control_flow.scan,

@@ -147,6 +147,11 @@ def error_function(x: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erf, otypes=[np.float64])(x)
 
 
+def complementary_error_function(x: np.ndarray) -> np.ndarray:
+    """1 - erf(x) in float64, without the cancellation where erf(x) is near 1."""
+    return np.vectorize(math.erfc, otypes=[np.float64])(x)
+
+
 class Erf(Unary):
     """ONNX Erf: the error function 2/sqrt(pi) * integral of e^(-t^2) from 0 to x; integers truncate the result."""
     kinds = NUMERIC

@@ -1,5 +1,7 @@
 """Activation functions: reference against onnxruntime, lowering against reference, extreme operands, error messages."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -47,6 +49,17 @@ def test_large_operands_do_not_make_nan(cls, attributes):
     op = cls(value("x", 6), **attributes)
     found, expected = evaluate_op(op, [x])[0], run_reference(op, [x])[0]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, bf16.numpy, np.float32, np.float64])
+def test_gelu_far_from_zero(check, dtype):
+    """The reference has the digits of the tail; the formula is as near as it documents."""
+    x = np.linspace(-14, 14, 20001).astype(dtype)
+    check(Gelu, [x], terms=8, oracle=False)
+    tail, = check(Gelu, [np.linspace(-9, -6, 7).astype(dtype)], terms=8, oracle=False)
+    exact = [0.5 * v * math.erfc(-v / math.sqrt(2)) for v in np.linspace(-9, -6, 7)]
+    if dtype in (np.float32, np.float64):
+        np.testing.assert_allclose(tail, exact, rtol=1e-6 if dtype is np.float32 else 1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64])
