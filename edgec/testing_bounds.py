@@ -45,6 +45,8 @@ def _followed(graph: Graph, given: list[Array], off: list[Array]) -> tuple[list[
         with np.errstate(all="ignore"):
             results = [np.asarray(r) for r in run_reference(op, xs)]
             bounds = _rule(op)(op, xs, es, results)
+            if type(op).__name__ == "Add":
+                bounds = [bounds[0] + _started(op, values, errors, results[0].shape)]
         values.update(zip(op.results, results))
         errors.update(zip(op.results, (np.zeros(r.shape) if r.dtype.kind in "iub" else b for r, b in zip(results, bounds))))
     return [values[v] for v in graph.outputs], [errors[v] for v in graph.outputs]
@@ -111,6 +113,42 @@ def _sum(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Arra
     y, e = ys[0], sum(np.broadcast_to(e, ys[0].shape) for e in es)
     exact = e.max(initial=0) == 0 and _whole(*xs) and np.abs(y).max(initial=0) < EXACT
     return [e if exact else e + UNIT * (np.abs(y.astype(np.float64)) + e)]
+
+
+def _started(op: Op, values: dict[Any, Array], errors: dict[Any, Array], shape: tuple[int, ...]) -> Array:
+    """What more an Add may be off where a sum of products begins with its other term (`edgec.passes.first_terms`).
+
+    Every partial sum is then rounded with the term in it, also where the products alone would add up exactly and cancel.
+    """
+    found = np.zeros(shape)
+    for total, term in (op.operands, op.operands[::-1]):
+        inside = _inside(total, values, errors)
+        size = np.abs(values[term].astype(np.float64)) + errors[term]
+        exact = _whole(values[total], values[term]) and max(errors[v].max(initial=0) for v in (total, term)) == 0
+        if inside is not None and not exact:
+            magnitude, terms = inside
+            found = found + np.broadcast_to((terms + SLACK) * UNIT * (magnitude + size), shape)
+    return found
+
+
+def _inside(value: Any, values: dict[Any, Array], errors: dict[Any, Array]) -> tuple[Array, int] | None:
+    """(the sum of magnitudes, the number of terms) of what is a sum of products, perhaps moved or with constants applied; else None."""
+    op, kind = value.op, type(value.op).__name__
+    sizes = [np.abs(values[v].astype(np.float64)) + errors[v] for v in op.operands if v in values and v.dtype.is_float]
+    if kind in ("Conv", "MatMul", "Gemm"):
+        return _run(op, *_f32(*sizes)) * (1 + 64 * UNIT), _terms(op, sizes)
+    if kind == "ReduceSum":
+        return _run(op, *_f32(sizes[0]), *(values[v] for v in op.operands[1:])) * (1 + 64 * UNIT), op.x.type.max_size
+    parts = [_inside(v, values, errors) for v in op.operands] if kind in STILL_SUMS or RULES.get(kind) is _move else []
+    if not any(parts) or kind in ("Add", "Sub", "Mul") and not any(v.is_constant for v in op.operands):
+        return None
+    terms = max(part[1] for part in parts if part)
+    wide = [part[0] if part else np.abs(values[v]) if v.dtype.is_float else values[v] for v, part in zip(op.operands, parts)]
+    if kind in ("Add", "Sub", "Mul"):
+        return (wide[0] * wide[1] if kind == "Mul" else wide[0] + wide[1]), terms
+    moved = [a.astype(v.dtype.numpy) for v, a in zip(op.operands, wide)]
+    number = next(n for n, v in enumerate(op.results) if v is value)
+    return np.asarray(run_reference(op, moved)[number], np.float64) * (1 + 4 * UNIT), terms
 
 
 def _product(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Array]:
@@ -259,6 +297,8 @@ def _scan(op: Op, xs: list[Array], es: list[Array], ys: list[Array]) -> list[Arr
         rows.append(bounds[count:])
     return [*off, *(np.stack(row[::-1] if each.backward else row, each.axis) for row, each in zip(zip(*rows), form.scans))]
 
+
+STILL_SUMS = ("Add", "Sub", "Mul")  # of a sum and a constant, which passes fold into the weights
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("Concat", "Split", "Slice", "Pad", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand",

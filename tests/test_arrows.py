@@ -102,6 +102,19 @@ def test_loops_compute_what_the_graph_means(seed):
         assert_within(run_tiled(program, tiled, arrays), expected, bounds)
 
 
+def test_a_sum_may_begin_with_a_term_that_its_products_swallow():
+    """3 - 3 + 1e-18 is 0 where 1e-18 stands first: the bound knows, is of the size of the products, and stays 0 for whole numbers."""
+    x, t = graph_input("x", TensorType(f32, (1, 2))), graph_input("t", TensorType(f32, (1, 16)))
+    graph = Graph((x, t), (Add(MatMul(x, constant(np.float32([[1] * 16, [-1] * 16]), "w")).output, t).output,), ("y",), "swallowed")
+    program = lower(optimise_graph(graph, NATIVE), NATIVE)
+    tiled = [tile(kernel, MACHINES[6]) for kernel in program.steps]
+    for term, least, most in ((1e-18, 1e-18, 2e-5), (2.0, 0.0, 0.0)):
+        arrays = {"x": np.float32([[3, 3]]), "t": np.full((1, 16), term, np.float32)}
+        bounds = error_bounds(graph, arrays)
+        assert np.all((least <= bounds["y"]) & (bounds["y"] <= most))
+        assert_within(run_tiled(program, tiled, arrays), interpret(graph, arrays), bounds)
+
+
 @pytest.mark.parametrize("seed", seeds(64))
 def test_any_legal_schedule_computes_the_same(seed):
     random, target = Random(seed), MACHINES[seed % len(MACHINES)]
