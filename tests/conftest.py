@@ -3,6 +3,9 @@
 A normal run draws the same few examples every time; `pytest --long` draws many new ones.
 """
 
+import sys
+from collections.abc import Callable
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +24,24 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     settings.load_profile("long" if config.getoption("--long") else "edgec")
+
+
+@pytest.fixture
+def calls_of() -> Callable[[Callable[[], object]], int]:
+    """How many calls of Python functions a function makes, as `calls_of(function)`: its work, whatever the machine and its load."""
+    def counted(function: Callable[[], object]) -> int:
+        calls = 0
+
+        def count(frame, event, argument):
+            nonlocal calls
+            calls += event == "call"
+        sys.setprofile(count)
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+        return calls
+    return counted
 
 
 def pytest_collect_file(parent, file_path):

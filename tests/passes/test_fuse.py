@@ -1,7 +1,6 @@
 """Which values get a kernel of their own: fusing never computes an element twice and never reads memory that it could keep in registers."""
 
 import re
-import time
 
 import numpy as np
 import pytest
@@ -246,23 +245,30 @@ def test_200_chained_silu_stay_small():
     program = fuse(chain(200), max_ops=1000)
     assert len(program.steps) == 1
     assert len(walk(program.steps[0].stages[0].value)) < 3000
-    started = time.process_time()
     program = fuse(chain(200))
-    assert len(program.steps) == 400 // 64 + 1 and time.process_time() - started < 10
+    assert len(program.steps) == 400 // 64 + 1
     x = np.linspace(-2, 2, 6, dtype=np.float32)
     with np.errstate(all="ignore"):
         expected = interpret(chain(200), {"x": x})["y"]
     np.testing.assert_allclose(run_program(program, {"x": x})["y"], expected, rtol=1e-4, atol=1e-30)
 
 
-def test_ten_thousand_operators_take_seconds():
+def averages(count: int) -> Graph:
+    """count times the mean of a value and x: twice as many operators."""
     x = value = graph_input("x", TensorType(f32, (6,)))
     half = constant(np.float32(0.5))
-    for n in range(5000):
+    for _ in range(count):
         value = Mul(Add(value, x).output, half).output
-    started = time.process_time()
-    program = fuse(Graph((x,), (value,), ("y",)))
-    assert time.process_time() - started < 20
+    return Graph((x,), (value,), ("y",))
+
+
+def test_twice_as_many_operators_are_twice_the_work(calls_of):
+    few, many = (calls_of(lambda: fuse(averages(count))) for count in (500, 1000))
+    assert many < 3 * few
+
+
+def test_ten_thousand_operators():
+    program = fuse(averages(5000))
     assert 10_000 // 64 <= len(program.steps) <= 10_000 // 64 + 2
     np.testing.assert_array_equal(run_program(program, {"x": np.ones(6, np.float32)})["y"], np.ones(6, np.float32))
 
