@@ -29,7 +29,7 @@ bench: $(VENV)/bench.stamp
 docs: $(VENV)/run.stamp
 	@$(BIN)/python docs/make.py </dev/null
 
-lint: $(VENV)/lint.stamp
+lint: $(VENV)/test.stamp
 	@$(BIN)/ruff check edgec passes backends docs tests testdata
 
 tools:
@@ -47,10 +47,6 @@ $(VENV)/test.stamp: EXTRAS := [test]
 $(VENV)/bench.stamp: EXTRAS := [bench]
 $(VENV)/run.stamp $(VENV)/test.stamp $(VENV)/bench.stamp: $(BIN)/python pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRAS)' </dev/null
-	@touch $@
-
-$(VENV)/lint.stamp: $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff </dev/null
 	@touch $@
 
 clean:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from collections.abc import Mapping
 
 from edgec.errors import Unsupported
 from edgec.expr import Expr, walk

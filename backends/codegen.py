@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import llvmlite.binding as llvm
 
@@ -80,7 +80,7 @@ class _Captured:
     def __init__(self, in_place: bool):
         self.in_place = in_place
 
-    def __enter__(self) -> "_Captured":
+    def __enter__(self) -> _Captured:
         if self.in_place:
             self.start = os.lseek(2, 0, os.SEEK_END)
             return self

@@ -225,7 +225,7 @@ def _call(command: list[str], folder: Path, doing: str):
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
     try:
-        return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
         raise Internal(f"{command[0]} did not finish within {SECONDS} seconds") from error

@@ -8,14 +8,23 @@ executor whose threads run together runs everything in one function of all threa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 from edgec.backends.coded_weights import UNPACK
-from edgec.backends.interface import (BAD_ARENA, BAD_CONTEXT, BAD_DIMENSION, BAD_EXECUTOR, BAD_STATE, ContextLayout, ExecutorLayout,
-                                      Interface, layout)
+from edgec.backends.interface import (
+    BAD_ARENA,
+    BAD_CONTEXT,
+    BAD_DIMENSION,
+    BAD_EXECUTOR,
+    BAD_STATE,
+    ContextLayout,
+    ExecutorLayout,
+    Interface,
+    layout,
+)
 from edgec.backends.regions import Frame, call_text, place_pointers, region_text
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, calls_of, loops_of, measures, places_of, regions_of
+from edgec.backends.steps import CallStep, Place, RegionStep, SizeStep, Step, calls_of, loops_of, measures, places_of, regions_of
 from edgec.backends.team import emit_loop, team_text
 
 

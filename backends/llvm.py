@@ -9,7 +9,8 @@ comes from the rows of its description.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from edgec.backends.llvm_order import FENCE, FENCE_NAME
 from edgec.backends.llvm_spelling import mask, suffix, vec, vector_attributes

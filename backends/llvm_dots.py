@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, wide_row, widening_multiply, widening_multiply_add
-from edgec.backends.llvm_tables import ByteTables
 from edgec.backends.llvm_order import FENCE, FENCE_DECLARED
 from edgec.backends.llvm_spelling import vec
+from edgec.backends.llvm_tables import ByteTables
 from edgec.backends.target import Instruction
 from edgec.expr import Expr, cast, const
 from edgec.loops import lane, splat

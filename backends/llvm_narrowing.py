@@ -9,7 +9,6 @@ Vectors longer than a row's are narrowed in parts, which lie side by side afterw
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from edgec.backends.instruction import call, meaning
 from edgec.backends.llvm_spelling import one_by_one, suffix, to_integer

@@ -10,9 +10,10 @@ label, so a label of no effect between groups keeps the order: `llvm.codeview.an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.backends.llvm_spelling import vec
 from edgec.expr import Expr, walk

@@ -8,7 +8,8 @@ it stands in dominates. Addresses are a shared base plus a constant. What the ma
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_narrowing import Narrowing
 from edgec.backends.llvm_order import Order
 from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
-from edgec.expr import Expr, const, inside_pairs, transform, walk
+from edgec.expr import Expr, const, inside_pairs, transform
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
 from edgec.portable import expand

@@ -29,8 +29,24 @@ import numpy as np
 
 from edgec.backends.interface import ExecutorLayout
 from edgec.backends.machine import initialise
-from edgec.backends.pool_program import (ALLOWED, CALLER, CLOSED, CONDITION, COUNTERS, FACTS, GETCPU, LINE, MUTEX, PROCESSORS, PROGRAM,
-                                         SET_BYTES, SETAFFINITY, SLOTS, TEAM, THREAD)
+from edgec.backends.pool_program import (
+    ALLOWED,
+    CALLER,
+    CLOSED,
+    CONDITION,
+    COUNTERS,
+    FACTS,
+    GETCPU,
+    LINE,
+    MUTEX,
+    PROCESSORS,
+    PROGRAM,
+    SET_BYTES,
+    SETAFFINITY,
+    SLOTS,
+    TEAM,
+    THREAD,
+)
 from edgec.errors import Unsupported
 
 NEEDED = ("sched_yield", "pthread_mutex_init", "pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_init", "pthread_cond_wait",
@@ -85,7 +101,7 @@ class Pool:
             start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(llvm.address_of_symbol(name))
             start(self.address + offset, None)
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *_: object) -> None:

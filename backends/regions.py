@@ -8,12 +8,11 @@ take. Scratch memory of the first slot is where a call without an executor has i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
 
 from edgec.backends.interface import ContextLayout, Interface
 from edgec.backends.steps import CallStep, Place, RegionStep, places_of
-
 
 LINE = 64  # bytes between words that different threads write
 

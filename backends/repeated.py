@@ -8,8 +8,8 @@ weights come from a farther cache than they would in a bare repetition.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.join import join

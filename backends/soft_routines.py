@@ -8,8 +8,8 @@ and portable_word. An object gets those that its kernels need, each in a section
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Callable, Mapping, Sequence
 
 from edgec import portable_float, portable_word
 from edgec.backends.codegen import Compiled
@@ -30,11 +30,15 @@ SWAPPED = {"more": "less", "at_least": "at_most"}
 Operation = tuple[Callable[..., Expr], tuple[DType, ...]]
 
 
+def _swapped(function: Callable[..., Expr]) -> Callable[..., Expr]:
+    return lambda a, b: function(b, a)
+
+
 def _operations() -> dict[str, Operation]:
     """Every function by the name it has in `Target.calls`, with the types of its arguments."""
     found: dict[str, Operation] = {f"float.{n}": (getattr(portable_float, n), (u32, u32)) for n in FLOATS}
     found |= {f"float.{n}": (getattr(portable_float, n), (u32,)) for n in CONVERSIONS}
-    found |= {f"float.{n}": (lambda a, b, f=getattr(portable_float, other): f(b, a), (u32, u32)) for n, other in SWAPPED.items()}
+    found |= {f"float.{n}": (_swapped(getattr(portable_float, other)), (u32, u32)) for n, other in SWAPPED.items()}
     return found | {f"word.{n}": (getattr(portable_word, n), types) for n, types in WORDS.items()}
 
 

@@ -7,8 +7,8 @@ The compiler makes them, `entry.py` writes them as LLVM IR.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence, Union
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LoopStep:
     name: str
     length: int
     symbolic: bool
-    body: tuple["Step", ...]
+    body: tuple[Step, ...]
     condition: Place | None = None
 
 
@@ -85,7 +85,7 @@ class SizeStep:
     member: int | None = None
 
 
-Step = Union[CallStep, RegionStep, LoopStep, SizeStep]
+Step = CallStep | RegionStep | LoopStep | SizeStep
 
 
 def calls_of(steps: Sequence[Step]) -> list[CallStep]:

@@ -25,7 +25,7 @@ are seldom equally fast. Its counter only grows as well, by the number of these 
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgec.backends.interface import ContextLayout, Interface
 from edgec.backends.regions import Frame, base_pointers, bounds_table, call_text, own_scratch, place_pointers, scratch_pointers, widened

@@ -129,7 +129,7 @@ class WasmProgram:
     def close(self) -> None:
         """Nothing outlives the object."""
 
-    def __enter__(self) -> "WasmProgram":
+    def __enter__(self) -> WasmProgram:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.inspect_object import section_sizes

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from edgec.backends.binding import bind
 from edgec.backends.emulate import BOARDS, Program

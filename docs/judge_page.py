@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 TARGETS = ("native", "aarch64")
 BOUND = 1e-4  # what docs/judge_models.py allows

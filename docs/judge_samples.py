@@ -7,9 +7,10 @@ Labelled data, pictures and recordings are prepared by docs/quantization_data.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 from quantization_data import DATA, MODELS, SHARED, Sample, task

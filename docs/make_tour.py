@@ -16,7 +16,7 @@ from edgec.backends.header import header
 from edgec.backends.llvm import module_text
 from edgec.backends.target import find
 from edgec.compiled_texts import compiled_texts
-from edgec.compiler import emit
+from edgec.emission import emit
 from edgec.graph_text import print_graph
 from edgec.kernel import Kernel
 from edgec.loops_text import print_loops

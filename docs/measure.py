@@ -102,7 +102,7 @@ def _measure_integers(facts: dict[str, Any], arguments: argparse.Namespace, stor
 
 def _say(name: str, result: BenchResult) -> None:
     best = result.best(WRITER["PEERS"])
-    ratio = "%.2f (%.2f to %.2f)" % best.ratio(result.rows[0]) if best else "no peer"
+    ratio = "{:.2f} ({:.2f} to {:.2f})".format(*best.ratio(result.rows[0])) if best else "no peer"
     print(f"{name}, {result.threads} threads: {1e3 * result.rows[0].seconds:.3g} ms, {best.name if best else ''} {ratio}", flush=True)
     for row in result.rows:
         if row.reason:

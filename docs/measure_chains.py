@@ -12,15 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from edgec.backends.target import find
-from edgec.compiler import emit, lower, optimise_graph
+from edgec.compiler import lower, optimise_graph
+from edgec.emission import emit
 from edgec.onnx_reader import load
 
 SHAPE = (1, 4, 8, 8)

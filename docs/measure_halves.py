@@ -7,8 +7,9 @@ Under emulation, like measure_arm.py, which writes the page; rows are (model, ta
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Mapping, NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from edgec.bench.intervals import geometric_mean
 from edgec.bench.result import BenchResult, Row, result_of

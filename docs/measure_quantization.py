@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from quantization_data import MODELS, SHARED, Sample, Task, speech_frames, task
 
 from edgec.errors import CompileError
-from edgec.onnx_reader import load
 from edgec.quantize import quantize, quantize_within
 from edgec.quantize.mixed import SEARCHES
 from edgec.quantize.quality import agreement, classes, sqnr

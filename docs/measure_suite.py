@@ -13,8 +13,9 @@ import json
 import resource
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 from edgec.cli.runs import compiled, interpreted
 from edgec.isolation import Lost, run_isolated

@@ -9,9 +9,10 @@ of the recordings, with the states the float model has at each frame; the autoen
 from __future__ import annotations
 
 import wave
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 from edgec.expr import Expr, as_expr, walk
 from edgec.kernel import Buffer, Kernel, Program, Stage

@@ -10,9 +10,10 @@ Parsed by Python's own parser, made into a nondeterministic automaton (K. Thomps
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from re import _parser
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -7,7 +7,7 @@ A body is closed: it reads nothing but its own inputs, so a transformation of gr
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from edgec.graph import Graph, Op, Value, map_graph
 

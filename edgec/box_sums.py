@@ -12,7 +12,8 @@ sums, and a sum is an alternating one of the corners (F. C. Crow, "Summed-area t
 from __future__ import annotations
 
 import itertools
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 

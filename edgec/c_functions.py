@@ -14,8 +14,9 @@ dense tensors to dense tensors.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence
+from typing import Any, ClassVar
 
 from edgec.errors import ModelError, Unsupported
 from edgec.expr import Expr, cast, const

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, Sequence
+from typing import Any, Protocol
 
 from edgec.backends.emulate import BOARDS
 from edgec.backends.repeated import Candidate, repeated_object
@@ -103,7 +104,7 @@ class LocalTimer:
             self._process.stdout.close()
             self._process = None
 
-    def __enter__(self) -> "LocalTimer":
+    def __enter__(self) -> LocalTimer:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -180,7 +181,7 @@ class RemoteTimer:
     def close(self) -> None:
         """Nothing is held."""
 
-    def __enter__(self) -> "RemoteTimer":
+    def __enter__(self) -> RemoteTimer:
         return self
 
     def __exit__(self, *_: Any) -> None:

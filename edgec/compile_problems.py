@@ -8,7 +8,8 @@ the target cannot compute is named; what only the whole graph is refused for is 
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from edgec.backends.artifact import Artifact
 from edgec.backends.target import Target

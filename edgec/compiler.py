@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from edgec.backends.c_names import prefix as c_prefix
 from edgec.backends.target import Target, all_targets, find
 from edgec.backends.workers import own_code, recall, remember
 from edgec.c_functions import externals
-from edgec.emission import emit, emit_levels
+from edgec.emission import emit_levels
 from edgec.errors import ModelError, Unsupported
 from edgec.graph import Graph
 from edgec.graph_text import print_graph
@@ -51,7 +52,7 @@ from edgec.persistent_state import with_state
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
 from edgec.schedules import Schedules, known_schedules
 from edgec.several_shapes import one_by_one
-from edgec.text_ports import NO_TEXTS, Texts, text_ports
+from edgec.text_ports import text_ports
 from edgec.text_slots import DEFAULT_BYTES
 
 # Graph passes in order: constants first, so that rules see numbers, but not those that are integers with a scale before the pass integers

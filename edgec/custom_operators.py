@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from edgec.c_functions import CFunction
 from edgec.errors import CompileError, ModelError, raise_all

@@ -8,7 +8,7 @@ expanded.
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from edgec.errors import Internal
 from edgec.graph import Graph, Op, Value, map_graph

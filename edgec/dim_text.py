@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from edgec.errors import ModelError
 from edgec.expr import Expr, dim, floordiv, maximum, minimum, mod, var

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Sequence
+from collections.abc import Sequence
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.llvm import module_text
@@ -52,7 +52,7 @@ def mnemonics(arguments: str, graph: Graph) -> str:
 def hot_loop(asm: str) -> Counter[str]:
     """The instructions of the longest block that jumps back to its own label, up to that jump."""
     best: Counter[str] = Counter()
-    for block in re.split(r"^(?=[.\w$]+:)", asm, flags=re.M):
+    for block in re.split(r"^(?=[.\w$]+:)", asm, flags=re.MULTILINE):
         label, *lines = block.splitlines() or [""]
         code = [line.split() for line in lines if re.match(r"\s+[a-z]", line)]
         jumps = [n for n, words in enumerate(code) if label.partition(":")[0] in words[1:]]

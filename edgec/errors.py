@@ -8,8 +8,8 @@ Every layer raises these and nothing else for bad input; the command line prints
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CompileError(Exception):
         tail = [f"  {note}" for note in self.notes] + ([f"  hint: {self.hint}"] if self.hint else [])
         return "\n".join([head, *tail])
 
-    def at(self, loc: Loc | None) -> "CompileError":
+    def at(self, loc: Loc | None) -> CompileError:
         """The same error with a place, when it has none yet."""
         return self if self.loc or loc is None else type(self)(self.message, loc=loc, notes=self.notes, hint=self.hint)
 

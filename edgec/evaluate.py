@@ -12,7 +12,8 @@ the result raises IndexError, so a lowering that forgets a guard is found here a
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def evaluate(expr: Expr, env: Mapping[Expr, Any], read: Read | None) -> np.ndarr
 class _Scope:
     """The variables of one nesting level; `bound` are those a reduction added as `extra` trailing axes."""
 
-    def __init__(self, env: Mapping[Expr, np.ndarray], read: Read | None, parent: "_Scope | None" = None, extra: int = 0):
+    def __init__(self, env: Mapping[Expr, np.ndarray], read: Read | None, parent: _Scope | None = None, extra: int = 0):
         self.env, self.read, self.parent, self.extra = env, read, parent, extra
         self.bound = frozenset(env)
         self.memo: dict[int, Any] = {}
@@ -97,7 +98,7 @@ class _Scope:
         return np.asarray(self.read(node.data, tuple(indices))), valid
 
     @property
-    def root(self) -> "_Scope":
+    def root(self) -> _Scope:
         scope = self
         while scope.parent is not None:
             scope = scope.parent

@@ -14,7 +14,8 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from typing import Any, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +29,13 @@ BINARY = ("add", "sub", "mul", "div", "mod", "min", "max", "pow", "and", "or", "
 COMPARE = ("lt", "le", "eq", "ne")
 
 _serial = itertools.count()
-_interned: "weakref.WeakValueDictionary[Any, Expr]" = weakref.WeakValueDictionary()
+_interned: weakref.WeakValueDictionary[Any, Expr] = weakref.WeakValueDictionary()
 
 
 class Expr:
     """One interned node: `op`, operands `args`, element type, payload `data`, interval [lo, hi], free variables, vector lanes."""
 
-    __slots__ = ("op", "args", "dtype", "data", "lo", "hi", "free", "lanes", "serial", "__weakref__")
+    __slots__ = ("__weakref__", "args", "data", "dtype", "free", "hi", "lanes", "lo", "op", "serial")
 
     def __repr__(self) -> str:
         from edgec.expr_text import print_expr
@@ -42,32 +43,32 @@ class Expr:
 
     __str__ = __repr__
 
-    def __add__(self, other: Any) -> "Expr": return add(self, other)
-    def __radd__(self, other: Any) -> "Expr": return add(other, self)
-    def __sub__(self, other: Any) -> "Expr": return sub(self, other)
-    def __rsub__(self, other: Any) -> "Expr": return sub(other, self)
-    def __mul__(self, other: Any) -> "Expr": return mul(self, other)
-    def __rmul__(self, other: Any) -> "Expr": return mul(other, self)
-    def __truediv__(self, other: Any) -> "Expr": return binary("div", self, other)
-    def __rtruediv__(self, other: Any) -> "Expr": return binary("div", other, self)
-    def __floordiv__(self, other: Any) -> "Expr": return floordiv(self, other)
-    def __mod__(self, other: Any) -> "Expr": return mod(self, other)
-    def __neg__(self) -> "Expr": return mul(self, -1) if self.dtype is index else unary("neg", self)
-    def __lt__(self, other: Any) -> "Expr": return compare("lt", self, other)
-    def __le__(self, other: Any) -> "Expr": return compare("le", self, other)
-    def __gt__(self, other: Any) -> "Expr": return compare("lt", other, self)
-    def __ge__(self, other: Any) -> "Expr": return compare("le", other, self)
-    def __and__(self, other: Any) -> "Expr": return binary("and", self, other)
-    def __or__(self, other: Any) -> "Expr": return binary("or", self, other)
-    def __xor__(self, other: Any) -> "Expr": return binary("xor", self, other)
-    def __invert__(self) -> "Expr": return unary("not", self)
+    def __add__(self, other: Any) -> Expr: return add(self, other)
+    def __radd__(self, other: Any) -> Expr: return add(other, self)
+    def __sub__(self, other: Any) -> Expr: return sub(self, other)
+    def __rsub__(self, other: Any) -> Expr: return sub(other, self)
+    def __mul__(self, other: Any) -> Expr: return mul(self, other)
+    def __rmul__(self, other: Any) -> Expr: return mul(other, self)
+    def __truediv__(self, other: Any) -> Expr: return binary("div", self, other)
+    def __rtruediv__(self, other: Any) -> Expr: return binary("div", other, self)
+    def __floordiv__(self, other: Any) -> Expr: return floordiv(self, other)
+    def __mod__(self, other: Any) -> Expr: return mod(self, other)
+    def __neg__(self) -> Expr: return mul(self, -1) if self.dtype is index else unary("neg", self)
+    def __lt__(self, other: Any) -> Expr: return compare("lt", self, other)
+    def __le__(self, other: Any) -> Expr: return compare("le", self, other)
+    def __gt__(self, other: Any) -> Expr: return compare("lt", other, self)
+    def __ge__(self, other: Any) -> Expr: return compare("le", other, self)
+    def __and__(self, other: Any) -> Expr: return binary("and", self, other)
+    def __or__(self, other: Any) -> Expr: return binary("or", self, other)
+    def __xor__(self, other: Any) -> Expr: return binary("xor", self, other)
+    def __invert__(self) -> Expr: return unary("not", self)
 
     def __bool__(self) -> bool:
         if self.op == "const":
             return bool(self.data)
         raise TypeError(f"the truth of {self} is not known at compile time")
 
-    def __deepcopy__(self, memo: Any) -> "Expr":
+    def __deepcopy__(self, memo: Any) -> Expr:
         return self
 
 
@@ -353,7 +354,7 @@ def neutral(combine: str, dtype: DType) -> Expr:
 class Combine:
     """How a tuple reduction merges two partial results: `merged` are expressions over the placeholders `left` and `right`."""
 
-    __slots__ = ("left", "right", "merged")
+    __slots__ = ("left", "merged", "right")
 
     def __init__(self, left: tuple[Expr, ...], right: tuple[Expr, ...], merged: tuple[Expr, ...]):
         self.left, self.right, self.merged = left, right, merged
@@ -380,7 +381,7 @@ def reduce(combine: str | Combine, axes: Sequence[Expr], extents: Sequence[Scala
 class ReduceParts:
     """The parts of a reduce node by name."""
 
-    __slots__ = ("combine", "axes", "extents", "init", "body")
+    __slots__ = ("axes", "body", "combine", "extents", "init")
 
     def __init__(self, node: Expr):
         self.combine, count = node.data

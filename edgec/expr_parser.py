@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from edgec.errors import ModelError
 from edgec.expr import UNBOUNDED, Combine, Expr, argument, binary, const, make, read, reduce, select, var
@@ -124,7 +125,7 @@ class ExprParser:
         self.shared = {} if shared is None else shared
         self.make_variable = make_variable
 
-    def on(self, tokens: Tokens) -> "ExprParser":
+    def on(self, tokens: Tokens) -> ExprParser:
         """The same parser on another line."""
         self.tokens = tokens
         return self

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from edgec.expr import BINARY, COMPARE, UNARY, UNBOUNDED, Combine, Expr, ReduceParts, inside_pairs, walk
 from edgec.expr_order import CanonicalOrder

@@ -16,9 +16,10 @@ import hashlib
 import json
 import typing
 import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +27,15 @@ from edgec.errors import CompileError, Loc, TypeMismatch
 from edgec.expr import Expr
 from edgec.types import TensorType, dtype_of, string
 
-_interned: "weakref.WeakValueDictionary[Any, Op]" = weakref.WeakValueDictionary()
+_interned: weakref.WeakValueDictionary[Any, Op] = weakref.WeakValueDictionary()
 
 
 class Value:
     """One result of an operator. Identity is equality; `name` and `loc` are for people and do not take part in it."""
 
-    __slots__ = ("op", "number", "type", "name", "loc", "_elements", "__weakref__")
+    __slots__ = ("__weakref__", "_elements", "loc", "name", "number", "op", "type")
 
-    def __init__(self, op: "Op", number: int, type_: TensorType, name: str, loc: Loc | None):
+    def __init__(self, op: Op, number: int, type_: TensorType, name: str, loc: Loc | None):
         self.op, self.number, self.type, self.name, self.loc = op, number, type_, name, loc
 
     @property
@@ -66,7 +67,7 @@ class Value:
         return f"%{self.name}: {self.type}"
 
 
-_FIELDS: dict[type, tuple["Field", ...]] = {}
+_FIELDS: dict[type, tuple[Field, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Op:
 
     domain: typing.ClassVar[str] = ""
 
-    def __new__(cls, *args: Any, _name: str = "", _loc: Loc | None = None, **kwargs: Any) -> "Op":
+    def __new__(cls, *args: Any, _name: str = "", _loc: Loc | None = None, **kwargs: Any) -> Op:
         values = cls._bind(args, kwargs)
         key = (cls, tuple(_key(values[f.name]) for f in fields_of(cls)))
         found = _interned.get(key)
@@ -192,7 +193,7 @@ class Op:
             notes = [f"operand %{v.name}: {v.type}" for v in self.operands]
             raise TypeMismatch(f"{type(self).__name__}: {message}", loc=self._pending_loc, notes=notes, hint=hint)
 
-    def with_operands(self, operands: Sequence[Value]) -> "Op":
+    def with_operands(self, operands: Sequence[Value]) -> Op:
         """The same operation on other operands (same count, in `operands` order)."""
         queue = iter(operands)
         values = {}
@@ -205,11 +206,11 @@ class Op:
             values[f.name] = value
         return self._again(values)
 
-    def with_attributes(self, **changed: Any) -> "Op":
+    def with_attributes(self, **changed: Any) -> Op:
         """The same operation on the same operands with some attributes replaced."""
         return self._again({f.name: changed.get(f.name, getattr(self, f.name)) for f in fields_of(type(self))})
 
-    def _again(self, values: Mapping[str, Any]) -> "Op":
+    def _again(self, values: Mapping[str, Any]) -> Op:
         """An operation of this class with all fields given, under this one's name."""
         name = self.results[0].name
         return type(self)(**values, _name=name if len(self.results) == 1 else name.rsplit(".", 1)[0], _loc=self.loc)
@@ -363,7 +364,7 @@ class Graph:
         found = {s for v in self.inputs for d in v.type.shape if isinstance(d, Expr) for s in d.free}
         return tuple(sorted(found, key=lambda s: s.data))
 
-    def with_outputs(self, outputs: Iterable[Value]) -> "Graph":
+    def with_outputs(self, outputs: Iterable[Value]) -> Graph:
         return replace(self, outputs=tuple(outputs))
 
 

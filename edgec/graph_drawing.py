@@ -9,8 +9,8 @@ of one source; nodes and bends are ordered by the mean place of what is above th
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Hashable, Iterable
 
 import networkx as nx
 

@@ -9,7 +9,8 @@ its last use. Every result is checked against the inferred type, with the symbol
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

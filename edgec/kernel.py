@@ -42,7 +42,7 @@ class Buffer:
     kind: str
     data: np.ndarray | None = None
     order: tuple[int, ...] = ()
-    parent: "Buffer | None" = None
+    parent: Buffer | None = None
     offset: int = 0
     view_strides: tuple[Any, ...] = ()
     pad: int = 0  # elements left free after every run of the innermost axis, so that runs do not meet in one cache set
@@ -73,7 +73,7 @@ class Buffer:
         return self.memory_size * self.dtype.bytes
 
     @property
-    def root(self) -> "Buffer":
+    def root(self) -> Buffer:
         """The buffer whose memory this is."""
         found = self
         while found.parent is not None:
@@ -113,7 +113,7 @@ class Axis:
 
     var: Expr
     extent: Any  # int or index expression
-    condition: "Buffer | None" = None
+    condition: Buffer | None = None
 
     @property
     def max_extent(self) -> int:
@@ -152,7 +152,7 @@ class Kernel:
     repeat: tuple[Axis, ...] = ()  # loops around the kernel; neighbours under the same axes run together, iteration by iteration
     loc: Any = None
     origins: tuple[Any, ...] = ()  # the places in the model of every operator that was fused into it
-    external: "ExternalCall | None" = None  # its code is a call of a C function, and nothing else
+    external: ExternalCall | None = None  # its code is a call of a C function, and nothing else
     block: int = 0  # points of the last outer axis that are walked together, stage by stage (0: one by one)
 
     @property
@@ -207,5 +207,5 @@ class Program:
         """What is known once a kernel has run."""
         return tuple(size for size in self.sizes if size.buffer in kernel.targets)
 
-    def with_steps(self, steps: Any) -> "Program":
+    def with_steps(self, steps: Any) -> Program:
         return replace(self, steps=tuple(steps))

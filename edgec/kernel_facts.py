@@ -7,9 +7,10 @@ Equal evaluations count once; a kernel in a loop counts for all iterations; scra
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Iterable, Mapping
+from typing import Any
 
 from edgec.accesses import buffer_reads
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, ReduceParts, evaluate_dim, walk

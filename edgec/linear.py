@@ -9,8 +9,8 @@ reshape-of-reshape and recognises strides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import gcd
-from typing import Sequence
 
 from edgec.expr import UNBOUNDED, Expr, const, make
 from edgec.types import index

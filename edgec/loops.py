@@ -23,8 +23,9 @@ An operation on a scalar and a vector takes the scalar in every lane.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Sequence, Union
+from typing import Any
 
 from edgec.expr import Expr, as_expr, make
 from edgec.types import DType, index
@@ -55,7 +56,7 @@ class For:
     start: Expr
     stop: Expr
     step: int
-    body: tuple["Stmt", ...]
+    body: tuple[Stmt, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +76,13 @@ class Store:
 @dataclass(frozen=True, eq=False)
 class If:
     condition: Expr
-    body: tuple["Stmt", ...]
-    orelse: tuple["Stmt", ...] = ()
+    body: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    body: tuple["Stmt", ...]
+    body: tuple[Stmt, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class Barrier:
     """A point that every slot of a parallel region reaches before any passes."""
 
 
-Stmt = Union[For, Let, Store, If, Block, Call, Barrier]
+Stmt = For | Let | Store | If | Block | Call | Barrier
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ Loop variables are named i0, i1, ... by their depth, registers by the last word 
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from edgec.expr import Expr, as_expr, walk
 from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix

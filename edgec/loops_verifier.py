@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from edgec.errors import Internal, raise_all
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, walk

@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from edgec.expr import Expr, as_expr, const, inside
 from edgec.graph import Graph, Op, Value, fields_of
@@ -21,7 +22,7 @@ Resolve = Callable[[Value, tuple[Expr, ...]], Expr]
 class Reader:
     """One operand of an operator being lowered."""
 
-    __slots__ = ("value", "_resolve")
+    __slots__ = ("_resolve", "value")
 
     def __init__(self, value: Value, resolve: Resolve):
         self.value, self._resolve = value, resolve

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from edgec.backends.artifact import Artifact
 from edgec.compile_problems import compile_problems

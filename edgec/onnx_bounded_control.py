@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _rows(node: Node, m: Value | None, states: int, sizes: Any) -> tuple[int, in
     """The fewest and the most iterations: as the user says, or as the trip count allows."""
     given = [name for name in node.outputs[states:] if name in sizes.given]
     if given:
-        return [sizes.bounds(name, 1, node.loc) for name in given][0][0]
+        return sizes.bounds(given[0], 1, node.loc)[0]
     most = m.elements[0] if m is not None and m.elements is not None else None
     name = next(filter(None, node.outputs[states:]), "y")
     if most is None or limit(most) > MOST_ROWS:

@@ -8,8 +8,9 @@ out without a word, since nothing can be said about it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from onnx import GraphProto, NodeProto, ValueInfoProto
 

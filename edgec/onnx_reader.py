@@ -10,10 +10,11 @@ A model is read in the order of its data flow: unknown operators are reported al
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -23,8 +24,7 @@ from edgec import onnx_subgraphs
 from edgec.errors import CompileError, Loc, ModelError, Unsupported, raise_all
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.onnx_functions import MAX_DEPTH, Body, Key, domain_of, local_body, local_functions, opsets_of, schema_body
-from edgec.onnx_node import (NEWEST, OLDEST, Node, build, check_attributes, check_presence, named, read_attribute, shown,
-                              signature)
+from edgec.onnx_node import NEWEST, OLDEST, Node, build, check_attributes, check_presence, named, read_attribute, shown, signature
 from edgec.onnx_order import live_order
 from edgec.onnx_sequences import Items, build_sequences, flat_results, is_about_sequences, opened, require_values
 from edgec.onnx_shapes import Size, input_types, open_names as open_names_of
@@ -37,7 +37,7 @@ from edgec.ops import OPERATORS, Operators
 
 def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Sequence[Size]] | None = None,
          bind: Mapping[str, Size] | None = None, known: Mapping[str, np.ndarray] | None = None,
-         operators: Operators | None = None, reader: Callable[..., "Reader"] | None = None) -> Graph:
+         operators: Operators | None = None, reader: Callable[..., Reader] | None = None) -> Graph:
     """The graph of an ONNX file (or its bytes, or a ModelProto), of any opset.
 
     `shapes` gives the shape of an input (`{"x": (1, 3, 224, 224)}`, a range as text: `("1..8", 42)`), `bind` the size or range of a named
@@ -74,7 +74,7 @@ def _open(model: Any) -> tuple[ModelProto, str, Path | None]:
         raise ModelError("this is not an ONNX model, or it is cut short: the protobuf data cannot be decoded", loc=Loc(file)) from None
 
 
-def _read_model(model: ModelProto, file: str, folder: Path | None, make: Callable[..., "Reader"], *given: Any) -> Graph:
+def _read_model(model: ModelProto, file: str, folder: Path | None, make: Callable[..., Reader], *given: Any) -> Graph:
     place = Loc(file)
     _require_text(model, place)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
@@ -111,7 +111,7 @@ class Scope:
     opsets: dict[str, int]
     values: dict[str, Value | None] = field(default_factory=dict)
     tensors: dict[str, Any] = field(default_factory=dict)  # initialisers not read yet
-    parent: "Scope | None" = None
+    parent: Scope | None = None
     captures: dict[Value, Value] | None = None  # outer value -> input of the subgraph; None: outer values are used as they are
     attributes: dict[str, AttributeProto | None] = field(default_factory=dict)
     prefix: str = ""
@@ -125,7 +125,7 @@ class Scope:
     def label(self, name: str) -> str:
         return self.public.get(name) or self.prefix + name
 
-    def inner(self, **changes: Any) -> "Scope":
+    def inner(self, **changes: Any) -> Scope:
         """The scope of a graph inside this one."""
         return replace(self, values={}, tensors={}, parent=self, captures=None, public={}, **changes)
 

@@ -8,8 +8,9 @@ No type of the graph language stands for them. Their lengths, and the positions 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto, TypeProto, ValueInfoProto

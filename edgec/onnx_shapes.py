@@ -10,8 +10,9 @@ one input holds for all.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
-from typing import Any, Collection, Mapping, Sequence
+from typing import Any
 
 from onnx import ValueInfoProto
 

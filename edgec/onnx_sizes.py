@@ -10,8 +10,9 @@ operands (no more elements are true than there are), or it is given: `--bind NAM
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from edgec.onnx_sized_texts import normalize_texts, split_texts
 from edgec.ops.known_values import known_value
 from edgec.ops.shape_arithmetic import exact_quotient, same_dim, same_product
 from edgec.ops.sizes import Arranged, Compacted, Prefix, Sizes
-from edgec.types import f16, bf16, f32, i32, i64
+from edgec.types import bf16, f16, f32, i32, i64
 
 MOST = 64  # elements of a value that are sizes
 Bounds = tuple[tuple[int, int], ...]
@@ -290,7 +291,7 @@ def _resolved(shape: Value, data: Value, size: Value, allow_zero: int) -> Value:
     return part("Where", is_open, part("Div", size, part("Max", [others, [1]])), shape)
 
 
-def _by_name(build: Callable[[Node, DataSizes, str], list[Value] | None]) -> "Handler":
+def _by_name(build: Callable[[Node, DataSizes, str], list[Value] | None]) -> Handler:
     """A handler from a function that also takes the name of the node's first result."""
     return lambda node, sizes: build(node, sizes, result_name(node))
 

@@ -8,7 +8,8 @@ without such values, it is read with the values of the inputs at hand, and of as
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

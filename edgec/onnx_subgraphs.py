@@ -9,8 +9,9 @@ is never read (exporters leave branches there that do not even type-check).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 from onnx import FunctionProto, GraphProto, NodeProto
 
@@ -17,7 +18,6 @@ from edgec.onnx_order import live_nodes, subgraphs
 from edgec.onnx_sequences import HANDLERS
 from edgec.onnx_upgrade import can_upgrade
 from edgec.ops import OPERATORS, Operators
-
 
 _NO_MAPS = "it works on maps, and compiled code has tensors only"
 # Operators that are refused for good: the reason, and what to do instead.

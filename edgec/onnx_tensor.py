@@ -15,8 +15,34 @@ import numpy as np
 from onnx import SparseTensorProto, TensorProto
 
 from edgec.errors import Loc, ModelError, Unsupported
-from edgec.types import (SMALL, DType, bf16, bool_, f4e2m1, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f16, f32, f64, i2, i4, i8,
-                         i16, i32, i64, string, u2, u4, u8, u16, u32, u64)
+from edgec.types import (
+    SMALL,
+    DType,
+    bf16,
+    bool_,
+    f4e2m1,
+    f8e4m3fn,
+    f8e4m3fnuz,
+    f8e5m2,
+    f8e5m2fnuz,
+    f8e8m0,
+    f16,
+    f32,
+    f64,
+    i2,
+    i4,
+    i8,
+    i16,
+    i32,
+    i64,
+    string,
+    u2,
+    u4,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 MAX_ELEMENTS = 1 << 31
 DTYPE_OF_CODE: dict[int, DType] = {

@@ -7,7 +7,8 @@ States may then change their shapes or be sequences, positions in them are numbe
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -9,8 +9,9 @@ in the ONNX changelog, https://github.com/onnx/onnx/blob/main/docs/Changelog.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 

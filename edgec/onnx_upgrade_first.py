@@ -7,8 +7,9 @@ The rules have the form of `edgec.onnx_upgrade`, which holds them in its table.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto

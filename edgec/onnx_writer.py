@@ -9,7 +9,8 @@ in the form that is used. Operators of edgec's own, which ONNX has no word for, 
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx

@@ -7,8 +7,9 @@ Commands and `compile` take the pairs, `with_state` checks them and writes them 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 

@@ -16,10 +16,11 @@ import inspect
 import pkgutil
 import re
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from edgec.errors import CompileError, ModelError, raise_all
 from edgec.user_module import user_module

@@ -10,11 +10,21 @@ f64 they stay below 4, erf below 8, pow below 64. Numbers in and out may be flus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Callable
 
-from edgec import (portable_erf, portable_exp, portable_hyperbolic, portable_inverse_trig, portable_log, portable_pow, portable_remainder,
-                   portable_root, portable_round, portable_trig)
+from edgec import (
+    portable_erf,
+    portable_exp,
+    portable_hyperbolic,
+    portable_inverse_trig,
+    portable_log,
+    portable_pow,
+    portable_remainder,
+    portable_root,
+    portable_round,
+    portable_trig,
+)
 from edgec.expr import Expr, transform
 from edgec.portable_arithmetic import Arithmetic
 from edgec.portable_cast import expand_cast, expand_half

@@ -10,8 +10,8 @@ technique for extending the available precision" (1971), and D. E. Knuth, TAOCP 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from edgec.expr import Expr, binary, bitcast, compare, const, mul_add, select, unary
 from edgec.types import DType, f32, i32, i64

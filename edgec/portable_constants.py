@@ -8,7 +8,7 @@ work (W. J. Cody and W. Waite, 1980).
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 # Binary digits, as hexadecimal: pi = 3.243F6A88..., ln(2) = 0.B17217F7..., both cut off after FRACTION bits
 FRACTION = 192

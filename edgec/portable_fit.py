@@ -10,7 +10,7 @@ make up for the rounding of the earlier ones.
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 

@@ -9,7 +9,7 @@ or so small that the bounds below do not hold, f32 arithmetic is done in full be
 
 from __future__ import annotations
 
-from edgec.expr import Expr, binary, bitcast, cast, compare, const, inside, make, select
+from edgec.expr import Expr, binary, bitcast, cast, const, inside, make, select
 from edgec.types import f32, i32, i64, index, u32
 
 # m is in [2^-12, 2^-1), results up to 2^10: cutting m off costs less than 2^22 2^-32, rounding the sum and the product 2 * 2^10 2^-24. The

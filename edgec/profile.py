@@ -12,11 +12,12 @@ activations, and weights in the later iterations of a loop, from the level that 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +27,11 @@ from edgec.backends.native import Loaded, runs_here
 from edgec.backends.target import Target
 from edgec.backends.trace import MONOTONIC, PROCESSOR, Log
 from edgec.cli.text_table import text_table
-from edgec.compiler import emit, lower, machine_for, optimise_graph
+from edgec.compiler import lower, machine_for, optimise_graph
 from edgec.drawn_inputs import drawn_inputs
-from edgec.graph import Graph
+from edgec.emission import emit
 from edgec.expr import walk
+from edgec.graph import Graph
 from edgec.kernel import Kernel, Program
 from edgec.kernel_facts import KernelFacts, kernel_facts
 from edgec.loops import expressions, statements
@@ -133,8 +135,8 @@ class Profile:
         for number, row in self._ordered(order)[:top]:
             lines = [f"#{number} {row.name}", *([f"  from {', '.join(row.nodes)}"] if row.nodes else [])]
             lines += [f"  threads share it in {row.parts} parts"] if row.parts else []
-            for walk in row.walks:
-                lines += [f"  {walk.schedule}", *(f"    {reason}" for reason in walk.reasons)]
+            for each in row.walks:
+                lines += [f"  {each.schedule}", *(f"    {reason}" for reason in each.reasons)]
             blocks.append("\n".join(lines))
         return "\n".join(blocks)
 

@@ -9,10 +9,11 @@ stores make sequential (a scratch buffer, a recurrence) they are taken one by on
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ class _Runner:
     def overlap(self, a: Buffer, b: Buffer) -> bool:
         return a is b or a.root is b.root and np.shares_memory(self.memory.array(a), self.memory.array(b))
 
-    def apart(self, a: "Access", b: "Access") -> bool:
+    def apart(self, a: Access, b: Access) -> bool:
         """Whether two accesses to one buffer differ at a place of the index that is a number during this run of the kernel."""
         fixed = [(i, j) for i, j in zip(a[1], b[1]) if a[0] is b[0] and i.free | j.free <= self.symbols.keys()]
         return any(self.memory.number(i) != self.memory.number(j) for i, j in fixed)

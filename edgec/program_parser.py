@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class _Reader:
     states: list[tuple[str, str]] = field(default_factory=list)
     arena: dict[Buffer, int] = field(default_factory=dict)
     sizes: tuple[int, int] = (0, 0)
-    kernels: list["_KernelReader"] = field(default_factory=list)
+    kernels: list[_KernelReader] = field(default_factory=list)
     computed: list[Size] = field(default_factory=list)
     repeats: dict[str, Axis] = field(default_factory=dict)
 

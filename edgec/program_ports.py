@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Mapping
 
 from edgec.backends.c_dims import c_expression
 from edgec.backends.c_names import identifiers

@@ -17,8 +17,9 @@ constants stands beside the text, see `constants`.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Container, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 

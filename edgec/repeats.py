@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Iterator, NamedTuple, Sequence
+from typing import NamedTuple
 
 from edgec.kernel import Axis, Kernel, Program
 

@@ -18,8 +18,9 @@ import inspect
 import types
 import typing
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from edgec.errors import Internal
 from edgec.graph import Graph, Op, Value
@@ -45,7 +46,7 @@ class Rule:
         """The docstring: `before -> after`."""
         return inspect.getdoc(self.function) or ""
 
-    def apply(self, op: Op, context: "Context") -> tuple[Value, ...] | None:
+    def apply(self, op: Op, context: Context) -> tuple[Value, ...] | None:
         """The values in place of the results of op, None where the rule does not match; Internal when their types differ."""
         made = self.function(op, context) if self.takes_context else self.function(op)
         if made is None:

@@ -38,14 +38,14 @@ class Scaled:
         """Another tensor with these parameters, as real numbers."""
         return DequantizeLinear(x, self.scale, self.zero_point, axis=1 if self.axis is None else self.axis).output
 
-    def with_bytes(self) -> "Scaled":
+    def with_bytes(self) -> Scaled:
         """The same numbers where 4-bit constants become 8-bit ones."""
         if self.dtype not in WIDER or not self.x.is_constant:
             return self
         wide = WIDER[self.dtype]
         return replace(self, x=widened(self.x, wide), zero_point=widened(self.zero_point, wide))
 
-    def same_parameters(self, other: "Scaled") -> bool:
+    def same_parameters(self, other: Scaled) -> bool:
         return self.dtype is other.dtype and self.axis == other.axis and self.scale is other.scale and self.zero_point is other.zero_point
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from edgec.backends.target import Target
 from edgec.errors import ModelError
@@ -61,7 +62,7 @@ class Schedules:
         found = sorted(self.entries.values(), key=lambda e: (e.name, e.target, e.key))
         return "\n".join([HEAD, *(e.text() for e in found)])
 
-    def with_entry(self, entry: Entry) -> "Schedules":
+    def with_entry(self, entry: Entry) -> Schedules:
         return Schedules(self.entries | {entry.key: entry}, self.file)
 
     def choose(self, kernel: Kernel, target: Target) -> Callable[[Nest, Any], Schedule]:

@@ -9,8 +9,9 @@ a program of its own, as fast as if it were alone; what they share is the weight
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from edgec.backends.c_names import identifiers
 from edgec.backends.interface import Interface, Port

@@ -11,14 +11,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from edgec.expr import (Combine, Expr, argument, as_expr, binary, cast, const, fresh, inside, maximum, minimum, read, reduce, reduce_over,
-                        select, unary, var)
+from edgec.expr import (
+    Combine,
+    Expr,
+    argument,
+    as_expr,
+    binary,
+    cast,
+    const,
+    fresh,
+    inside,
+    maximum,
+    minimum,
+    read,
+    reduce,
+    reduce_over,
+    select,
+    unary,
+    var,
+)
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Loops, Param, Register, Stmt, Store, get, horizontal, lane, load, splat
 from edgec.testing_graphs import graphs, integer_graphs

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -90,7 +91,7 @@ class Function:
     def __call__(self, *arguments: Any) -> None:
         self._call(*arguments)
 
-    def __enter__(self) -> "Function":
+    def __enter__(self) -> Function:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,9 +9,10 @@ u = 2^-24. Sums of whole numbers below 2^24 are exact in any order, so there the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import prod
 from types import SimpleNamespace
-from typing import Any, Callable, Mapping
+from typing import Any
 
 import numpy as np
 

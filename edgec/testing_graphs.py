@@ -10,20 +10,37 @@ so that on the inputs of `whole_inputs` every sum is exact and a tap too many or
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from math import prod
 from random import Random
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from edgec import testing_control_flow
 from edgec.evaluate import evaluate
 from edgec.expr import var
 from edgec.graph import Graph, Value, constant, graph_input, topological
-from edgec import testing_control_flow
 from edgec.onnx_tensor import CODE_OF_DTYPE
-from edgec.ops import (activation, arithmetic, cast, comparison, convolution, gather, joining, matmul, normalization, pooling,
-                       reduction, reshape, resize, slicing, softmax, transcendental)
+from edgec.ops import (
+    activation,
+    arithmetic,
+    cast,
+    comparison,
+    convolution,
+    gather,
+    joining,
+    matmul,
+    normalization,
+    pooling,
+    reduction,
+    reshape,
+    resize,
+    slicing,
+    softmax,
+    transcendental,
+)
 from edgec.types import TensorType, bf16, f16, f32, f64, i8, i32, i64
 
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 36)
@@ -160,7 +177,7 @@ def _conv(d: _Drawing) -> Value | None:
     if x is None:
         return None
     channels, window = x.shape[1], _window(d, x)
-    group = d.pick([g for g in {1, 1, 2, 3, channels} if channels % g == 0])
+    group = d.pick([g for g in {1, 2, 3, channels} if channels % g == 0])
     made = group * d.pick([c for c in (1, 1, 2, 3, *CHANNELS) if c * group <= 40] or [1])
     inner = channels // group * prod(window["kernel_shape"])
     if x.type.max_size // channels * made * inner > MAX_PRODUCTS:

@@ -9,9 +9,10 @@ differs names the operator. Extents lie around tiles and groups, scales make res
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from math import prod
 from random import Random
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 

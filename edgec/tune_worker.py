@@ -14,7 +14,8 @@ import pickle
 import struct
 import sys
 import time
-from typing import Any, BinaryIO, Sequence
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 

@@ -142,8 +142,8 @@ class TensorType:
     def max_bytes(self) -> int:
         return self.max_size * self.dtype.bytes
 
-    def with_shape(self, shape: tuple[Any, ...]) -> "TensorType":
+    def with_shape(self, shape: tuple[Any, ...]) -> TensorType:
         return TensorType(self.dtype, tuple(shape))
 
-    def with_dtype(self, dtype: DType) -> "TensorType":
+    def with_dtype(self, dtype: DType) -> TensorType:
         return TensorType(dtype, self.shape)

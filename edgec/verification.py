@@ -8,8 +8,9 @@ temporary as an output, and each is compared with what the program interpreter h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from edgec.accesses import program_buffers
 from edgec.backends.artifact import Artifact
 from edgec.backends.target import Target
 from edgec.buffer_memory import Memory
-from edgec.compiler import emit, lower, machine_for, optimise_graph
+from edgec.compiler import lower, machine_for, optimise_graph
+from edgec.emission import emit
 from edgec.graph import Graph, Value
 from edgec.interpreter import interpret
 from edgec.kernel import Buffer, Kernel, Program

@@ -11,8 +11,8 @@ neighbours and fill vectors: bits 4r to 4r+3 of byte [n, j] hold row 2n+r. Width
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Sequence
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Coded:
     row: int
     planes: tuple[tuple[Param, int, int], ...]  # (bytes, bits a number, shift)
 
-    def read(self, at: Expr, lanes: int, active: int, multiples: "Multiples") -> Expr:
+    def read(self, at: Expr, lanes: int, active: int, multiples: Multiples) -> Expr:
         """The numbers that a load of the table gives."""
         at, total = multiples.shown(at), None
         number, place = at // self.row, at % self.row
@@ -55,7 +55,7 @@ class Multiples:
     def __init__(self, found: dict[Expr, tuple[Expr, int]] | None = None):
         self.found = found or {}
 
-    def within(self, loop: For) -> "Multiples":
+    def within(self, loop: For) -> Multiples:
         """Those that hold in the body of a loop as well."""
         if loop.step == 1 or not is_const(loop.start) or loop.start.data % loop.step:
             return self

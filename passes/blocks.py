@@ -8,8 +8,8 @@ side, and a block of queries fills vectors. Scratch has a slot per point (index 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Sequence
 
 from edgec.expr import Expr, as_expr, const, dim, fresh, substitute
 from edgec.kernel import Axis, Stage

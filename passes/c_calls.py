@@ -7,8 +7,8 @@ Below, a call is a kernel that reads its operands, which is what memory is plann
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Callable
 
 from edgec.c_functions import Segment, segments
 from edgec.errors import Unsupported

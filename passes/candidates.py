@@ -8,9 +8,10 @@ steps and partial sums; tiles that are estimated best come first. All are legal,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
-from typing import Any, Iterator
+from typing import Any
 
 from edgec.kernel import Axis
 from edgec.passes.legal import illegal, wide_axes

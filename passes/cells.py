@@ -9,10 +9,11 @@ meet once a step. Gates are computed once only, since each is read at one point;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import prod
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.accesses import buffer_reads
 from edgec.expr import Expr, is_const, read, substitute, transform, walk

@@ -10,8 +10,9 @@ Nothing here knows attention: a row is what the last kernel reduces over, and th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Iterator
+from typing import Any
 
 from edgec.accesses import buffer_reads
 from edgec.expr import Expr, ReduceParts, fresh, is_const, read, substitute, transform, walk

@@ -8,8 +8,9 @@ of choices takes one operation a value for a whole vector of eight or more. Mach
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.expr import Expr, cast, compare, const, select, transform, walk
 from edgec.kernel import Program, Stage

@@ -15,8 +15,9 @@ loops takes the longer steps through the result (channels outside, pixels inside
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 

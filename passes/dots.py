@@ -13,8 +13,9 @@ the last sum being a constant (or one of a few, where a border cuts taps off). W
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.backends.instruction import Dot, dots as dot_rows
 from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, transform, walk, word

@@ -16,8 +16,7 @@ from edgec.backends.instruction import dots as dot_rows
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.passes.nest import Domain, Nest
-from edgec.passes.schedule import (Schedule, TileChoice, bytes_touched, moving_loads, schedule, tile_choices, vector_cost,
-                                   widest)
+from edgec.passes.schedule import Schedule, TileChoice, bytes_touched, moving_loads, schedule, tile_choices, vector_cost, widest
 from edgec.passes.schedule_text import axis_names
 from edgec.types import element_of, i32
 

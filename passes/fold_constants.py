@@ -9,7 +9,8 @@ indices into a codebook, which whoever reads them decodes.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -8,8 +8,9 @@ grouping.py; here are the kernels: of values, of updates, of loops and of what s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from edgec.expr import Expr, as_expr, const, fresh, read, substitute, transform
 from edgec.graph import Graph, Op, Value

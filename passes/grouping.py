@@ -8,9 +8,10 @@ when that never evaluates one of its elements twice, or when it is a pure view (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.errors import Unsupported
 from edgec.expr import Expr, ReduceParts, fresh, is_const, read, walk
@@ -37,7 +38,7 @@ class Local:
     is_view: bool
     is_piecewise: bool
     has_reduce: bool
-    sites: dict[Value, list["Site"]]
+    sites: dict[Value, list[Site]]
 
 
 @dataclass(frozen=True, eq=False)

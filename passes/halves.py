@@ -9,9 +9,10 @@ has; the sums of the blocks are added in f32. So rounding errors of f16 never pi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import Any, Callable
+from typing import Any
 
 from edgec.backends.instruction import meaning, widening_multiply_add
 from edgec.expr import Expr, as_expr, binary, cast, const, fresh, is_const, make, rebuild, substitute, walk

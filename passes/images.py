@@ -9,9 +9,10 @@ their results stay as they are: a batch reads them once. It stands before the pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.accesses import buffer_reads, kernel_buffers
 from edgec.expr import Expr, const, fresh, read, substitute, transform

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.expr import walk
+from edgec.expr import Expr, walk
 from edgec.linear import coefficient
 from edgec.passes.nest import Nest
 

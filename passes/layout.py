@@ -11,9 +11,10 @@ outputs keep ONNX's order.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import Any, Callable
+from typing import Any
 
 from edgec.expr import Expr, ReduceParts, inside_pairs, read, transform, walk
 from edgec.kernel import Buffer, Kernel, Program, Stage

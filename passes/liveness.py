@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from edgec.accesses import buffer_reads, updated_buffers
 from edgec.errors import Internal
-from edgec.expr import ReduceParts, Expr, walk
+from edgec.expr import Expr, ReduceParts, walk
 from edgec.kernel import Buffer, Kernel, Program
 from edgec.linear import split
 from edgec.passes.placement import Interval, largest_live_set, place

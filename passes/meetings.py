@@ -9,8 +9,8 @@ one such row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from edgec.accesses import buffer_reads, updated_buffers
 from edgec.kernel import Buffer, Kernel, Program

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def split_digits(kernel: Kernel) -> Kernel:
     stage = kernel.stages[0]
     value, indices, axes = stage.value, stage.indices, list(kernel.axes)
     value = transform((value,), _split_reduce)[0]
-    for position, axis in enumerate(kernel.axes):
+    for axis in kernel.axes:
         factors = _factors(axis.var, axis.extent, (value, *indices))
         if factors:
             digits, number = _digits(factors)
@@ -143,7 +144,7 @@ def _factors(axis: Expr, extent: Any, values: tuple[Expr, ...]) -> list[int]:
     if not chain:
         return []
     bounds = [1, *chain, extent]
-    return [b // a for a, b in zip(bounds, bounds[1:])][::-1]
+    return [b // a for a, b in itertools.pairwise(bounds)][::-1]
 
 
 def _divisor(node: Expr, axis: Expr) -> list[int]:

@@ -10,9 +10,10 @@ how many threads there are, nor on which of them walks which part. 24 parts divi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.kernel import Kernel
 from edgec.passes.cut import Cuttable, cuttable

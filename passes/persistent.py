@@ -10,8 +10,9 @@ the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.accesses import buffer_reads, program_buffers
 from edgec.expr import dim, fresh, read, substitute, walk

@@ -8,8 +8,9 @@ Used by `liveness`. Knows nothing of buffers: an interval is (first step, last s
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Callable, NamedTuple, Sequence
+from typing import NamedTuple
 
 WORK = 500_000  # neighbours looked at by the search: 0.1 to 0.2 seconds, whatever the number of intervals
 

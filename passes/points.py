@@ -6,8 +6,8 @@ turns loads along the vector axis into vector loads. Equal results of different 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 from edgec.expr import Expr, binary, bitcast, cast, compare, const, is_const, rebuild, substitute
 from edgec.linear import coefficient, without
@@ -25,7 +25,7 @@ class Point:
     lanes: int = 1
     active: int = 1
 
-    def bind(self, more: Mapping[Expr, Expr]) -> "Point":
+    def bind(self, more: Mapping[Expr, Expr]) -> Point:
         return Point({**self.env, **more}, self.lanes, self.active)
 
 

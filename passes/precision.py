@@ -10,7 +10,8 @@ whoever else reads them reads these. Values that only move elements are narrowed
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -9,11 +9,11 @@ Several accumulators per point (partials) hide latency; they are merged at the e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
-from typing import Any, Sequence
+from typing import Any
 
-from edgec.expr import Expr, binary, const, dot, fresh, inside, mul_add, neutral, substitute, walk
-from edgec.expr import make as make_node
+from edgec.expr import Expr, binary, const, dot, fresh, inside, make as make_node, mul_add, neutral, substitute, walk
 from edgec.linear import coefficient
 from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
 from edgec.passes.nest import Domain, Nest

@@ -8,7 +8,8 @@ first operand, so that a densely connected block is one growing buffer and no pi
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from edgec.graph import Value
 from edgec.ops.joining import Concat, Split

@@ -28,8 +28,8 @@ from edgec.ops.quantized_gemm import QGemm
 from edgec.ops.quantized_transposed import ConvTransposeInteger, QLinearConvTranspose
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.passes.rules_means import quantized_arithmetic
-from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
 from edgec.rewrite import Context, rule
+from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
 from edgec.types import DType, f32, i32
 
 SAME_SCALE = 1e-5  # exporters round sx * sw in more than one way

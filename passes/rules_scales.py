@@ -8,25 +8,23 @@ Every rule preserves each bit. A scale of the whole tensor commutes with any cho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Sequence
-
-import numpy as np
 
 from edgec.errors import CompileError
-from edgec.graph import Op, Value, constant
+from edgec.graph import Op, Value
 from edgec.ops.activation import Relu
 from edgec.ops.arithmetic import Max
 from edgec.ops.depth_space import DepthToSpace, SpaceToDepth
 from edgec.ops.gather import Gather, GatherElements, GatherND
 from edgec.ops.joining import Concat, Expand, Split, Tile
 from edgec.ops.pooling import MaxPool
-from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
+from edgec.ops.quantization import QuantizeLinear
 from edgec.ops.reshape import Flatten, Reshape, Squeeze, Transpose, Unsqueeze
 from edgec.ops.resize import Resize
 from edgec.ops.slicing import Pad, Slice
-from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
 from edgec.rewrite import Context, rule
+from edgec.scaled_values import Scaled, is_regular, quantizing, scaled
 
 Shaping = Reshape | Flatten | Squeeze | Unsqueeze
 Moving = (Shaping | Transpose | Slice | Gather | GatherElements | GatherND | Expand | Tile | Split | DepthToSpace | SpaceToDepth)

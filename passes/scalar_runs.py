@@ -9,9 +9,10 @@ As vectors those are three loads and three registers. Nothing is read that no su
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 from edgec.expr import Expr, mul_add
 from edgec.linear import join, split

@@ -7,15 +7,16 @@ All from axes, strides and the target's numbers; an operator's name is not even 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.loops import group_of
-from edgec.passes.in_order import alone, dealt_registers, dealt_together, deals, round_length, step_cycles, window_registers
+from edgec.passes.in_order import alone, deals, dealt_registers, dealt_together, round_length, step_cycles, window_registers
 from edgec.passes.nest import Nest, strides_of
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.wide_dots import wide_axis
@@ -162,8 +163,7 @@ def _scalar_column(nest: Nest) -> Axis | None:
     def score(axis: Axis) -> tuple[int, int]:
         cs = [c for n, c in strides_of(nest, axis.var) if n.data[0].constant]
         return (sum(1 for c in cs if c), 1 if coefficient(nest.offset, axis.var) == 1 else 0)
-    static = [a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1]
-    return max(static, key=score, default=None)
+    return max((a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1), key=score, default=None)
 
 
 def row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
@@ -176,7 +176,7 @@ def row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
         shared = sum(1 for n in reduced if axis.var not in n.free and (vector is None or vector.var in n.free))
         overlap = sum(1 for n in reduced if axis.var in n.free)
         near = coefficient(nest.offset, axis.var)
-        score = (shared + 0.25 * overlap if reduced else 0.0, -float(near if near else 1 << 30))
+        score = (shared + 0.25 * overlap if reduced else 0.0, -float(near or 1 << 30))
         if shared and score > best_score or (best is None and shared):
             best, best_score = axis, score
     if best is None and vector is None and reduced:  # rows share nothing, but their sums do not wait for each other

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from edgec.expr import Expr, cast, const, fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Stage

@@ -13,9 +13,10 @@ that carries nothing from one iteration to the next (a loop over images): its ke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.accesses import buffer_reads
 from edgec.expr import walk

@@ -8,7 +8,8 @@ run a model together meet so quickly that they may share each step instead, wher
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from edgec.kernel import Kernel, Program
 from edgec.passes.parallel import parallel

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 from edgec.expr import Expr, is_const, walk
 from edgec.kernel import Stage

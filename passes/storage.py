@@ -8,8 +8,8 @@ says how it does so on bytes (`stored`); any other may only move them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Sequence
 
 import numpy as np
 

@@ -10,15 +10,15 @@ moves their numbers, by which the bytes are looked up: 0 is the empty text, whic
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from edgec.decomposition import expand
 from edgec.errors import Unsupported
+from edgec.expr import fresh, read, walk
 from edgec.graph import Constant, Graph, Input, Op, Value, constant, fields_of, graph_input
 from edgec.lowering import lower_op
-from edgec.expr import fresh, read, walk
 from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat
 from edgec.ops.reshape import Reshape

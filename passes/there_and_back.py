@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from edgec.expr import Expr, const, fresh, substitute, walk
 from edgec.kernel import Axis, Kernel, Stage

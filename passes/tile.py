@@ -10,9 +10,10 @@ only the taps that count, loops that a border depends on get clamped bounds, and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Callable, Sequence
+from typing import Any
 
 from edgec.expr import Expr, as_expr, binary, const, fresh, inside_pairs, is_const, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Kernel, Stage

@@ -9,7 +9,7 @@ A question costs what its answer is long, so a pass that asks one of every kerne
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 from edgec.accesses import buffer_reads
 from edgec.kernel import Buffer, Kernel

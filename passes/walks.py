@@ -9,9 +9,10 @@ tiles are one block, nothing could be shared. Scratch becomes a temporary, which
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.accesses import buffer_reads
 from edgec.expr import Expr, const, read, substitute, transform

@@ -8,9 +8,10 @@ as such in the direct form and as 16 bits in the others, each at the rate of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Sequence
+from typing import Any
 
 from edgec.backends.instruction import Dot, dots
 from edgec.passes.winograd_arithmetic import arithmetic

@@ -10,13 +10,13 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.native import Loaded
 from edgec.backends.target import find
-from edgec.compiler import OPTIONAL, PROGRAM_PASSES, emit, lower, optimise_graph
+from edgec.compiler import OPTIONAL, PROGRAM_PASSES, lower, optimise_graph
+from edgec.emission import emit
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.loops import For, statements

@@ -3,8 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgec.automaton import MOST_STATES, automaton, utf8_ranges
 from edgec.errors import ModelError, Unsupported

@@ -10,13 +10,13 @@ from edgec.c_functions import CFunction, segments
 from edgec.compiler import compile
 from edgec.custom_operators import known_operators
 from edgec.errors import CompileError
+from edgec.expr import var
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.ops.activation import Relu
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.matmul import MatMul
 from edgec.ops.reshape import Transpose
 from edgec.types import TensorType, f32, i64
-from edgec.expr import var
 
 SOURCE = """
 #include <stdint.h>

@@ -5,8 +5,25 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from edgec.evaluate import convert, divide, evaluate, evaluate_op
-from edgec.expr import (Combine, argument, binary, cast, compare, const, fresh, inside, maximum, mul_add, read, reduce, reduce_over, select,
-                        sum_over, unary, var)
+from edgec.expr import (
+    Combine,
+    argument,
+    binary,
+    cast,
+    compare,
+    const,
+    fresh,
+    inside,
+    maximum,
+    mul_add,
+    read,
+    reduce,
+    reduce_over,
+    select,
+    sum_over,
+    unary,
+    var,
+)
 from edgec.graph import Op, Value, graph_input
 from edgec.types import TensorType, bf16, bool_, f16, f32, i8, i32, i64, index, u8
 

@@ -4,13 +4,42 @@ import gc
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from edgec.evaluate import evaluate
-from edgec.expr import (Combine, ReduceParts, argument, binary, bitcast, cast, compare, const, dim, evaluate_dim, fresh, inside,
-                        inside_pairs, is_const, make, max_over, maximum, minimum, mul_add, neutral, read, rebuild, reduce, reduce_over,
-                        select, substitute, sum_over, transform, unary, var, walk)
+from edgec.expr import (
+    Combine,
+    ReduceParts,
+    argument,
+    binary,
+    bitcast,
+    cast,
+    compare,
+    const,
+    dim,
+    evaluate_dim,
+    fresh,
+    inside,
+    inside_pairs,
+    is_const,
+    make,
+    max_over,
+    maximum,
+    minimum,
+    mul_add,
+    neutral,
+    read,
+    rebuild,
+    reduce,
+    reduce_over,
+    select,
+    substitute,
+    sum_over,
+    transform,
+    unary,
+    var,
+    walk,
+)
 from edgec.kernel import Buffer
 from edgec.testing import value_exprs
 from edgec.types import DTYPES, bool_, f32, f64, i8, i32, i64, index, u8, u16

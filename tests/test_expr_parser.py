@@ -1,8 +1,7 @@
 """Expression text: every expression prints and parses back to itself; mistakes are pointed at."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgec.errors import ModelError
 from edgec.expr import cast, const, fresh, inside, make, maximum, mul_add, read, select, sum_over, unary, var

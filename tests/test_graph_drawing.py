@@ -1,7 +1,8 @@
 """Drawings: edges run downwards, boxes do not meet, bends keep long edges out of boxes."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+import itertools
+
+from hypothesis import given, strategies as st
 
 from edgec.graph_drawing import HEIGHT, WIDTH, draw
 
@@ -21,7 +22,7 @@ def test_drawings_are_readable(graph):
         for other_x, other_y in drawing.boxes[:n]:
             assert abs(y - other_y) >= HEIGHT or abs(x - other_x) >= WIDTH
     for points in drawing.lines:
-        assert all(a[1] < b[1] or a[0] == b[0] for a, b in zip(points, points[1:]))
+        assert all(a[1] < b[1] or a[0] == b[0] for a, b in itertools.pairwise(points))
         for x, y in points[1:-1]:
             assert not any(left < x < left + WIDTH and top < y < top + HEIGHT for left, top in drawing.boxes)
 

@@ -3,12 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
+from edgec.dim_text import parse_type
 from edgec.errors import CompileError, ModelError
 from edgec.expr import maximum, minimum, var
-from edgec.dim_text import parse_type
 from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.graph_text import constant_text, load_graph, parse_graph, print_graph, save_graph
 from edgec.ops.activation import LeakyRelu, Relu

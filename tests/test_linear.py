@@ -1,8 +1,7 @@
 """The canonical form of index arithmetic: splitting, joining, intervals of remainders, division, strides."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from edgec.expr import UNBOUNDED, const, maximum, minimum, substitute, var
 from edgec.linear import coefficient, floordiv, interval, join, multiply, scale, split

@@ -149,7 +149,7 @@ def test_the_routines_are_the_instructions_they_say(name, instructions, tmp_path
     (tmp_path / "net.o").write_bytes(built("open").object)
     command = ["llvm-objdump", "-d", "--no-show-raw-insn", f"--section=.text.edgec_{name}", "net.o"]
     text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert [word.removesuffix("q").removesuffix("l") for word in re.findall(r"^ *[0-9a-f]+: *\t([a-z]+)", text, re.M)] == instructions.split()
+    assert [word.removesuffix("q").removesuffix("l") for word in re.findall(r"^ *[0-9a-f]+: *\t([a-z]+)", text, re.MULTILINE)] == instructions.split()
 
 
 PROGRAM = """

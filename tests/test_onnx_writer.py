@@ -1,21 +1,21 @@
 """Graphs written as ONNX models: they mean what they did (onnxruntime), and are read back as the same text."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from pathlib import Path
 
 from edgec import load
 from edgec.errors import CompileError, Unsupported
-from edgec.graph import Graph, graph_input
+from edgec.graph import Graph, constant, graph_input
 from edgec.graph_text import print_graph
 from edgec.onnx_suite import cases
 from edgec.onnx_writer import model_proto
-from edgec.ops.arithmetic import Add
 from edgec.ops.activation import Relu
+from edgec.ops.arithmetic import Add
 from edgec.ops.quantization import QuantizeLinear, Ratio
-from edgec.graph import constant
 from edgec.pipeline import parse_pipeline, registered, run_pipeline
 from edgec.types import TensorType, f32
 

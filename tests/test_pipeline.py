@@ -11,8 +11,19 @@ from edgec.graph import Graph, graph_input
 from edgec.graph_text import load_graph
 from edgec.ops.activation import Relu
 from edgec.ops.comparison import Identity
-from edgec.pipeline import (dump_hook, insert_passes, load_passes, order_problems, parse_pipeline, passes_in, print_pipeline, registered,
-                            run_pipeline, time_hook, verify_hook)
+from edgec.pipeline import (
+    dump_hook,
+    insert_passes,
+    load_passes,
+    order_problems,
+    parse_pipeline,
+    passes_in,
+    print_pipeline,
+    registered,
+    run_pipeline,
+    time_hook,
+    verify_hook,
+)
 from edgec.types import TensorType, f32
 
 X = graph_input("x", TensorType(f32, (2,)))

@@ -6,19 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgec.backends.codegen import compile_module
+from edgec.backends.llvm import module_text
 from edgec.backends.llvm_dots import dot_row
 from edgec.backends.target import all_targets, find
+from edgec.errors import ModelError
 from edgec.evaluate import evaluate
 from edgec.expr import argument, const, dot, walk, word
 from edgec.expr_parser import parse_expr
 from edgec.expr_text import print_expr
-from edgec.errors import ModelError
 from edgec.loops import Loops, Param, Store, load
+from edgec.loops_interpreter import run_loops
 from edgec.portable import expand
 from edgec.testing_arrows import Function
-from edgec.backends.codegen import compile_module
-from edgec.backends.llvm import module_text
-from edgec.loops_interpreter import run_loops
 from edgec.types import DTYPES, WORDS, element_of, f32, i32, index, word_of
 
 NATIVE = find("native")

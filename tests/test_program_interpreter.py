@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from edgec.buffer_memory import Memory
 from edgec.errors import Internal, ModelError
 from edgec.expr import binary, cast, const, fresh, inside, read, reduce_over, sum_over, var
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.liveness import liveness
 from edgec.program_interpreter import _Runner, run_buffers, run_memory, run_program
-from edgec.buffer_memory import Memory
 from edgec.testing import assert_same, programs, random_inputs
 from edgec.types import f32, i32, index
 

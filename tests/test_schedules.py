@@ -70,7 +70,7 @@ def test_compiling_with_them_computes_the_same(tmp_path):
 
 
 def test_entries_of_other_kernels_are_not_used(tmp_path):
-    graph, (_, found) = read_graph(TEXT, "test"), entries()
+    graph = read_graph(TEXT, "test")
     others = Schedules({"0" * 24: Entry("0" * 24, "native", 1.0, 1.0, 1, "other", ("nonsense",))})
     assert compile(graph, optimize="1", schedules=others).object == compile(graph, optimize="1").object
 

@@ -17,8 +17,9 @@ from edgec.backends.interface import BAD_EXECUTOR, OK, ExecutorLayout
 from edgec.backends.native import Loaded
 from edgec.backends.pool import Pool
 from edgec.backends.target import find
-from edgec.compiler import emit, lower, optimise_graph
+from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
+from edgec.emission import emit
 from edgec.errors import Internal
 from edgec.testing_graphs import normal_inputs, random_graph, random_integer_graph
 

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb, exp, log
 from statistics import median
-from typing import Sequence
 
 CONFIDENCE = 0.95
 

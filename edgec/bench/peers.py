@@ -13,9 +13,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -9,10 +9,11 @@ raises, crashes or hangs drops out with its reason; the others go on.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

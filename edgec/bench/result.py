@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isnan, nan
 from statistics import median
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from edgec.bench.intervals import median_interval
 from edgec.cli.text_table import text_table

@@ -9,9 +9,10 @@ A timed call sets the inputs, runs, and reads the outputs. The bare C call of th
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

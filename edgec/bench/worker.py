@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -13,10 +13,11 @@ import importlib
 import re
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any
 
 from edgec.bench.worker import Job, Report
 

@@ -13,8 +13,8 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Sequence
 
 from edgec import __version__
 from edgec.errors import CompileError

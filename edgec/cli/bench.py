@@ -14,8 +14,15 @@ import json
 from pathlib import Path
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import (add_compile_arguments, add_reader_arguments, add_state_argument, compile_options,
-                                       model_options, positive, state_option)
+from edgec.cli.model_arguments import (
+    add_compile_arguments,
+    add_reader_arguments,
+    add_state_argument,
+    compile_options,
+    model_options,
+    positive,
+    state_option,
+)
 from edgec.cli.run import input_arrays
 from edgec.cli.size_argument import add_size_argument, size_option
 from edgec.errors import ModelError

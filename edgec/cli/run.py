@@ -7,14 +7,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 
 from edgec.cli.delayed_progress import delayed_progress
-from edgec.cli.model_arguments import (add_compile_arguments, add_model_arguments, compile_options, load_model, model_options,
-                                       positive, state_option)
+from edgec.cli.model_arguments import (
+    add_compile_arguments,
+    add_model_arguments,
+    compile_options,
+    load_model,
+    model_options,
+    positive,
+    state_option,
+)
 from edgec.errors import CompileError, Unsupported
 
 name, help = "run", "run a model on arrays from a file"
@@ -98,8 +106,8 @@ def _compiled_somehow(arguments: argparse.Namespace, graph: Any, inputs: Mapping
 
 
 def _compiled(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from edgec.compiler import compile
     from edgec.backends.external import link
+    from edgec.compiler import compile
     from edgec.named_arrays import as_bytes
     from edgec.text_slots import longest
     with delayed_progress(f"compiling {arguments.model}") as report:

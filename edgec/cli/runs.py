@@ -7,7 +7,8 @@ The arrays stand under the names of the model's inputs (edgec.named_arrays); the
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Mapping
+from collections.abc import Mapping
 
 from edgec.graph import Constant, Input, Op
 

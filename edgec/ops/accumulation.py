@@ -9,7 +9,8 @@ widen to f32 and are rounded once at the end.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -15,7 +15,6 @@ import numpy as np
 from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, const, maximum, minimum, select
 from edgec.graph import Graph, Op, Value, constant, graph_input
-from edgec.lowering import Reader
 from edgec.ops.gather import looked_up
 from edgec.ops.known_values import known_value
 from edgec.ops.selection import PlaceOf, Rank, Unravel, places_of_true

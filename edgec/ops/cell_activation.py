@@ -8,8 +8,9 @@ of its list, functions without one take none (which is how onnxruntime reads the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 

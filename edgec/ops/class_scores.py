@@ -8,7 +8,8 @@ where that is silent, as onnxruntime does.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 

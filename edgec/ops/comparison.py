@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgec.expr import Expr, as_expr, binary, compare, const, is_const, maximum, minimum, select
 from edgec.errors import Unsupported
+from edgec.expr import Expr, as_expr, binary, compare, const, is_const, maximum, minimum, select
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.elementwise import INTEGER, NUMERIC, Binary, Unary, require_kind, symbolic_elements

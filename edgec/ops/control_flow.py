@@ -8,7 +8,8 @@ values the subgraph uses). Scan is compiled to repeated kernels; Loop becomes Sc
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

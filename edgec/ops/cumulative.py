@@ -28,7 +28,7 @@ class Cumulative(Op):
     def infer(self) -> TensorType:
         self.require(self.x.dtype.kind in "fiu", f"needs numbers, the operand is {self.x.type}")
         self.require(self.axis.type.max_size == 1, f"the axis must be one number, it is {self.axis.type}")
-        self.place
+        self.require(0 <= self.place < len(self.x.shape), "the axis is out of range")
         return self.x.type
 
     @property

@@ -10,7 +10,8 @@ in numpy, given float64 for every float type and rounded once afterwards; `formu
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 

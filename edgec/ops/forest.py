@@ -7,8 +7,9 @@ NaN fails every comparison but `!=`; where a swap would change that, or the mode
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 

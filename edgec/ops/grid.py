@@ -9,7 +9,8 @@ axes. What lies outside counts as zero, as the border, or as the mirror image (p
 from __future__ import annotations
 
 import itertools
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,18 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, dim, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.ops.shape_arithmetic import (Dim, as_index, broadcast_shapes, exact_quotient, known, moved_elements, normal_axis,
-                                        require_sizes, same_dim, shape_text)
+from edgec.ops.shape_arithmetic import (
+    Dim,
+    as_index,
+    broadcast_shapes,
+    exact_quotient,
+    known,
+    moved_elements,
+    normal_axis,
+    require_sizes,
+    same_dim,
+    shape_text,
+)
 from edgec.types import TensorType
 
 
@@ -99,7 +110,7 @@ class Split(Op):
         if whole is None or len(self.data.shape) != 1 or not all(isinstance(s, int) for s in self.sizes):
             return [None] * len(self.results)
         ends = [sum(self.sizes[:n]) for n in range(len(self.sizes) + 1)]
-        return [whole[a:b] for a, b in zip(ends[:-1], ends[1:])]
+        return [whole[a:b] for a, b in itertools.pairwise(ends)]
 
     def reference(self, data: np.ndarray, split: np.ndarray | None) -> tuple[np.ndarray, ...]:
         if split is None:

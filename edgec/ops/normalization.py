@@ -8,7 +8,6 @@ computes them once a row. Variances are two-pass (mean of squared distances), wh
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from edgec.errors import Unsupported

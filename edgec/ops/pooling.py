@@ -14,8 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from edgec.expr import (Combine, Expr, argument, as_expr, binary, cast, compare, const, fresh, inside, maximum, minimum, neutral, reduce,
-                        select, unary)
+from edgec.expr import (
+    Combine,
+    Expr,
+    argument,
+    as_expr,
+    binary,
+    cast,
+    compare,
+    const,
+    fresh,
+    inside,
+    maximum,
+    minimum,
+    neutral,
+    reduce,
+    select,
+    unary,
+)
 from edgec.graph import Op, Value
 from edgec.ops.accumulation import fold, mean, narrow, rounded, widen
 from edgec.ops.window import Window, padded, require_counts, tap_views, window_of

@@ -19,7 +19,7 @@ from edgec.ops.arithmetic import Clip
 from edgec.ops.cast import Cast
 from edgec.ops.shape_arithmetic import normal_axis, same_dim, same_shape
 from edgec.ops.small_types import decoded, encoded, to_small
-from edgec.types import SMALL, DType, TensorType, bf16, f8e8m0, f16, f32, f64, i16, i32, i8, index, u16, u8
+from edgec.types import SMALL, DType, TensorType, bf16, f8e8m0, f16, f32, f64, i8, i16, i32, index, u8, u16
 
 QUANTIZED = (u8, i8, u16, i16, i32, *(t for t in SMALL if t is not f8e8m0))
 

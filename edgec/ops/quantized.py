@@ -16,10 +16,10 @@ from edgec.expr import Expr, as_expr, cast, const, is_const, read, unary
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
 from edgec.ops.accumulation import fold
+from edgec.ops.constant_table import table
 from edgec.ops.convolution import convolution_sum, convolve, kernel_of, require_operands
 from edgec.ops.matmul import matmul_indices, matmul_shape
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
-from edgec.ops.constant_table import table
 from edgec.ops.window import require_counts, window_of
 from edgec.types import DType, TensorType, dtype_of, f32, i8, i16, i32, i64, index, u8, u16
 

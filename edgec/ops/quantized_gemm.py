@@ -14,8 +14,20 @@ from edgec.graph import Op, Value
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.constant_table import table
-from edgec.ops.quantized import (centered, constant_array, entry, number, offsets, requantize, requantized, require_bytes,
-                                 require_channels_of, require_single, sum_type, wrapped)
+from edgec.ops.quantized import (
+    centered,
+    constant_array,
+    entry,
+    number,
+    offsets,
+    requantize,
+    requantized,
+    require_bytes,
+    require_channels_of,
+    require_single,
+    sum_type,
+    wrapped,
+)
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim
 from edgec.types import TensorType, f32, i32
 

@@ -9,7 +9,8 @@ y = clamp(round_half_even(f32(sum of (x - zx)) * m) + zy), m = f32(sx / f32(sy *
 from __future__ import annotations
 
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -19,8 +19,19 @@ from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.constant_table import table
 from edgec.ops.convolution import Phase, require_operands, scatter_convolve, transposed_type, transposed_window
-from edgec.ops.quantized import (centered, multiplier, number, requantize, requantized, require_bytes, require_channels_of,
-                                 require_scaled, require_single, sum_type, wrapped)
+from edgec.ops.quantized import (
+    centered,
+    multiplier,
+    number,
+    requantize,
+    requantized,
+    require_bytes,
+    require_channels_of,
+    require_scaled,
+    require_single,
+    sum_type,
+    wrapped,
+)
 from edgec.types import DType, TensorType, f32, i32, index
 
 

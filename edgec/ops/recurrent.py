@@ -10,7 +10,7 @@ inputs of all steps, a Scan runs the rest of the cell over them.
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 

@@ -7,7 +7,8 @@ The axes are known at compile time; without any, all axes are reduced (or none w
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 

@@ -8,7 +8,8 @@ their own index, and only within a group the index is linearised and unravelled.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,20 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.ops.shape_arithmetic import (Dim, as_index, exact_quotient, known, known_numbers, moved_elements, normal_axes, product,
-                                        require_sizes, same_dim, same_product, shape_text)
+from edgec.ops.shape_arithmetic import (
+    Dim,
+    as_index,
+    exact_quotient,
+    known,
+    known_numbers,
+    moved_elements,
+    normal_axes,
+    product,
+    require_sizes,
+    same_dim,
+    same_product,
+    shape_text,
+)
 from edgec.types import TensorType, i64
 
 

@@ -8,7 +8,7 @@ Both hold graphs that read nothing but their inputs, and keep the shapes of thei
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -10,10 +10,11 @@ integer factors, for instance); otherwise positions and weights are tables over 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ class SampledAxis:
 
     @staticmethod
     def of(sampling: Sampling, size: int, count: int, scale: Fraction, roi: tuple[Fraction, Fraction] = (Fraction(0), Fraction(1)),
-           extent: Any = None) -> "SampledAxis":
+           extent: Any = None) -> SampledAxis:
         """The axis that maps `size` elements to `count`; `extent` is the symbolic size when `size` is its bound."""
         sources = sampling.sources(size, count, scale, roi)
         first, weights = sampling.taps(sources, size, scale)

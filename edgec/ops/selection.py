@@ -9,7 +9,8 @@ different, must be known when the model is read: it is the size of a result.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 

@@ -9,7 +9,8 @@ Used by `infer`, `elements` and `lower` of the operators; a dimension is an int 
 from __future__ import annotations
 
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 

@@ -15,8 +15,18 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, as_expr, dim, floordiv, maximum, minimum
 from edgec.graph import Op, Value
 from edgec.lowering import Reader, scalar
-from edgec.ops.shape_arithmetic import (Dim, as_index, known, known_numbers, moved_elements, normal_axes, require_elements, require_sizes,
-                                        same_dim, shape_text)
+from edgec.ops.shape_arithmetic import (
+    Dim,
+    as_index,
+    known,
+    known_numbers,
+    moved_elements,
+    normal_axes,
+    require_elements,
+    require_sizes,
+    same_dim,
+    shape_text,
+)
 from edgec.types import TensorType, index
 
 

@@ -13,6 +13,7 @@ OCP Microscaling Formats specification 1.0 (e8m0, e2m1).
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 
 from edgec.expr import Expr, binary, bitcast, cast, compare, const, minimum, select, unary

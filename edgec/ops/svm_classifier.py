@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from edgec.graph import Graph, Value, constant, graph_input
+from edgec.ops.activation import Sigmoid
 from edgec.ops.arithmetic import Abs, Add, Clip, Div, Mul, Neg, Sub
+from edgec.ops.cast import Cast
 from edgec.ops.class_scores import label_array, labels_of, transformed
 from edgec.ops.comparison import Greater, Less, Or, Where
-from edgec.ops.cast import Cast
 from edgec.ops.control_flow import Scan
-from edgec.ops.activation import Sigmoid
 from edgec.ops.joining import Concat, Expand
 from edgec.ops.linear_models import Kernelled
 from edgec.ops.matmul import MatMul

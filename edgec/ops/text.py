@@ -8,7 +8,8 @@ In graphs a string is Python's str; how compiled code does the same on bytes is 
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from edgec.ops.shape_arithmetic import broadcast_shapes
 from edgec.ops.slicing import Pad, Slice
 from edgec.ops.text_bytes import TextCase, TextJoin, TextPieces, TextPlace, cased, run_automaton
 from edgec.text_slots import as_text, bytes_needed, to_slots
-from edgec.types import TensorType, bool_, i32, i64, string
+from edgec.types import TensorType, bool_, i64, string
 
 SPACES = b" \t\n\r\v\f"
 

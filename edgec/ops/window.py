@@ -10,8 +10,9 @@ Sizes may be symbolic dimensions; kernels, strides and dilations are numbers. Fo
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 

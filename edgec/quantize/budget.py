@@ -8,8 +8,8 @@ predicted noise fits; the mixture is measured, and if it misses, the aim is set 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from edgec.quantize.grid import Grid
 from edgec.quantize.node_names import node_name
 from edgec.quantize.quality import Outputs, agreement, decibels, drop, sqnr
 from edgec.quantize.recipe import BYTE, FLOAT, WIDE, Recipe, data_of, recipe_of
-from edgec.quantize.sensitivity import Sensitivities
 from edgec.quantize.run_values import multiply_adds
+from edgec.quantize.sensitivity import Sensitivities
 from edgec.quantize.simulation import Simulation
 
 STEP = 2.0  # dB by which the aim rises when a mixture misses the budget
@@ -33,7 +33,7 @@ class Budget:
     max_drop: float | None = None
     min_sqnr: float | None = None
 
-    def holds(self, quality: "Quality") -> bool:
+    def holds(self, quality: Quality) -> bool:
         """Whether a network of this quality is good enough."""
         return (self.max_drop is None or quality.drop <= self.max_drop + 1e-9) and (self.min_sqnr is None or quality.sqnr >= self.min_sqnr)
 

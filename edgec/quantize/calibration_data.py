@@ -9,8 +9,9 @@ of 1, the shape without the batch. Labels are one class number a sample.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 

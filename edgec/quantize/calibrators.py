@@ -8,7 +8,7 @@ names of the command line. Definitions and sources stand in docs/quantization.md
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -9,8 +9,8 @@ a Scan whose body rounds the state before its product. The state itself is carri
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 import numpy as np
 

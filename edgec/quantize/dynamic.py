@@ -9,8 +9,9 @@ and recurrent layers. An LSTM becomes onnxruntime's DynamicQuantizeLSTM, a GRU o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 

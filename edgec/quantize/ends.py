@@ -9,7 +9,8 @@ the order of cost: all 8 bits, all 16, then the first layer and the last 1, 2, 4
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping, Sequence, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from edgec.graph import Op
 from edgec.quantize.budget import Row

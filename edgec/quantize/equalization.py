@@ -12,8 +12,8 @@ arXiv:2211.10438, eq. 4), a searched. Neither is believed: a place keeps what ma
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 

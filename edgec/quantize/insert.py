@@ -8,8 +8,8 @@ Weights are integers behind a DequantizeLinear of one scale a channel, biases i3
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Mapping, Sequence
 
 import numpy as np
 

@@ -10,9 +10,10 @@ order of the data flow. `rows()` shows any of them as one matrix product, a grou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class LayerData:
         each = max(1, limit // max(1, len(arrays)))
         return np.concatenate([_drawn(self.columns(x, group), each) for x in arrays])[:limit]
 
-    def with_grid(self, grid: Grid) -> "LayerData":
+    def with_grid(self, grid: Grid) -> LayerData:
         """The same layer, its weights to be rounded to another grid."""
         return replace(self, grid=grid)
 

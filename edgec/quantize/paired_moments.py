@@ -10,8 +10,9 @@ samples themselves: half of them give weights, the other half says which damping
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class PairedMoments:
         self.near, self.exact = self.near + x.sum(1), self.exact + t.sum(1)
         self.square, self.cross = self.square + square, self.cross + (square if near is exact else turned @ t)
 
-    def __add__(self, other: "PairedMoments") -> "PairedMoments":
+    def __add__(self, other: PairedMoments) -> PairedMoments:
         return PairedMoments(self.centred, *(a + b for a, b in zip(self._sums, other._sums)))
 
     @property

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Sequence
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def product_levels(op: Op, method: Method, w: np.ndarray, moment: np.ndarray | N
         taps = int(np.prod(op.operands[1].shape[2:])) if isinstance(op, Conv) else 1
         return levels_of(method, w, importance, taps)
     ends = [0, op.operands[1].shape[2], w.shape[1]]
-    parts = [levels_of(method, w[:, a:b], None if importance is None else importance[:, a:b]) for a, b in zip(ends, ends[1:])]
+    parts = [levels_of(method, w[:, a:b], None if importance is None else importance[:, a:b]) for a, b in itertools.pairwise(ends)]
     scale = np.concatenate([np.broadcast_to(p.scale, (len(w), b - a, w.shape[2])) for p, a, b in zip(parts, ends, ends[1:])], 1)
     return replace(parts[0], scale=scale, zero=np.zeros_like(scale))
 

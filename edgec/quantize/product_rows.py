@@ -9,7 +9,7 @@ matrix W above R, the gates side by side.
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

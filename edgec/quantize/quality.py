@@ -9,7 +9,7 @@ samples whose largest element of the first output is the same.
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

@@ -10,12 +10,26 @@ bounds belongs to the operator before it: there is no rounding in between.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 from edgec.graph import Graph, Op, Value
-from edgec.ops.activation import (Celu, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, Relu, Selu, Sigmoid, Softplus, Softsign, Swish,
-                                  ThresholdedRelu)
+from edgec.ops.activation import (
+    Celu,
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Mish,
+    Relu,
+    Selu,
+    Sigmoid,
+    Softplus,
+    Softsign,
+    Swish,
+    ThresholdedRelu,
+)
 from edgec.ops.arithmetic import Add, Clip, Mul
 from edgec.ops.convolution import Conv, ConvTranspose
 from edgec.ops.depth_space import DepthToSpace, SpaceToDepth

@@ -43,7 +43,7 @@ class Uniform:
         """Scale and zero of some rows."""
         return tuple(np.broadcast_to(p[..., row, :] if p.shape[-2] > 1 else p, shape) for p in (self.scale, self.zero))
 
-    def in_order(self, order: np.ndarray) -> "Uniform":
+    def in_order(self, order: np.ndarray) -> Uniform:
         """The levels of the rows in another order, i64[..., K]."""
         return self if self.scale.shape[-2] == 1 else replace(self, scale=rows_in(self.scale, order), zero=rows_in(self.zero, order))
 
@@ -63,7 +63,7 @@ class Codebook:
         """The real numbers of codes."""
         return self.values[codes] * self.scale
 
-    def in_order(self, order: np.ndarray) -> "Codebook":
+    def in_order(self, order: np.ndarray) -> Codebook:
         """The same: no row has levels of its own."""
         return self
 

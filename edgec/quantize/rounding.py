@@ -8,7 +8,7 @@ no matrix, round to nearest.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -9,7 +9,7 @@ the graph and the number of runs alone, so that the same data gives the same res
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 

@@ -8,8 +8,8 @@ To first order the noises of all roundings add up, so the table predicts any mix
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Mapping, Sequence
 
 import numpy as np
 

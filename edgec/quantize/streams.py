@@ -12,7 +12,7 @@ what those before it broke. An array is kept until its last reader has had it, s
 from __future__ import annotations
 
 from collections import Counter
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 

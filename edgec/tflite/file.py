@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np

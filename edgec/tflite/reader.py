@@ -10,8 +10,9 @@ make integer operators of; operators that only move elements of one scale stay o
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import TensorShapeProto, ValueInfoProto

@@ -6,8 +6,9 @@ or one for every place of an axis.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Quantization:
     zero: np.ndarray
     axis: int
 
-    def same_as(self, other: "Quantization") -> bool:
+    def same_as(self, other: Quantization) -> bool:
         """Whether both stand for the same real numbers."""
         return np.array_equal(self.scale, other.scale) and np.array_equal(self.zero, other.zero) \
             and (self.scale.size == 1 or self.axis == other.axis)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from edgec.backends.coded_weights import LONGEST, coded, code_lengths
+from edgec.backends.coded_weights import LONGEST, code_lengths, coded
 from edgec.backends.emulate import emulate
 from edgec.backends.header import header
 from edgec.backends.inspect_object import undefined_symbols, writable_sections

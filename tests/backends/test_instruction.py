@@ -7,9 +7,9 @@ import pytest
 
 from edgec.backends.codegen import compile_module
 from edgec.backends.emulate import emulate
+from edgec.backends.inspect_object import undefined_symbols
 from edgec.backends.instruction import Meaning, Operand, call, meaning
 from edgec.backends.interface import Interface, Port, layout
-from edgec.backends.inspect_object import undefined_symbols
 from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm_spelling import vector_attributes
 from edgec.backends.machine import create_machine

@@ -8,7 +8,6 @@ import pytest
 from edgec.backends.codegen import compile_module
 from edgec.backends.emulate import emulate
 from edgec.backends.entry import entry_text
-from edgec.backends.steps import CallStep, Place
 from edgec.backends.inspect_object import undefined_symbols, writable_sections
 from edgec.backends.interface import Interface, Port
 from edgec.backends.join import join
@@ -16,10 +15,11 @@ from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.native import Loaded
 from edgec.backends.soft_routines import soft_routines
+from edgec.backends.steps import CallStep, Place
 from edgec.backends.target import all_targets, find
 from edgec.compiler import compile
 from edgec.errors import Internal, Unsupported
-from edgec.expr import (BINARY, COMPARE, UNARY, binary, cast, compare, const, inside, maximum, minimum, mul_add, select, unary, var)
+from edgec.expr import BINARY, COMPARE, UNARY, binary, cast, compare, const, inside, maximum, minimum, mul_add, select, unary, var
 from edgec.graph import Graph, graph_input
 from edgec.loops import Block, For, If, Let, Loops, Param, Register, Store, get, horizontal, iota, lane, load, splat, vector
 from edgec.loops_interpreter import run_loops

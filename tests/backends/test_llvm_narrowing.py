@@ -7,10 +7,11 @@ import pytest
 from edgec.backends.codegen import compile_module
 from edgec.backends.llvm import module_text
 from edgec.backends.target import find
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
 from edgec.edge_file import read_graph
-from edgec.graph_parser import parse_graph
+from edgec.emission import emit
 from edgec.expr import cast, cast_within, const, unary
+from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import Loops, Param, Store, load
 from edgec.types import DTYPES, f32, i32, index

@@ -20,7 +20,7 @@ from edgec.loops_text import print_loops
 from edgec.passes.in_order import dealt_together
 from edgec.passes.tile import tile
 from edgec.testing_graphs import whole_inputs
-from edgec.types import f32, index
+from edgec.types import f32
 
 IN_ORDER = [t for t in all_targets() if t.in_order]
 DEALING = next(t for t in IN_ORDER if t.dealt_vectors == 4)

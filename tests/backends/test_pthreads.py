@@ -9,8 +9,9 @@ import pytest
 from edgec.backends.header import EXECUTOR
 from edgec.backends.pthreads import files
 from edgec.backends.target import find
-from edgec.compiler import emit, lower, optimise_graph
+from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
+from edgec.emission import emit
 from edgec.passes.schedule import schedule
 from edgec.passes.shared_loops import shared_loops
 from edgec.passes.tile import tile

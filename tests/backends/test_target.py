@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgec.backends import target as target_module
-from edgec.backends import targets
+from edgec.backends import target as target_module, targets
 from edgec.backends.machine import create_machine
 from edgec.backends.target import all_targets, find
 from edgec.backends.targets import native
@@ -66,7 +65,7 @@ def test_no_target_is_named_outside_its_description():
 
 def code_lines(path: Path) -> list[str]:
     """The file without docstrings, comments and examples."""
-    text = re.sub(r'""".*?"""', "", path.read_text(), flags=re.S)
+    text = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
     return [line.split("#")[0] for line in text.splitlines()]
 
 

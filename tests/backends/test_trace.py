@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from edgec.backends.steps import CallStep, LoopStep, Place, calls_of
 from edgec.backends.native import Loaded
+from edgec.backends.steps import CallStep, LoopStep, Place, calls_of
 from edgec.backends.target import find
 from edgec.backends.trace import TICK, Log, traced
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
 from edgec.edge_file import read_graph
+from edgec.emission import emit
 from edgec.testing_graphs import whole_inputs
 
 NATIVE = find("native")

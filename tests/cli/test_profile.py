@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgec import profile_page as page_module
-from edgec.compiler import lower, optimise_graph
 from edgec.backends.target import find
+from edgec.compiler import lower, optimise_graph
 from edgec.graph import Constant, Input
 from edgec.memory_speed import memory_speed, speed_at
 from edgec.onnx_reader import load
@@ -127,8 +127,8 @@ def test_the_page_stands_alone(edgec, cache, digits, tmp_path, target, kernels):
 
 
 def test_names_are_escaped():
-    from edgec.profile import Profile, Row
     from edgec.kernel_facts import KernelFacts
+    from edgec.profile import Profile, Row
     row = Row("<b>&\"k", ("a<b (Conv)",), KernelFacts(1, 2, 3, 4, 5), (), (), ())
     text = page_module.profile_page(Profile("m<x>", "t", (row,)))
     assert "<b>&" not in text and "m&lt;x&gt;" in text and "a&lt;b (Conv)" in text

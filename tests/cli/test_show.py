@@ -79,7 +79,7 @@ def test_passes(edgec, tmp_path):
 def test_ops(edgec):
     result = edgec("ops")
     assert result.status == 0 and f"{len(OPERATORS)} operators" in result.out
-    for domain, name in OPERATORS:
+    for _, name in OPERATORS:
         assert f"\n{name} " in result.out
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edgec import verification
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
 from edgec.drawn_inputs import drawn_inputs
+from edgec.emission import emit
 from edgec.graph import Graph, constant, graph_input
 from edgec.onnx_reader import load
 from edgec.ops import OPERATORS

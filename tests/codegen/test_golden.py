@@ -20,7 +20,7 @@ def test_the_chosen_kernels_are_there():
 @pytest.mark.parametrize("path", LOOPS, ids=lambda path: path.stem)
 def test_no_test_or_choice_stands_in_a_loop(path):
     """Borders are peeled tiles and bounds of loops."""
-    assert not re.search(r"\b(inside|select)\(|^\s*if ", expected(path), re.M)
+    assert not re.search(r"\b(inside|select)\(|^\s*if ", expected(path), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", LOOPS, ids=lambda path: path.stem)

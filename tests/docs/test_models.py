@@ -72,7 +72,7 @@ def test_real_samples_are_those_of_the_data(script):
     path = samples.SHARED / "models" / "skl_iris_logreg_dyn.onnx"
     if not path.exists():
         pytest.skip("there is no ../shared/models")
-    session = SimpleNamespace(get_inputs=lambda: [])
+    session = SimpleNamespace(get_inputs=list)
     assert len(samples.real(path, session)) == 53 and samples.chosen(path, SimpleNamespace(symbols=["N"]), session).kind == "real"
     assert samples.real(Path("elsewhere") / path.name, session) == []
 

@@ -9,8 +9,24 @@ from hypothesis import given, settings, strategies as st
 from edgec.errors import TypeMismatch
 from edgec.evaluate import evaluate_op
 from edgec.graph import graph_input, run_reference
-from edgec.ops.activation import (Celu, Elu, Gelu, HardSigmoid, HardSwish, LeakyRelu, Mish, PRelu, Relu, Selu, Shrink, Sigmoid, Softplus,
-                                  Softsign, Swish, ThresholdedRelu)
+from edgec.ops.activation import (
+    Celu,
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Mish,
+    PRelu,
+    Relu,
+    Selu,
+    Shrink,
+    Sigmoid,
+    Softplus,
+    Softsign,
+    Swish,
+    ThresholdedRelu,
+)
 from edgec.types import TensorType, bf16, f32, i32
 
 CASES = [(Relu, {}), (LeakyRelu, {}), (LeakyRelu, {"alpha": 0.25}), (Elu, {}), (Elu, {"alpha": 2.0}), (Selu, {}),

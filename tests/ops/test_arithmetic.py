@@ -8,7 +8,7 @@ from edgec.errors import TypeMismatch
 from edgec.evaluate import evaluate_op
 from edgec.expr import var
 from edgec.graph import graph_input, run_reference
-from edgec.ops.arithmetic import (Abs, Add, Clip, Div, Max, Mean, Min, Mod, Mul, Neg, Pow, Reciprocal, Sign, Sqrt, Sub, Sum)
+from edgec.ops.arithmetic import Abs, Add, Clip, Div, Max, Mean, Min, Mod, Mul, Neg, Pow, Reciprocal, Sign, Sqrt, Sub, Sum
 from edgec.types import TensorType, bf16, bool_, f32, i32, i64
 
 INTEGERS = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]

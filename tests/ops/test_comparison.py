@@ -7,8 +7,25 @@ from hypothesis import given, settings, strategies as st
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.expr import var
 from edgec.graph import constant, graph_input, run_reference
-from edgec.ops.comparison import (And, BitShift, BitwiseAnd, BitwiseNot, BitwiseOr, BitwiseXor, Dropout, Equal, Greater, GreaterOrEqual,
-                                  Identity, Less, LessOrEqual, Not, Or, Where, Xor)
+from edgec.ops.comparison import (
+    And,
+    BitShift,
+    BitwiseAnd,
+    BitwiseNot,
+    BitwiseOr,
+    BitwiseXor,
+    Dropout,
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    Identity,
+    Less,
+    LessOrEqual,
+    Not,
+    Or,
+    Where,
+    Xor,
+)
 from edgec.ops.reshape import Shape
 from edgec.types import TensorType, bool_, f32, i32
 

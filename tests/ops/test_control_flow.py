@@ -14,8 +14,8 @@ from edgec.graph import Graph, constant, graph_input, run_reference
 from edgec.interpreter import interpret
 from edgec.onnx_reader import load
 from edgec.ops.arithmetic import Add
-from edgec.ops.control_flow import If, Loop, Scan
 from edgec.ops.comparison import Identity
+from edgec.ops.control_flow import If, Loop, Scan
 from edgec.program_interpreter import run_program
 from edgec.program_parser import parse_program
 from edgec.program_text import constants, print_program

@@ -28,9 +28,8 @@ def convolutions(draw, transposed=False):
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
     auto_pad = draw(st.sampled_from(("NOTSET", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")))
     attributes = {"strides": strides, "group": group, "auto_pad": auto_pad}
-    pads = [0] * 2 * rank
     if auto_pad == "NOTSET":
-        pads = attributes["pads"] = [draw(st.integers(0, 2)) for _ in range(2 * rank)]
+        attributes["pads"] = [draw(st.integers(0, 2)) for _ in range(2 * rank)]
     if auto_pad.startswith("SAME"):
         extents, dilations = kernel, [1] * rank  # onnxruntime has no dilation here
     attributes["dilations"] = dilations

@@ -8,8 +8,16 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
 from edgec.expr import var
 from edgec.graph import graph_input, run_reference
-from edgec.ops.normalization import (LRN, BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization,
-                                     LpNormalization, MeanVarianceNormalization, RMSNormalization)
+from edgec.ops.normalization import (
+    LRN,
+    BatchNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+    LayerNormalization,
+    LpNormalization,
+    MeanVarianceNormalization,
+    RMSNormalization,
+)
 from edgec.types import TensorType, bf16, f32, i32
 
 quick = settings(deadline=None, max_examples=25)

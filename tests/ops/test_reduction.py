@@ -8,8 +8,18 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
 from edgec.expr import var
 from edgec.graph import constant, graph_input, run_reference
-from edgec.ops.reduction import (ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum,
-                                 ReduceSumSquare)
+from edgec.ops.reduction import (
+    ReduceL1,
+    ReduceL2,
+    ReduceLogSum,
+    ReduceLogSumExp,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceProd,
+    ReduceSum,
+    ReduceSumSquare,
+)
 from edgec.types import TensorType, bf16, bool_, f32, i64
 
 FAMILY = [ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceSumSquare, ReduceLogSum, ReduceLogSumExp]

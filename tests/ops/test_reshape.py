@@ -8,10 +8,9 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
-from edgec.expr import dim, var, walk
+from edgec.expr import dim, fresh, read, var, walk
 from edgec.graph import constant, graph_input, run_reference
 from edgec.lowering import lower_op
-from edgec.expr import fresh, read
 from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat
 from edgec.ops.reshape import Flatten, Reshape, Shape, Size, Squeeze, Transpose, Unsqueeze, reshape_groups

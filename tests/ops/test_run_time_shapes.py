@@ -8,8 +8,8 @@ import pytest
 
 import edgec
 from edgec.backends.native import Loaded
-from edgec.compiler import lower, optimise_graph
 from edgec.backends.target import find
+from edgec.compiler import lower, optimise_graph
 from edgec.errors import CompileError, Internal
 from edgec.interpreter import interpret
 from edgec.onnx_reader import load

@@ -7,7 +7,7 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.graph import constant, graph_input, run_reference
 from edgec.ops.arithmetic import Add
 from edgec.ops.known_values import known_value
-from edgec.ops.selection import (FirstEqual, NonZero, Occurrences, PlaceOf, Rank, RowRank, SameAsPlace, TopK, Unique, Unravel)
+from edgec.ops.selection import FirstEqual, NonZero, Occurrences, PlaceOf, Rank, RowRank, SameAsPlace, TopK, Unique, Unravel
 from edgec.types import TensorType, f32
 
 RNG = np.random.default_rng(0)

@@ -7,9 +7,18 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.expr import dim, var
 from edgec.graph import constant, graph_input
 from edgec.ops.comparison import Identity
-from edgec.ops.shape_arithmetic import (broadcast_shapes, exact_quotient, factors, known, known_numbers, normal_axes, product, same_product,
-                                        shape_text)
 from edgec.ops.reshape import Shape
+from edgec.ops.shape_arithmetic import (
+    broadcast_shapes,
+    exact_quotient,
+    factors,
+    known,
+    known_numbers,
+    normal_axes,
+    product,
+    same_product,
+    shape_text,
+)
 from edgec.types import TensorType, f32, i64
 
 N, M = var("n", 1, 8), var("m", 2, 5)

@@ -4,8 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgec import interpret
 from edgec.cli.runs import run_compiled
@@ -14,9 +13,9 @@ from edgec.errors import CompileError
 from edgec.graph import Graph, constant, graph_input
 from edgec.graph_text import load_graph, parse_graph, print_graph, save_graph
 from edgec.onnx_specialise import load_for
+from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat, Expand, Tile
 from edgec.ops.reshape import Reshape, Transpose
-from edgec.ops.gather import Gather
 from edgec.ops.slicing import Slice
 from edgec.ops.text import RegexFullMatch, StringConcat
 from edgec.ops.text_bytes import TextCase, TextJoin, TextPieces, TextPlace

@@ -7,7 +7,7 @@ from edgec.errors import TypeMismatch
 from edgec.evaluate import evaluate_op
 from edgec.graph import graph_input, run_reference
 from edgec.ops.rounding import Ceil, Floor, IsInf, IsNaN, Round
-from edgec.ops.transcendental import (Acos, Acosh, Asin, Asinh, Atan, Atanh, Cos, Cosh, Erf, Exp, Log, Sin, Sinh, Tan, Tanh)
+from edgec.ops.transcendental import Acos, Acosh, Asin, Asinh, Atan, Atanh, Cos, Cosh, Erf, Exp, Log, Sin, Sinh, Tan, Tanh
 from edgec.types import TensorType, bf16, dtype_of, f32, f64, i32
 
 DOMAINS = {Exp: (-100, 88), Log: (1e-30, 1e30), Sin: (-100, 100), Cos: (-100, 100), Tan: (-1.5, 1.5), Asin: (-1, 1), Acos: (-1, 1),

@@ -1,8 +1,9 @@
 """Cutting loops into ranges of positions: any parts, in any order, store what the whole stores, and no more."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import Sequence
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def in_parts(one, cut: Cuttable, random: Random):
     first, last = (s.data for s in whole.loops.symbols[-2:])
     inner = sorted(random.randrange(cut.positions + 1) for _ in range(random.randrange(1, 9)))
     bounds = [0, *inner, cut.positions]
-    parts = list(zip(bounds, bounds[1:]))
+    parts = list(itertools.pairwise(bounds))
     random.shuffle(parts)
 
     def run(flat, bindings):
@@ -79,7 +80,7 @@ def test_bounds_share_the_cycles_evenly():
     cut = Cuttable(None, weights, 1)
     for parts in (1, 2, 3, 8, 24):
         bounds = cut.bounds(parts)
-        shares = [weights[a:b].sum() for a, b in zip(bounds, bounds[1:])]
+        shares = [weights[a:b].sum() for a, b in itertools.pairwise(bounds)]
         assert bounds[0] == 0 and bounds[-1] == len(weights) and len(shares) == parts and list(bounds) == sorted(bounds)
         assert max(shares) <= weights.sum() / parts + 9
 

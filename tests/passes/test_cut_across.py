@@ -1,5 +1,6 @@
 """Positions numbered across two loops: what a part stores lies together, in the same bits; and when that is left alone."""
 
+import itertools
 from dataclasses import replace
 from random import Random
 
@@ -68,7 +69,7 @@ def test_any_parts_compute_the_same_bits(seed):
     for parts in (1, random.randint(2, 9)):
         bounds = [0, *sorted(random.randrange(cut.positions) for _ in range(parts - 1)), cut.positions]
         memory = [_memory(p, b, arrays) for p, b in zip(whole.loops.params, whole.buffers)]
-        for start, stop in random.sample(list(zip(bounds, bounds[1:])), parts):
+        for start, stop in random.sample(list(itertools.pairwise(bounds)), parts):
             run_loops(whole.loops, memory, {first: start, last: stop})
         results.append(next(m for p, m in zip(whole.loops.params, memory) if p.writable).tobytes())
     assert results[0] == results[1]

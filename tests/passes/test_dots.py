@@ -8,8 +8,9 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
 from edgec.edge_file import read_graph
+from edgec.emission import emit
 from edgec.expr import walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret

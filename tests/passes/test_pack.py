@@ -9,9 +9,8 @@ from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.evaluate import evaluate
-from edgec.expr import fresh, walk
+from edgec.expr import fresh, read, sum_over, walk
 from edgec.kernel import Axis, Buffer, Stage
-from edgec.expr import read, sum_over
 from edgec.passes.nest import flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.schedule import Piece, Segment

@@ -1,8 +1,7 @@
 """The row axis cut into tiles: borders apart, one loop for the interior, a smaller tile at the end."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from edgec.expr import as_expr, const, fresh, inside, read, substitute, sum_over, var
 from edgec.kernel import Axis, Buffer, Stage

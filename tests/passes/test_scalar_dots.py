@@ -11,11 +11,12 @@ from edgec.backends.emulate import missing_tools
 from edgec.backends.instruction import call, dots
 from edgec.backends.llvm import module_text
 from edgec.backends.target import find, row
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
+from edgec.emission import emit
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
-from edgec.passes.schedule import schedule, tile_choices
 from edgec.passes.scalar_dots import calls_of, instructions, registers
+from edgec.passes.schedule import schedule, tile_choices
 from edgec.passes.tile import tile
 from edgec.types import DTYPES
 

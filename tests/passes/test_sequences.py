@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgec.backends.target import find
-from edgec.compiler import emit, lower, optimise_graph
+from edgec.compiler import lower, optimise_graph
+from edgec.emission import emit
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import run
 from edgec.kernel import Program

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgec.compiler import lower, optimise_graph
 from edgec.backends.target import find
+from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
 from edgec.expr import fresh, read
 from edgec.graph import Graph, constant, graph_input

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edgec.backends.target import find
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
 from edgec.edge_file import read_graph
+from edgec.emission import emit
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import tile
 from edgec.passes.walks import walks

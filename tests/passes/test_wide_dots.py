@@ -11,7 +11,8 @@ from edgec.backends.emulate import missing_tools
 from edgec.backends.instruction import wide_row
 from edgec.backends.llvm import module_text
 from edgec.backends.target import find
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
+from edgec.emission import emit
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.passes.tile import tile

@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgec.backends.target import find
-from edgec.compiler import emit, machine_for
+from edgec.compiler import machine_for
+from edgec.emission import emit
 from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import run

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from edgec.backends.target import find
-from edgec.compiler import emit, lower
+from edgec.compiler import lower
+from edgec.emission import emit
 from edgec.evaluate import evaluate
 from edgec.expr import const
 from edgec.graph import Graph, constant, graph_input

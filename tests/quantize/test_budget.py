@@ -1,5 +1,6 @@
 """Budgets: whatever is asked for holds on the samples, and the dearest roundings go first."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_mixtures_rise_from_the_ends():
     found = list(mixtures(recipe))
     assert found[0] == {} and set(found[1].values()) == {WIDE} and set(found[-1].values()) == {FLOAT}
     floats = [{op for op, level in levels.items() if level == FLOAT} for levels in found]
-    assert floats == sorted(floats, key=len) and all(a <= b for a, b in zip(floats, floats[1:]))
+    assert floats == sorted(floats, key=len) and all(a <= b for a, b in itertools.pairwise(floats))
     assert floats[2] == {recipe.rounded[0], recipe.rounded[-1]}
 
 

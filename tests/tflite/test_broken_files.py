@@ -139,6 +139,7 @@ def test_a_command_ends_with_one_message(model, tmp_path, capsys):
 def test_every_problem_is_told_at_once(make):
     """Two results that are not what the file says, one operator that nobody knows, and a result that is fine in between."""
     from dataclasses import replace
+
     from edgec.errors import each_problem
     from edgec.tflite.file import read_model
     from edgec.tflite.reader import _Reader

@@ -6,7 +6,7 @@ work on integers of one scale as they are. Each takes a Node and gives the value
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 from edgec.graph import Value
 from edgec.tflite.converters import activations, arithmetic, contractions, indexing, joining, pools, reductions, shapes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 from edgec.graph import Op, Value
 from edgec.onnx_tensor import CODE_OF_DTYPE

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 from edgec.graph import Value
 from edgec.tflite.fixed import arithmetic, contractions, reductions, resize, softmax, tables

@@ -8,7 +8,7 @@ lut.h). ReLUs are a change of scale with limits, leaky ReLU two of them, and har
 from __future__ import annotations
 
 import math
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
