@@ -1,7 +1,8 @@
 """What is worth fusing: which values of a graph get memory, and which are computed in the kernel that reads them. Used by `fuse`.
 
 Every value is lowered on its own first, its operands read as values. From the last to the first each one joins the kernel of its readers,
-when that never evaluates one of its elements twice, or when it is a pure view (no arithmetic), else it gets a kernel.
+when that never evaluates one of its elements twice, or when it is a pure view (no arithmetic), else it gets a kernel. A view chosen by
+data that is chosen from again and read repeatedly is stored: through a chain of TopK each kernel would follow all choices before it.
 
     state = grouped(graph, max_ops=64);  state.groups[value].root        # the value whose kernel computes it
 """
@@ -39,6 +40,7 @@ class Local:
     is_piecewise: bool
     has_reduce: bool
     sites: dict[Value, list[Site]]
+    is_chosen: bool  # a view that reads where another tensor says
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,8 @@ class Grouping:
     fixed: set[Value] = field(default_factory=set)  # values that depend on constants alone
     pinned: set[Value] = field(default_factory=set)  # values that need memory whoever reads them: outputs, operands of recurrences
     axes: dict[tuple[int, int], Expr] = field(default_factory=dict)
+    factors: dict[Value, float] = field(default_factory=dict)  # how often each element of a value is evaluated, once it has its group
+    chosen_from: set[Value] = field(default_factory=set)  # values that a choice by data reads, itself or through views
     widened: frozenset[DType] = frozenset({bf16})  # narrow floats that cost next to nothing to read as f32
 
     def axes_of(self, shape: Sequence[Any]) -> tuple[Expr, ...]:
@@ -122,7 +126,8 @@ def _lower_one(op: Op, result: Value, axes: tuple[Expr, ...], widened: frozenset
     nodes = walk(expr)
     view = all(n.op in ("read", "inside", "const", "var", "linear", "floordiv", "mul", "min", "max", "select", "cast", "and", "or",
                         "lt", "le", "eq", "ne", "not") for n in nodes) and _is_view(expr, widened)
-    return Local(result, axes, expr, view, _is_piecewise(expr), any(n.op == "reduce" for n in nodes), _sites(expr, axes, result))
+    return Local(result, axes, expr, view, _is_piecewise(expr), any(n.op == "reduce" for n in nodes), _sites(expr, axes, result),
+                 view and _is_chosen(expr))
 
 
 def high(d: Any) -> int:
@@ -141,6 +146,11 @@ def _is_view(expr: Expr, widened: frozenset[DType]) -> bool:
     while expr.op == "inside" or expr.op == "cast" and expr.args[0].dtype in widened and expr.dtype is f32:
         expr = expr.args[0]
     return expr.op == "const" or expr.op == "read" and not _is_table(expr)
+
+
+def _is_chosen(view: Expr) -> bool:
+    """A view whose index is read from memory, as GatherElements' is."""
+    return any(n.op == "read" for read_here in walk(view) if read_here.op == "read" for a in read_here.args for n in walk(a))
 
 
 def _is_table(expr: Expr) -> bool:
@@ -202,6 +212,7 @@ def _group_all(state: Grouping) -> None:
         elif state.locals[value].has_reduce:
             state.has_anchor[group.root] = True
         state.groups[value] = group
+        state.factors[value] = _view_factor(state, value)
         state.size[group.root] = state.size.get(group.root, 0) + 1
 
 
@@ -212,6 +223,10 @@ def _join(state: Grouping, local: Local) -> Group | None:
         return None
     if is_widened_byte(local.expr) and _evaluations(state, local, users) <= MAX_WIDENINGS * value.type.max_size:
         local.is_view = True
+    if _is_chosen_from(state, users):
+        state.chosen_from.add(value)
+        if local.is_chosen and value not in state.fixed and _evaluations(state, local, users) > value.type.max_size:
+            return None
     if local.is_view:
         # A view is free to read from any number of kernels: it belongs to none, and never counts as evaluated twice.
         return Group(state.groups[users[0]].root, any(state.groups[u].in_reduce for u in users) or _read_in_reduce(state, local, users))
@@ -225,6 +240,11 @@ def _join(state: Grouping, local: Local) -> Group | None:
     if state.size[root] >= state.max_ops or _evaluations(state, local, users) > value.type.max_size:
         return None
     return Group(root, in_reduce)
+
+
+def _is_chosen_from(state: Grouping, users: tuple[Value, ...]) -> bool:
+    """Whether some user is a choice by data, or a view inlined into one."""
+    return any(state.locals[u].is_chosen or state.locals[u].is_view and u in state.chosen_from for u in users)
 
 
 def _through_shared_view(state: Grouping, users: tuple[Value, ...]) -> bool:
@@ -250,7 +270,7 @@ def _evaluations(state: Grouping, local: Local, users: tuple[Value, ...]) -> int
     counts = []
     for user in dict.fromkeys(users):
         sites = state.locals[user].sites[local.value]
-        through = _view_factor(state, user)
+        through = state.factors[user]
         total = sum(site.evaluations for site in sites) * through
         counts.append((total, all(site.is_identity for site in sites)))
     if all(identity for _, identity in counts):
@@ -266,7 +286,7 @@ def _view_factor(state: Grouping, user: Value) -> float:
     readers = dict.fromkeys(state.users.get(user, ()))
     sites = [site for r in readers for site in state.locals[r].sites[user]]
     if all(site.is_identity for site in sites):  # x * f(x) reads x once
-        total = max(_view_factor(state, r) * max(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
+        total = max(state.factors[r] * max(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
     else:
-        total = sum(_view_factor(state, r) * sum(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
+        total = sum(state.factors[r] * sum(s.evaluations for s in state.locals[r].sites[user]) for r in readers)
     return total / max(1, user.type.max_size)

@@ -10,15 +10,18 @@ from edgec.errors import Unsupported
 from edgec.expr import walk
 from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.ops.activation import Sigmoid
+from edgec.ops.activation import Relu, Sigmoid
 from edgec.ops.arithmetic import Add, Mul
+from edgec.ops.gather import GatherElements
 from edgec.ops.lookup import Lookup
 from edgec.ops.quantized import MatMulInteger
+from edgec.ops.reshape import Transpose
+from edgec.ops.selection import TopK
 from edgec.passes.fuse import fuse
 from edgec.program_interpreter import run_program
 from edgec.testing_bounds import assert_within, error_bounds
 from edgec.testing_graphs import whole_inputs
-from edgec.types import TensorType, f32, u8
+from edgec.types import TensorType, f32, i64, u8
 
 
 def fused(text: str, **options):
@@ -305,3 +308,27 @@ def test_rows_gathered_from_a_constant_stay_a_view():
     }""", "test")
     program = fuse(graph)
     assert names(program) == ["y"]
+
+
+def chain_of_selections(count, between):
+    """The program of so many TopK, each on what a view makes of the values before; checked against NumPy."""
+    value = x = graph_input("x", TensorType(f32, (4, 4)))
+    for _ in range(count):
+        value = between(TopK(value, constant(np.array([4]))).decompose()[0])
+    graph = Graph((x,), (Relu(value).output,), ("y",))
+    program, arrays = fuse(graph), {"x": np.random.default_rng(count).standard_normal((4, 4)).astype(np.float32)}
+    np.testing.assert_array_equal(run_program(program, arrays)["y"], interpret(graph, arrays)["y"])
+    return program
+
+
+@pytest.mark.parametrize("between", [lambda v: v, lambda v: Transpose(v).output], ids=["none", "transpose"])
+def test_kernels_of_a_chain_of_selections_do_not_grow_with_it(between):
+    def reads(count):
+        return max(str(k.stages[0].value).count("[") for k in chain_of_selections(count, between).steps)
+    assert reads(4) == reads(8)  # a choice that is chosen from is stored; inlined, each would triple the reads of the next
+
+
+def test_a_choice_from_a_choice_that_is_read_once_stays_a_view():
+    x, i = graph_input("x", TensorType(f32, (8,))), graph_input("i", TensorType(i64, (8,)))
+    value = GatherElements(GatherElements(x, i).output, i).output
+    assert names(fuse(Graph((x, i), (Relu(value, _name="y").output,), ("y",)))) == ["y"]
