@@ -28,6 +28,9 @@ WINOGRAD = 3               # as many times as many weights a convolution may hav
 CALL = 500.0               # cycles by which a kernel called once more costs more than one that goes on
 
 
+Lives = dict[Buffer, tuple[int, int]]  # the first and the last step that touches each temporary
+
+
 @dataclass(frozen=True, eq=False)
 class Batched:
     """A kernel along whose axis no image touches another's results: what it stores and reads image by image, and what it reads whole."""
@@ -43,10 +46,10 @@ def images(program: Program, target: Any) -> Program:
     if not target.l2_bytes:
         return program
     found = [_batched(kernel, program) for kernel in program.steps]
-    steps = list(program.steps)
+    steps, lives = list(program.steps), _lives(program)
     for run in _runs(found):
-        for first, last in _worthwhile(program, found, run, target):
-            steps[first:last + 1] = _looped(program, found, first, last)
+        for first, last in _worthwhile(program, found, lives, run, target):
+            steps[first:last + 1] = _looped(program, found, lives, first, last)
     return program.with_steps(steps)
 
 
@@ -104,11 +107,11 @@ def _runs(found: Sequence[Batched | None]) -> list[tuple[int, int]]:
 
 # --------------------------------------------------------------------------------------------------------------------- cost
 
-def _worthwhile(program: Program, found: Sequence[Batched], run: tuple[int, int], target: Any) -> list[tuple[int, int]]:
+def _worthwhile(program: Program, found: Sequence[Batched], lives: Lives, run: tuple[int, int], target: Any) -> list[tuple[int, int]]:
     """The parts of a run whose loops save most cycles together (a loop holds two kernels at least)."""
     first, last = run
     costs = [_cost(program.steps[step], target) for step in range(first, last + 1)]
-    gains = _gains(program, found, run, target)
+    gains = _gains(found, lives, run, target)
     most = list(accumulate((sum(gain for _, gain in each) for each in gains), initial=0.0))  # what stands before a step saves at most
     best: list[tuple[float, list[tuple[int, int]]]] = [(0.0, [])]  # of what stands before each step
     for end in range(last - first + 1):
@@ -125,18 +128,17 @@ def _worthwhile(program: Program, found: Sequence[Batched], run: tuple[int, int]
     return best[-1][1]
 
 
-def _gains(program: Program, found: Sequence[Batched], run: tuple[int, int], target: Any) -> list[list[tuple[int, float]]]:
+def _gains(found: Sequence[Batched], lives: Lives, run: tuple[int, int], target: Any) -> list[list[tuple[int, float]]]:
     """For each step of a run the tensors stored there first: the step that a loop must reach to keep one, and the cycles that saves."""
     first, last = run
-    lives = _lives(program)
     gains = [[(lives[b][1], _saved(b, found[step].axis.max_extent, target)) for b in found[step].stored if lives.get(b, (-1,))[0] == step]
              for step in range(first, last + 1)]
     return [[(until, gain) for until, gain in each if gain > 0] for each in gains]
 
 
-def _lives(program: Program) -> dict[Buffer, tuple[int, int]]:
+def _lives(program: Program) -> Lives:
     """The first and the last step that touches each temporary."""
-    lives: dict[Buffer, tuple[int, int]] = {}
+    lives: Lives = {}
     for step, kernel in enumerate(program.steps):
         for root in (b.root for b in kernel_buffers(kernel) if b.root.kind == "temporary"):
             lives[root] = (lives.get(root, (step, step))[0], step)
@@ -160,11 +162,10 @@ def _cost(kernel: Kernel, target: Any) -> float:
 
 # --------------------------------------------------------------------------------------------------------------------- loop
 
-def _looped(program: Program, found: Sequence[Batched], first: int, last: int) -> list[Kernel]:
+def _looped(program: Program, found: Sequence[Batched], lives: Lives, first: int, last: int) -> list[Kernel]:
     """The steps first..last under one repeat axis; what nothing else touches becomes as large as one image."""
     extent = found[first].axis.extent
     loop = Axis(fresh("n", 0, found[first].axis.max_extent - 1), extent)
-    lives = _lives(program)
     inner = {b for step in range(first, last + 1) for b in found[step].stored
              if b in lives and first <= lives[b][0] and lives[b][1] <= last and not any(b in f.whole for f in found[first:last + 1])}
     smaller: dict[Buffer, Buffer] = {}

@@ -6,6 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from edgec.accesses import kernel_buffers
 from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
@@ -13,7 +14,9 @@ from edgec.emission import emit
 from edgec.graph import Graph, constant, graph_input
 from edgec.ops.activation import Relu
 from edgec.ops.convolution import Conv
+from edgec.ops.selection import TopK
 from edgec.passes import images as pass_of_images
+from edgec.passes.fuse import fuse
 from edgec.passes.images import images
 from edgec.program_interpreter import run_program
 from edgec.testing_graphs import normal_inputs, random_graph, random_integer_graph
@@ -105,3 +108,15 @@ def test_machine_code_of_a_loop_over_images(threads):
     expected = run_program(program, arrays)["y"]
     found = emit(program, target, "net", workers=0).run(arrays, threads=threads)["y"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_program_of_many_runs_is_walked_once_for_where_its_tensors_live(monkeypatch):
+    value = x = graph_input("x", TensorType(f32, (4, 8, 8)))
+    for _ in range(9):
+        value = TopK(value, constant(np.array([8]))).decompose()[0]
+    program, seen = fuse(Graph((x,), (value,), ("y",))), []
+    monkeypatch.setattr(pass_of_images, "kernel_buffers", lambda kernel: seen.append(kernel) or kernel_buffers(kernel))
+    found = [pass_of_images._batched(kernel, program) for kernel in program.steps]
+    assert len(pass_of_images._runs(found)) > 1
+    images(program, V3)
+    assert len(seen) == len(program.steps)
