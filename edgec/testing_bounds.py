@@ -46,7 +46,7 @@ def _followed(graph: Graph, given: list[Array], off: list[Array]) -> tuple[list[
         with np.errstate(all="ignore"):
             results = [np.asarray(r) for r in run_reference(op, xs)]
             bounds = _rule(op)(op, xs, es, results)
-            if type(op).__name__ == "Add":
+            if type(op).__name__ == "Add" and op.output.dtype.is_float:
                 bounds = [bounds[0] + _started(op, values, errors, results[0].shape)]
         values.update(zip(op.results, results))
         errors.update(zip(op.results, (np.zeros(r.shape) if r.dtype.kind in "iub" else b for r, b in zip(results, bounds))))

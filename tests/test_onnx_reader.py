@@ -254,7 +254,7 @@ def test_sizes_that_a_branch_decides():
         assert interpret(graph, {"x": x, "c": np.array(condition)})["y"].shape == (rows, 3)
     from edgec.graph_text import parse_graph, print_graph
     text, arrays = print_graph(graph)
-    assert "2<=size_0<=4" in text and print_graph(parse_graph(text, arrays))[0] == text
+    assert 'low=[2] high=[4] stem="s_count"' in text and print_graph(parse_graph(text, arrays))[0] == text
 
 
 # ---------------------------------------------------------------------------------------------------------------- bad files
