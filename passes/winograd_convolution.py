@@ -46,6 +46,8 @@ def recognise(kernel: Kernel) -> Convolution | None:
     nodes = [n for n in walk(stage.value) if n.op == "reduce"]
     if len(kernel.stages) > 1 or len(nodes) != 1 or nodes[0].data[0] != "add" or nodes[0].dtype not in (f32, i32):
         return None
+    if _chosen_by(nodes[0], stage.value):
+        return None
     parts = ReduceParts(nodes[0])
     if len(parts.axes) != 3 or parts.body[0].op != "mul" or any(e.op != "const" for e in parts.extents) or parts.init[0].data != 0:
         return None
@@ -58,6 +60,11 @@ def recognise(kernel: Kernel) -> Convolution | None:
     if data.op != "read" or weight.op != "read" or weight.data.kind != "constant" or data.data.root.kind == "constant":
         return None
     return _match_axes(kernel, nodes[0], parts, data, weight, tuple(guards))
+
+
+def _chosen_by(total: Expr, value: Expr) -> bool:
+    """Whether a sum says which element of a table is read: a tile of sums does that in its registers, a stage of its own point by point."""
+    return any(n.op == "read" and any(total in walk(index) for index in n.args) for n in walk(value))
 
 
 def _bytes(factor: Expr) -> Expr:

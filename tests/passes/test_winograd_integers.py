@@ -15,6 +15,7 @@ from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import run
 from edgec.kernel import Program
 from edgec.ops.convolution import Conv
+from edgec.ops.lookup import Lookup
 from edgec.ops.quantized import QLinearConv
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
@@ -54,6 +55,15 @@ def network(channels: int, out: int, height: int, width: int, x: DType = u8, pad
 
 def recognised(graph: Graph) -> list:
     return [found for kernel in layout(fuse(graph)).steps if (found := recognise(kernel)) is not None]
+
+
+def test_a_sum_that_chooses_from_a_table_stays_in_its_tile():
+    """The last stage of the form would read the table one point at a time."""
+    plain = network(8, 8, 8, 8)
+    second = next(op for op in plain.ops if isinstance(op, QLinearConv) and op.w.shape[2] == 3)
+    activated = Lookup(second.output, constant(np.arange(256, dtype=np.uint8)[::-1].copy())).output
+    last = layer(activated, np.ones((2, 8, 1, 1), np.int8), u8)
+    assert len(recognised(plain)) == 1 and not recognised(Graph(plain.inputs, (last,), ("y",), "net"))
 
 
 def forced(graph: Graph, m: int, band: int = 1) -> Program:
