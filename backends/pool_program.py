@@ -125,6 +125,43 @@ define internal void @wake(ptr %pool) {{
   ret void
 }}
 
+; A job of this generation stands ready: the others see it, those asleep are woken.
+define internal void @announce(ptr %pool, i64 %generation) {{
+entry:
+  %generation_at = call ptr @at(ptr %pool, i64 {GENERATION})
+  store atomic i64 %generation, ptr %generation_at seq_cst, align 8
+  %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
+  %sleepers = load atomic i64, ptr %sleepers_at seq_cst, align 8
+  %asleep = icmp ne i64 %sleepers, 0
+  br i1 %asleep, label %rouse, label %end
+rouse:
+  call void @wake(ptr %pool)
+  br label %end
+end:
+  ret void
+}}
+
+; Until these bits of the word have the value, yielding the processor now and then.
+define internal void @await(ptr %word, i64 %bits, i64 %value) {{
+entry:
+  br label %look
+look:
+  %looks = phi i64 [ 0, %entry ], [ %looks.next, %again ], [ 0, %yield ]
+  %now = load atomic i64, ptr %word acquire, align 8
+  %seen = and i64 %now, %bits
+  %there = icmp eq i64 %seen, %value
+  br i1 %there, label %end, label %again
+again:
+  %looks.next = add i64 %looks, 1
+  %patient = icmp ult i64 %looks.next, {PATIENCE}
+  br i1 %patient, label %look, label %yield
+yield:
+  %yielded = call i32 @sched_yield()
+  br label %look
+end:
+  ret void
+}}
+
 ; From another processor than last time, the others leave that one to the caller.
 define internal void @keep_off(ptr %pool) {{
 entry:
@@ -213,31 +250,10 @@ entry:
   %done_at = call ptr @at(ptr %pool, i64 {DONE})
   store atomic i64 0, ptr %done_at release, align 8
   call void @open(ptr %pool, i64 %generation, i64 %count, i1 false)
-  store atomic i64 %generation, ptr %generation_at seq_cst, align 8
-  %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
-  %sleepers = load atomic i64, ptr %sleepers_at seq_cst, align 8
-  %asleep = icmp ne i64 %sleepers, 0
-  br i1 %asleep, label %rouse, label %join
-rouse:
-  call void @wake(ptr %pool)
-  br label %join
-join:
+  call void @announce(ptr %pool, i64 %generation)
   %mine = call i64 @work(ptr %pool, i64 %generation, i64 0)
   %theirs = sub i64 %count, %mine
-  br label %look
-look:
-  %looks = phi i64 [ 0, %join ], [ %looks.next, %again ], [ 0, %yield ]
-  %done = load atomic i64, ptr %done_at acquire, align 8
-  %finished = icmp eq i64 %done, %theirs
-  br i1 %finished, label %release, label %again
-again:
-  %looks.next = add i64 %looks, 1
-  %patient = icmp ult i64 %looks.next, {PATIENCE}
-  br i1 %patient, label %look, label %yield
-yield:
-  %yielded = call i32 @sched_yield()
-  br label %look
-release:
+  call void @await(ptr %done_at, i64 -1, i64 %theirs)
   store atomic i64 0, ptr %busy_at release, align 8
   ret void
 }}
@@ -267,32 +283,10 @@ all:                                            ; nobody reads the members of a 
   %team_at = call ptr @at(ptr %pool, i64 {TEAM})
   %open = shl i64 %generation, 32
   store atomic i64 %open, ptr %team_at release, align 8
-  store atomic i64 %generation, ptr %generation_at seq_cst, align 8
-  %sleepers_at = call ptr @at(ptr %pool, i64 {SLEEPERS})
-  %sleepers = load atomic i64, ptr %sleepers_at seq_cst, align 8
-  %asleep = icmp ne i64 %sleepers, 0
-  br i1 %asleep, label %rouse, label %join
-rouse:
-  call void @wake(ptr %pool)
-  br label %join
-join:
+  call void @announce(ptr %pool, i64 %generation)
   call void %body(ptr %argument, i32 0, i32 %count)
   %closing = atomicrmw or ptr %team_at, i64 {CLOSED} acq_rel
-  br label %look
-look:
-  %looks = phi i64 [ 0, %join ], [ %looks.next, %again ], [ 0, %yield ]
-  %team = load atomic i64, ptr %team_at acquire, align 8
-  %inside = and i64 %team, {INSIDE}
-  %left = icmp eq i64 %inside, 0
-  br i1 %left, label %release, label %again
-again:
-  %looks.next = add i64 %looks, 1
-  %patient = icmp ult i64 %looks.next, {PATIENCE}
-  br i1 %patient, label %look, label %yield
-yield:
-  %yielded = call i32 @sched_yield()
-  br label %look
-release:
+  call void @await(ptr %team_at, i64 {INSIDE}, i64 0)
   store atomic i64 0, ptr %busy_at release, align 8
   ret void
 }}
