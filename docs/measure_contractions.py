@@ -4,14 +4,13 @@
     python docs/measure_contractions.py --match matmul      # some, on standard output
 
 Matrix products are held against numpy's (OpenBLAS, one thread), the two timed in turn; convolutions against the measured peak alone. A
-contraction is a model of its own, compiled as every model is and called in this process. A time is the least of `ROUNDS` rounds, each the
-mean of as many calls as fill `ROUND` seconds.
+contraction is a model of its own, compiled as every model is and called in this process. A time is the least of 25 rounds, each the
+mean of as many calls as fill 20 ms.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from edgec.backends.target import find
+from edgec.bench.turns import least_times
 from edgec.compiler import compile
 from edgec.graph import Graph
 from edgec.graph_text import parse_graph
 from edgec.machine_peak import peak_flops
 
 PAGE = Path(__file__).with_name("contractions.md")
-ROUNDS, ROUND = 25, 0.02
 HEAD = """# Contractions
 
 <!-- written by docs/measure_contractions.py -->
@@ -112,20 +111,6 @@ def measured(case: Case) -> tuple[float, float | None]:
             calls.append(lambda: case.numpy(left, right))
         found = least_times(calls)
     return found[0], found[1] if len(found) > 1 else None
-
-
-def least_times(calls: list[Callable[[], object]]) -> list[float]:
-    """Seconds of each, timed in turn."""
-    repeats = [max(1, round(ROUND / _mean(call, 1))) for call in calls]
-    rounds = [[_mean(call, repeat) for call, repeat in zip(calls, repeats)] for _ in range(ROUNDS)]
-    return [min(column) for column in zip(*rounds)]
-
-
-def _mean(call: Callable[[], object], repeat: int) -> float:
-    started = time.thread_time()
-    for _ in range(repeat):
-        call()
-    return (time.thread_time() - started) / repeat
 
 
 def table(found: list[tuple[Case, float, float | None]], peak: float) -> Iterator[str]:

@@ -4,21 +4,20 @@
     python docs/measure_integer_layers.py --match 3x3        # some, on standard output
 
 A layer is a model of its own, bytes in and out, channels last as they are inside of a network: a QLinearConv with bias and requantisation,
-and where the network adds a shortcut, that too. A time is the least of `ROUNDS` rounds of processor time, each the mean of as many calls as
-fill `ROUND` seconds, the direct form and Winograd's in turn.
+and where the network adds a shortcut, that too. A time is the least of 25 rounds of processor time, each the mean of as many calls as
+fill 20 ms, the direct form and Winograd's in turn.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgec.backends.target import find
+from edgec.bench.turns import least_times
 from edgec.compiler import compile
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.machine_peak import peak_dots
@@ -28,7 +27,6 @@ from edgec.ops.reshape import Transpose
 from edgec.types import TensorType, u8
 
 PAGE = Path(__file__).with_name("integer-layers.md")
-ROUNDS, ROUND = 25, 0.02
 HEAD = """# Integer layers
 
 <!-- written by docs/measure_integer_layers.py -->
@@ -129,20 +127,6 @@ def measured(layer: Layer, target: str = "native") -> list[float]:
     for each in loaded:
         each.close()
     return found
-
-
-def least_times(calls: list[Callable[[], object]]) -> list[float]:
-    """Seconds of each, timed in turn."""
-    repeats = [max(1, round(ROUND / _mean(call, 1))) for call in calls]
-    rounds = [[_mean(call, repeat) for call, repeat in zip(calls, repeats)] for _ in range(ROUNDS)]
-    return [min(column) for column in zip(*rounds)]
-
-
-def _mean(call: Callable[[], object], repeat: int) -> float:
-    started = time.thread_time()
-    for _ in range(repeat):
-        call()
-    return (time.thread_time() - started) / repeat
 
 
 def line(layer: Layer, found: list[float], peak: float) -> str:
