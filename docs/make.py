@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: every docs/make_PAGE.py has a function `page() -> str`.
+"""Writes the pages that are made from the code: every docs/make_PAGE.py has a function `page() -> str`; figures.py has the README's.
 
     python docs/make.py
 """
@@ -13,7 +13,8 @@ DOCS = Path(__file__).resolve().parent
 
 def pages() -> dict[Path, Path]:
     """The pages and the scripts that write them."""
-    return {DOCS / f"{script.stem.removeprefix('make_')}.md": script for script in sorted(DOCS.glob("make_*.py"))}
+    made = {DOCS / f"{script.stem.removeprefix('make_')}.md": script for script in sorted(DOCS.glob("make_*.py"))}
+    return {**made, DOCS.parent / "README.md": DOCS / "figures.py"}
 
 
 def text_of(script: Path) -> str:

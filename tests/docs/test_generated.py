@@ -11,7 +11,7 @@ PAGES = MAKE["pages"]()
 
 
 def test_there_are_pages():
-    assert {path.name for path in PAGES} == {"operators.md", "passes.md", "targets.md", "tflite.md", "tour.md"}
+    assert {path.name for path in PAGES} == {"README.md", "operators.md", "passes.md", "targets.md", "tflite.md", "tour.md"}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
