@@ -1,4 +1,4 @@
-"""Operators of ai.onnx.ml that prepare features: FeatureVectorizer Imputer LabelEncoder Normalizer OneHotEncoder Scaler.
+"""Operators of ai.onnx.ml that prepare features: CategoryMapper FeatureVectorizer Imputer LabelEncoder Normalizer OneHotEncoder Scaler.
 
 Keys, labels and categories are numbers or text.
 
@@ -18,7 +18,9 @@ from edgec.ops.accumulation import fold
 from edgec.ops.arithmetic import Add
 from edgec.ops.constant_table import table
 from edgec.ops.gather import Gather
-from edgec.text_slots import bytes_needed, to_slots
+from edgec.ops.text import StringOp
+from edgec.ops.text_bytes import place_among
+from edgec.text_slots import as_text, bytes_needed, to_slots
 from edgec.types import TensorType, dtype_of, f32, f64, i32, i64, index, string
 
 NUMBERS = (f32, f64, i32, i64)
@@ -131,7 +133,6 @@ class OneHotEncoder(FeatureOp):
         return TensorType(f32, (*self.x.shape, len(self.cats_int64s)))
 
     def in_bytes(self, x: Value) -> Value:
-        from edgec.ops.text import place_among
         return OneHotEncoder(place_among(x, self.cats_strings), cats_int64s=tuple(range(len(self.cats_strings))), zeros=self.zeros).output
 
     def reference(self, x: np.ndarray) -> np.ndarray:
@@ -187,7 +188,6 @@ class LabelEncoder(FeatureOp):
 
     def in_bytes(self, x: Value) -> Value:
         """The values (of text, their slots) at the place of the key; the default stands before the first."""
-        from edgec.ops.text import place_among
         keys, values = self._keys(), self._values()
         if self.x.dtype is string:
             place = place_among(x, keys.tolist())
@@ -219,6 +219,36 @@ class LabelEncoder(FeatureOp):
         place = cast(fold((len(self._keys()),), "add", match), index)
         values = np.concatenate([np.array([self._default()], self._values().dtype), self._values()])
         return read(table(values), (maximum(minimum(place, len(values) - 1), 0),))
+
+
+class CategoryMapper(StringOp):
+    """ONNX CategoryMapper: the number of each text, or the text of each number, and a default for what is in neither list."""
+
+    domain = "ai.onnx.ml"
+    cats_int64s: tuple = ()
+    cats_strings: tuple = ()
+    default_int64: int = -1
+    default_string: str = "_Unused"
+
+    def infer(self) -> TensorType:
+        self.require(self.x.dtype in (string, i64), f"needs strings or i64, the operand is {self.x.type}")
+        self.require(len(self.cats_int64s) == len(self.cats_strings),
+                     f"{len(self.cats_int64s)} numbers for {len(self.cats_strings)} texts")
+        return self.x.type.with_dtype(i64 if self.x.dtype is string else string)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        pairs = list(zip(self.cats_strings, self.cats_int64s))
+        if self.x.dtype is string:
+            known: dict[Any, Any] = dict(reversed(pairs))
+            return np.array([known.get(w, self.default_int64) for w in x.ravel().tolist()], np.int64).reshape(x.shape)
+        known = {number: word for word, number in reversed(pairs)}
+        return as_text([known.get(n, self.default_string) for n in x.ravel().tolist()], x.shape)
+
+    def decompose(self) -> Value:
+        words, numbers = self.cats_strings, self.cats_int64s
+        if self.x.dtype is string:
+            return LabelEncoder(self.x, keys_strings=words, values_int64s=numbers, default_int64=self.default_int64).output
+        return LabelEncoder(self.x, keys_int64s=numbers, values_strings=words, default_string=self.default_string).output
 
 
 class FeatureVectorizer(Op):

@@ -12,6 +12,7 @@ from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.shape_arithmetic import product
+from edgec.ops.text_bytes import place_among
 from edgec.types import TensorType, f32, i32, i64, string
 
 
@@ -81,7 +82,6 @@ class TfIdfVectorizer(Op):
 
     def in_bytes(self, x: Value) -> Value:
         """The same of numbers: each different text of the pool has one, -1 stands for any other."""
-        from edgec.ops.text import place_among
         words = list(dict.fromkeys(self.pool_strings))
         numbers = tuple(words.index(w) for w in self.pool_strings)
         return TfIdfVectorizer(place_among(x, words), **{**self.attributes, "pool_strings": (), "pool_int64s": numbers}).output

@@ -1,4 +1,4 @@
-"""Operators on strings: StringConcat StringSplit StringNormalizer RegexFullMatch, and CategoryMapper of ai.onnx.ml.
+"""Operators on strings: StringConcat StringSplit StringNormalizer RegexFullMatch.
 
 In graphs a string is Python's str; how compiled code does the same on bytes is what `in_bytes` says (see edgec.ops.text_bytes).
 
@@ -270,40 +270,3 @@ def _finder(text: bytes) -> Automaton:
             now = seen + bytes([byte])
             steps[state, byte] = next(n for n in range(min(len(now), len(text)), -1, -1) if now.endswith(text[:n]))
     return Automaton(steps, np.arange(256, dtype=np.int32), np.arange(len(text) + 1) == len(text))
-
-
-def place_among(x: Value, words: Sequence[str]) -> Value:
-    """Which of the words each slot of bytes holds, -1 for none: i64[...]."""
-    keys = as_text(list(words), (len(words),))
-    return TextPlace(x, constant(to_slots(keys, bytes_needed(keys)))).output
-
-
-class CategoryMapper(StringOp):
-    """ONNX CategoryMapper: the number of each text, or the text of each number, and a default for what is in neither list."""
-
-    domain = "ai.onnx.ml"
-    cats_int64s: tuple = ()
-    cats_strings: tuple = ()
-    default_int64: int = -1
-    default_string: str = "_Unused"
-
-    def infer(self) -> TensorType:
-        self.require(self.x.dtype in (string, i64), f"needs strings or i64, the operand is {self.x.type}")
-        self.require(len(self.cats_int64s) == len(self.cats_strings),
-                     f"{len(self.cats_int64s)} numbers for {len(self.cats_strings)} texts")
-        return self.x.type.with_dtype(i64 if self.x.dtype is string else string)
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        pairs = list(zip(self.cats_strings, self.cats_int64s))
-        if self.x.dtype is string:
-            known: dict[Any, Any] = dict(reversed(pairs))
-            return np.array([known.get(w, self.default_int64) for w in x.ravel().tolist()], np.int64).reshape(x.shape)
-        known = {number: word for word, number in reversed(pairs)}
-        return as_text([known.get(n, self.default_string) for n in x.ravel().tolist()], x.shape)
-
-    def decompose(self) -> Value:
-        from edgec.ops.features import LabelEncoder
-        words, numbers = self.cats_strings, self.cats_int64s
-        if self.x.dtype is string:
-            return LabelEncoder(self.x, keys_strings=words, values_int64s=numbers, default_int64=self.default_int64).output
-        return LabelEncoder(self.x, keys_int64s=numbers, values_strings=words, default_string=self.default_string).output

@@ -7,6 +7,7 @@ The pass `strings` asks an operator on strings for this form (its method `in_byt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgec.lowering import Reader
 from edgec.ops.accumulation import fold
 from edgec.ops.constant_table import table
 from edgec.ops.shape_arithmetic import broadcast_shapes
-from edgec.text_slots import as_text, from_slots, to_slots
+from edgec.text_slots import as_text, bytes_needed, from_slots, to_slots
 from edgec.types import TensorType, i32, i64, index, u8
 
 
@@ -203,3 +204,9 @@ def run_automaton(x: Value, machine: Automaton) -> tuple[Value, Value]:
     start = ConstantOfShape(Shape(x, start=0, end=1).output, value=np.zeros(1, np.int32)).output
     body = Graph((state, byte), (after, after), ("state", "after"), "automaton")
     return Scan((start, x), body=body, num_scan_inputs=1, scan_input_axes=(1,), scan_output_axes=(1,)).results
+
+
+def place_among(x: Value, words: Sequence[str]) -> Value:
+    """Which of the words each slot of bytes holds, -1 for none: i64[...]."""
+    keys = as_text(list(words), (len(words),))
+    return TextPlace(x, constant(to_slots(keys, bytes_needed(keys)))).output
