@@ -24,6 +24,7 @@ from edgec import onnx_subgraphs
 from edgec.errors import CompileError, Loc, ModelError, Unsupported, raise_all
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.onnx_functions import MAX_DEPTH, Body, Key, domain_of, local_body, local_functions, opsets_of, schema_body
+from edgec.onnx_known import known_array
 from edgec.onnx_node import NEWEST, OLDEST, Node, build, check_attributes, check_presence, named, read_attribute, shown, signature
 from edgec.onnx_order import live_order
 from edgec.onnx_sequences import Items, build_sequences, flat_results, is_about_sequences, opened, require_values
@@ -213,7 +214,7 @@ class Reader:
         """An outer value inside a subgraph: a constant as it is, anything else as one more input."""
         if isinstance(outer, Items):
             return Items(tuple(self._capture(v, scope) for v in outer.items))
-        known = None if outer is None else onnx_subgraphs.known_array(outer)
+        known = None if outer is None else known_array(outer)
         if outer is None or known is not None:
             return outer if outer is None or outer.is_constant else constant(known, outer.name, outer.loc)
         if outer not in scope.captures:

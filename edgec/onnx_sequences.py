@@ -17,8 +17,8 @@ from onnx import GraphProto, TypeProto, ValueInfoProto
 
 from edgec.errors import ModelError, Unsupported
 from edgec.graph import Value, constant
+from edgec.onnx_known import known_array
 from edgec.onnx_node import NEWEST, Node
-from edgec.onnx_subgraphs import known_array
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,18 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from onnx import GraphProto
 
 from edgec.errors import Loc, ModelError, Unsupported
-from edgec.expr import Expr
-from edgec.graph import Graph, Input, Value, run_reference
+from edgec.graph import Graph, Value
 from edgec.onnx_functions import schema_body
+from edgec.onnx_known import known_array
 from edgec.onnx_node import Node, build
 from edgec.types import TensorType, bool_, i64
-
-KNOWN_SIZE = 64
-KNOWN_DEPTH = 32
 
 
 def build_with_subgraphs(reader: Any, node: Node, scope: Any) -> Sequence[Value]:
@@ -107,20 +103,3 @@ def _slice_type(type_: TensorType, axis: int, loc: Loc) -> TensorType:
     if not -type_.rank <= axis < type_.rank:
         raise ModelError(f"Scan along axis {axis} of {type_}", loc=loc)
     return type_.with_shape(tuple(d for n, d in enumerate(type_.shape) if n != axis % type_.rank))
-
-
-def known_array(value: Value, depth: int = KNOWN_DEPTH) -> np.ndarray | None:
-    """The elements of a small value that depends on nothing but constants and known shapes."""
-    if value.is_constant:
-        return value.array
-    if isinstance(value.op, Input):
-        return value.op.known
-    if depth == 0 or not value.type.is_static or value.type.max_size > KNOWN_SIZE:
-        return None
-    elements = value.elements if value.dtype.is_integer else None
-    if elements is not None and not any(isinstance(e, Expr) for e in elements):
-        return np.array(elements, value.dtype.numpy).reshape(value.shape)
-    if not value.op.operands or not hasattr(value.op, "reference"):
-        return None
-    operands = [known_array(v, depth - 1) for v in value.op.operands]
-    return None if any(a is None for a in operands) else np.asarray(run_reference(value.op, operands)[value.number])

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgec.graph import Value, constant
+from edgec.onnx_known import known_array
 from edgec.onnx_node import Node
 from edgec.onnx_sequences import inline, joined
-from edgec.onnx_subgraphs import known_array
 
 MOST_NODES = 4096  # of an unrolled loop
 MOST_TRIPS = 1024
