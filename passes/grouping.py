@@ -26,6 +26,7 @@ DECODING = frozenset({"read", "inside", "const", "var", "linear", "floordiv", "c
                       "max", "and", "or", "xor", "shl", "shr", "lt", "le", "eq", "ne", "not"})
 
 
+MAX_CHOICES = 8  # by data, one in the index of another, before a value is stored: each kernel would follow all before it
 MAX_WIDENINGS = 8  # of each byte that is read as a real number, before the real numbers are stored
 
 
@@ -76,6 +77,7 @@ class Grouping:
     axes: dict[tuple[int, int], Expr] = field(default_factory=dict)
     factors: dict[Value, float] = field(default_factory=dict)  # how often each element of a value is evaluated, once it has its group
     chosen_from: set[Value] = field(default_factory=set)  # values that a choice by data reads, itself or through views
+    choices: dict[Value, int] = field(default_factory=dict)  # how many choices by data stand one in another where a value is inlined
     widened: frozenset[DType] = frozenset({bf16})  # narrow floats that cost next to nothing to read as f32
 
     def axes_of(self, shape: Sequence[Any]) -> tuple[Expr, ...]:
@@ -225,7 +227,8 @@ def _join(state: Grouping, local: Local) -> Group | None:
         local.is_view = True
     if _is_chosen_from(state, users):
         state.chosen_from.add(value)
-        if local.is_chosen and value not in state.fixed and _evaluations(state, local, users) > value.type.max_size:
+        again = local.is_chosen and _evaluations(state, local, users) > value.type.max_size
+        if value not in state.fixed and (again or _choices(state, local, users) > MAX_CHOICES):
             return None
     if local.is_view:
         # A view is free to read from any number of kernels: it belongs to none, and never counts as evaluated twice.
@@ -245,6 +248,13 @@ def _join(state: Grouping, local: Local) -> Group | None:
 def _is_chosen_from(state: Grouping, users: tuple[Value, ...]) -> bool:
     """Whether some user is a choice by data, or a view inlined into one."""
     return any(state.locals[u].is_chosen or state.locals[u].is_view and u in state.chosen_from for u in users)
+
+
+def _choices(state: Grouping, local: Local, users: tuple[Value, ...]) -> int:
+    """How many choices by data stand one in another where the value is computed in its readers: its own, and those that read it."""
+    around = (state.choices.get(u, 0) for u in users if state.groups[u].root is not u)
+    state.choices[local.value] = local.is_chosen + max(around, default=0)
+    return state.choices[local.value]
 
 
 def _through_shared_view(state: Grouping, users: tuple[Value, ...]) -> bool:

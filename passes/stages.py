@@ -50,7 +50,7 @@ def hoisted(value: Expr, axes: tuple[Axis, ...]) -> list[Expr]:
             missing = [a for a in axes if a.var not in node.free and a.max_extent > 1]
             if missing or node in nested:
                 found.append(node)
-    return [n for n in found if all(v in {a.var for a in axes} or v.op == "var" for v in n.free)]
+    return [n for n in found if n.free <= value.free]  # else it depends on a reduction around it, and changes with its variable
 
 
 def _reads(node: Expr) -> bool:
