@@ -50,6 +50,7 @@ from edgec.passes.winograd import winograd
 from edgec.passes.word_operands import word_operands
 from edgec.persistent_state import with_state
 from edgec.pipeline import insert_passes, load_passes, parse_pipeline, registered, run_pipeline
+from edgec.rare_collection import rarely_collected
 from edgec.schedules import Schedules, known_schedules
 from edgec.several_shapes import one_by_one
 from edgec.text_ports import text_ports
@@ -175,6 +176,7 @@ def _artifact_key(graphs: Sequence[Graph], target: Target, *options: Any) -> str
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+@rarely_collected()
 def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, passes: Sequence[str] = (),
                    precision: str = "f32", string_bytes: int = DEFAULT_BYTES) -> Graph:
     """The graph after the default graph passes, those of the files `passes` and, last, the narrowing of contractions to `precision`.
@@ -189,6 +191,7 @@ def optimise_graph(graph: Graph, target: Target, text: str = GRAPH_PASSES, *, pa
     return run_pipeline(graph, insert_passes(parse_pipeline(text, registered()), custom), target)
 
 
+@rarely_collected()
 def lower(graph: Graph, target: Target, *, without: Sequence[str] = ()) -> Program:
     """The program of a graph, with layouts and arena offsets; `without` names passes of OPTIONAL to leave out.
 

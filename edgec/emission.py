@@ -46,6 +46,7 @@ from edgec.passes.parallel import Region, parallel
 from edgec.passes.shared_loops import shared_loops
 from edgec.passes.tile import Tiled
 from edgec.program_ports import handed_out, interface_of, passed_buffers, state_offsets
+from edgec.rare_collection import rarely_collected
 from edgec.repeats import alone, outside
 from edgec.schedules import Schedules, known_schedules
 from edgec.several_shapes import merged
@@ -58,6 +59,7 @@ def emit(program: Program, target: Target, prefix: str, optimize: str = "3", kee
     return emit_levels([(program, target)], target, prefix, optimize, keep, **options)
 
 
+@rarely_collected()
 def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (),
                 trace: bool = False, schedules: Path | Schedules | None = None, compress: str = "", texts: Texts = NO_TEXTS,
                 by_shape: bool = False, **options: Any) -> Artifact:

@@ -89,10 +89,19 @@ def make(op: str, args: Sequence[Expr], dtype: DType, data: Any = None,
     node = Expr.__new__(Expr)
     node.op, node.args, node.dtype, node.data, node.serial = op, args, dtype, data, next(_serial)
     node.lo, node.hi = bounds or (-UNBOUNDED, UNBOUNDED)
-    node.free = frozenset().union(*(a.free for a in args)) if free is None else free
-    node.lanes = max((a.lanes for a in args), default=1) if lanes is None else lanes
+    node.free = _free(args) if free is None else free
+    node.lanes = max([a.lanes for a in args], default=1) if lanes is None else lanes
     _interned[ident] = node
     return node
+
+
+def _free(args: tuple[Expr, ...]) -> frozenset:
+    """The free variables of all operands; one set for all whose variables are those of the first, as most are."""
+    found = args[0].free if args else frozenset()
+    for a in args:
+        if a.free is not found and not a.free <= found:
+            found = found | a.free
+    return found
 
 
 def const(value: Any, dtype: DType) -> Expr:
@@ -427,23 +436,26 @@ def walk(*roots: Expr, beyond: Container[Expr] = frozenset()) -> list[Expr]:
     """Every node reachable from the roots without passing `beyond`, operands before users, each once (iterative: depth is no limit)."""
     seen: set[Expr] = set()
     order: list[Expr] = []
+    add, append = seen.add, order.append
     for root in roots:
         if root in seen or root in beyond:
             continue
-        seen.add(root)
-        path, operands = [root], [iter(root.args)]
-        while path:
-            for node in operands[-1]:
+        add(root)
+        path, rest = [], iter(root.args)  # nodes above the one at hand with their operands still to come
+        while True:
+            for node in rest:
                 if node not in seen and node not in beyond:
-                    seen.add(node)
+                    add(node)
                     if node.args:
-                        path.append(node)
-                        operands.append(iter(node.args))
+                        path.append((root, rest))
+                        root, rest = node, iter(node.args)
                         break
-                    order.append(node)
+                    append(node)
             else:
-                operands.pop()
-                order.append(path.pop())
+                append(root)
+                if not path:
+                    break
+                root, rest = path.pop()
     return order
 
 
@@ -490,9 +502,13 @@ def transform(roots: Sequence[Expr], replace: Callable[[Expr], Expr | None], don
     """
     done = {} if done is None else done
     for node in walk(*roots, beyond=done):
-        fresh_node = rebuild(node, [done[a] for a in node.args])
-        other = replace(fresh_node)
-        done[node] = fresh_node if other is None else other
+        made = node
+        for a in node.args:
+            if done[a] is not a:
+                made = rebuild(node, [done[b] for b in node.args])
+                break
+        other = replace(made)
+        done[node] = made if other is None else other
     return tuple(done[root] for root in roots)
 
 

@@ -20,10 +20,12 @@ has a slot for each (an index i % block), so that rows of queries or of a table 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from edgec import linear
 from edgec.expr import Expr, const, dim
 from edgec.types import DType, index
 
@@ -51,7 +53,7 @@ class Buffer:
     def rank(self) -> int:
         return len(self.shape)
 
-    @property
+    @cached_property
     def max_shape(self) -> tuple[int, ...]:
         return tuple(d if isinstance(d, int) else d.hi for d in self.shape)
 
@@ -80,7 +82,7 @@ class Buffer:
             found = found.parent
         return found
 
-    @property
+    @cached_property
     def strides(self) -> tuple[Any, ...]:
         """Elements of the root between neighbours along each axis (ints, or index expressions over the symbols)."""
         if self.parent is not None:
@@ -94,8 +96,11 @@ class Buffer:
 
     def flat(self, indices: tuple[Expr, ...]) -> Expr:
         """The element offset of an index in the root's memory."""
+        strides = self.strides
+        if all(type(stride) is int for stride in strides):
+            return linear.weighted(self.offset, zip(indices, strides))
         total = const(self.offset, index)
-        for i, stride in zip(indices, self.strides):
+        for i, stride in zip(indices, strides):
             total = total + i * stride
         return total
 

@@ -9,7 +9,7 @@ reshape-of-reshape and recognises strides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import gcd
 
 from edgec.expr import UNBOUNDED, Expr, const, make
@@ -81,6 +81,17 @@ def add(a: Expr, b: Expr) -> Expr:
     for atom, coefficient in tb.items():
         ta[atom] = ta.get(atom, 0) + coefficient
     return join(ca + cb, ta)
+
+
+def weighted(constant: int, parts: Iterable[tuple[Expr, int]]) -> Expr:
+    """constant + the sum of every expression times its number: what `add` and `scale` give, made in one step."""
+    total: dict[Expr, int] = {}
+    for part, factor in parts:
+        more, terms = split(part)
+        constant += factor * more
+        for atom, coefficient in terms.items():
+            total[atom] = total.get(atom, 0) + factor * coefficient
+    return join(constant, total)
 
 
 def without(e: Expr, variable: Expr) -> Expr:
@@ -177,14 +188,7 @@ def _symbolic_floordiv(a: Expr, b: Expr) -> Expr:
 
 def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     """A linear node over other atoms (which may be sums themselves now)."""
-    total: dict[Expr, int] = {}
-    constant = node.data[0]
-    for atom, coefficient in zip(args, node.data[1]):
-        more, terms = split(atom)
-        constant += coefficient * more
-        for a, c in terms.items():
-            total[a] = total.get(a, 0) + c * coefficient
-    return join(constant, total)
+    return weighted(node.data[0], zip(args, node.data[1]))
 
 
 def coefficient(e: Expr, variable: Expr) -> int | None:

@@ -34,8 +34,10 @@ from edgec.onnx_support import operator_problem, unsupported_operators
 from edgec.onnx_tensor import dtype_of_code, read_sparse_tensor, read_tensor
 from edgec.onnx_upgrade import upgrade
 from edgec.ops import OPERATORS, Operators
+from edgec.rare_collection import rarely_collected
 
 
+@rarely_collected()
 def load(model: str | os.PathLike | bytes | ModelProto, shapes: Mapping[str, Sequence[Size]] | None = None,
          bind: Mapping[str, Size] | None = None, known: Mapping[str, np.ndarray] | None = None,
          operators: Operators | None = None, reader: Callable[..., Reader] | None = None) -> Graph:

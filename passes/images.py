@@ -110,8 +110,10 @@ def _runs(found: Sequence[Batched | None]) -> list[tuple[int, int]]:
 def _worthwhile(program: Program, found: Sequence[Batched], lives: Lives, run: tuple[int, int], target: Any) -> list[tuple[int, int]]:
     """The parts of a run whose loops save most cycles together (a loop holds two kernels at least)."""
     first, last = run
-    costs = [_cost(program.steps[step], target) for step in range(first, last + 1)]
     gains = _gains(found, lives, run, target)
+    if not any(gains):
+        return []
+    costs = [_cost(program.steps[step], target) for step in range(first, last + 1)]
     most = list(accumulate((sum(gain for _, gain in each) for each in gains), initial=0.0))  # what stands before a step saves at most
     best: list[tuple[float, list[tuple[int, int]]]] = [(0.0, [])]  # of what stands before each step
     for end in range(last - first + 1):
