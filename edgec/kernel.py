@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from edgec import linear
-from edgec.expr import Expr, const, dim
+from edgec.expr import Expr, as_expr, const, dim
 from edgec.types import DType, index
 
 
@@ -98,7 +98,7 @@ class Buffer:
         """The element offset of an index in the root's memory."""
         strides = self.strides
         if all(type(stride) is int for stride in strides):
-            return linear.weighted(self.offset, zip(indices, strides))
+            return linear.weighted(self.offset, ((as_expr(i, index), stride) for i, stride in zip(indices, strides)))
         total = const(self.offset, index)
         for i, stride in zip(indices, strides):
             total = total + i * stride
