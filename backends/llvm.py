@@ -16,7 +16,7 @@ from edgec.backends.llvm_order import FENCE, FENCE_NAME
 from edgec.backends.llvm_spelling import mask, suffix, vec, vector_attributes
 from edgec.backends.llvm_values import Values
 from edgec.expr import is_const
-from edgec.loops import Block, For, If, Let, Loops, Param, Register, Stmt, Store, statements
+from edgec.loops import Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, statements
 from edgec.types import bool_
 
 NO_UNROLL = "!0 = distinct !{!0, !1, !2}\n!1 = !{!\"llvm.loop.unroll.disable\"}\n!2 = !{!\"llvm.loop.vectorize.enable\", i1 false}\n"
@@ -63,6 +63,8 @@ class _Function(Values):
                 case Store():
                     self._store(statement)
                     self._changed(statement.param)
+                case Prefetch():
+                    self._prefetch(statement)
                 case For():
                     self._for(statement)
                 case If():
@@ -135,6 +137,13 @@ class _Function(Values):
             a, b = ends[0][1][r], ends[1][1][r]
             if a != b:
                 self.registers[r] = self.emit(f"phi {self.type(r.dtype, r.lanes)} [ {a}, %{ends[0][0]} ], [ {b}, %{ends[1][0]} ]")
+
+    def _prefetch(self, s: Prefetch) -> None:
+        """For reading, into the second-level cache; the place may lie outside of the parameter, so nothing is said to be in bounds."""
+        kind = "i8" if s.param.dtype is bool_ else self.type(s.param.dtype)
+        place = self.emit(f"getelementptr {kind}, ptr %{s.param.name}, {self.pointer} {self.value(s.index)}")
+        self.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 2, i32 1)")
 
     def _store(self, s: Store) -> None:
         value = self.portable(s.value)

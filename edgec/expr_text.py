@@ -24,8 +24,8 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", 
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
 BOOLEAN = (*COMPARE, "isnan", "isinf")
 WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "within", "select", "mul_add", "item", "as", "dot",
-         "word", "for", "if", "else", "barrier", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars", "schedule",
-         *UNARY, *BINARY}
+         "word", "for", "if", "else", "barrier", "prefetch", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars",
+         "schedule", *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
 DEPTH = 12          # nesting above which any subexpression does, so that reading text back needs no deep recursion
 

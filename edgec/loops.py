@@ -4,6 +4,7 @@
     Stmt     ::= For var start stop step: Stmt*
                | Let register value                   -- (re)assign a register variable
                | Store param index value active       -- value.lanes elements from index on; only the first `active` when less
+               | Prefetch param index                 -- a hint: the memory around an element is wanted soon
                | If condition: Stmt* else: Stmt*
                | Block Stmt*
                | Call name arguments | Barrier        -- reserved for parallel regions
@@ -74,6 +75,14 @@ class Store:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefetch:
+    """Asks for the memory around an element, which may lie outside of the parameter; no value depends on it."""
+
+    param: Param
+    index: Expr
+
+
+@dataclass(frozen=True, eq=False)
 class If:
     condition: Expr
     body: tuple[Stmt, ...]
@@ -96,7 +105,7 @@ class Barrier:
     """A point that every slot of a parallel region reaches before any passes."""
 
 
-Stmt = For | Let | Store | If | Block | Call | Barrier
+Stmt = For | Let | Store | Prefetch | If | Block | Call | Barrier
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +212,8 @@ def expressions(statement: Stmt) -> tuple[Expr, ...]:
             return (statement.value,)
         case Store():
             return statement.index, statement.value
+        case Prefetch():
+            return (statement.index,)
         case If():
             return (statement.condition,)
     return ()

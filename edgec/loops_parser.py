@@ -12,7 +12,7 @@ from typing import Any
 from edgec.errors import ModelError
 from edgec.expr import dim, fresh
 from edgec.expr_parser import ExprParser, Tokens, parse_declarations
-from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Register, Stmt, Store
+from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store
 
 
 @dataclass
@@ -39,7 +39,8 @@ class _Reader:
             self._close()
         head = tokens.peek() if tokens.kind != "string" else ""
         readers = {"loops": self._loops, "symbols": self._symbols, "param": self._param, "for": self._for, "if": self._if,
-                   "else": self._else, "block": self._block, "call": self._call, "barrier": self._barrier}
+                   "else": self._else, "block": self._block, "call": self._call, "prefetch": self._prefetch,
+                   "barrier": self._barrier}
         if tokens.kind == "shared":
             number = tokens.take()
             tokens.expect("=")
@@ -133,6 +134,12 @@ class _Reader:
 
     def _barrier(self, tokens: Tokens, indent: int) -> None:
         self._add(Barrier())
+
+    def _prefetch(self, tokens: Tokens, indent: int) -> None:
+        param = self._known(tokens.name(), Param, tokens)
+        tokens.expect("[")
+        self._add(Prefetch(param, self.parser.expr()))
+        tokens.expect("]")
 
     def _assignment(self, tokens: Tokens) -> None:
         name = tokens.name()

@@ -4,7 +4,7 @@
     param     ::= param NAME: dtype[size] [writable] [constant] [dealt N]
     statement ::= for NAME in start..stop [step N]:   | if expr:  else:   | block:   | call NAME(argument, ...)   | barrier
                 | NAME: dtype[lanes] = expr           -- the first assignment of a register; later ones are NAME = expr
-                | PARAM[index : lanes : active] = expr
+                | PARAM[index : lanes : active] = expr    | prefetch PARAM[index]
                 | %number = expr                      -- a part that the next statement's expressions share
 
 Loop variables are named i0, i1, ... by their depth, registers by the last word of their name and a number in order of appearance.
@@ -18,7 +18,7 @@ from typing import Any
 
 from edgec.expr import Expr, as_expr, walk
 from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix
-from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Register, Stmt, Store, children, expressions, statements
+from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, children, expressions, statements
 from edgec.program_text import numbered, unique_names
 from edgec.types import index
 
@@ -91,6 +91,8 @@ class _Writer:
                 self.lines.append(f"{indent}{self.source(register)}{self._type(register)} = {texts[0]}")
             case Store(param=param, value=value, active=active):
                 self.lines.append(f"{indent}{self.source(param)}[{texts[0]}{lanes_suffix(value.lanes, active)}] = {texts[1]}")
+            case Prefetch(param=param):
+                self.lines.append(f"{indent}prefetch {self.source(param)}[{texts[0]}]")
             case Call(name=name, arguments=arguments):
                 rest = iter(texts)
                 shown = ", ".join(self.source(a) if isinstance(a, Param) else next(rest) for a in arguments)

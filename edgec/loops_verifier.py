@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from edgec.errors import Internal, raise_all
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, walk
-from edgec.loops import Call, For, If, Let, Loops, Param, Register, Stmt, Store, expressions
+from edgec.loops import Call, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, expressions
 from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
@@ -73,6 +73,9 @@ class _Checker:
                 return assigned | {register}
             case Store():
                 self.store(statement)
+            case Prefetch(param=param, index=at):
+                self.param(param)
+                self.require(at.dtype is index and at.lanes == 1, f"the index {at} of a prefetch is no single index")
             case Call(name=name):
                 self.require(False, f"call of {name}: calls are reserved")
         return self.body(getattr(statement, "body", ()), assigned)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgec.expr import Expr, binary, cast, const, fresh, is_const, substitute, transform, walk
-from edgec.loops import Block, For, If, Let, Param, Stmt, Store, expressions, load, statements
+from edgec.loops import Block, For, If, Let, Param, Prefetch, Stmt, Store, expressions, load, statements
 from edgec.passes.pack import Tables
 from edgec.types import DTYPES, DType, u8, u32
 
@@ -134,6 +134,8 @@ def _replaced(s: Stmt, coded: dict[Param, Coded], multiples: Multiples) -> Stmt:
             return replace(s, condition=one(s.condition), body=all_of(s.body), orelse=all_of(s.orelse))
         case Let():
             return replace(s, value=one(s.value))
+        case Prefetch():
+            return Block(()) if s.param in coded else s
         case Store():
             return replace(s, index=one(s.index), value=one(s.value))
     return s

@@ -215,6 +215,8 @@ class Reduction:
         for copy in range(unroll):
             step = self._lane_step(axis, k, copy, unroll)
             self._axes(inner, rest, {**env, axis: self._place(axis, k + copy)}, met, step, copy)
+        if not rest:
+            inner += self._asked(env, axis, k, unroll)
         if unroll == 1 and not peeled:
             body.append(For(k, start, stop, 1, tuple(inner)))
             return
@@ -224,6 +226,13 @@ class Reduction:
         for last in range(whole, stop.data):
             step = self._lane_step(axis, const(whole, index), last - whole, stop.data - whole)
             self._axes(body, rest, {**env, axis: self._place(axis, const(last, index))}, met, step, last - whole)
+
+    def _asked(self, env: dict[Expr, Expr], axis: Expr, k: Expr, copies: int) -> list[Stmt]:
+        """What is asked for with each round of the innermost loop, see prefetch.py."""
+        ahead = self.tiler.ahead
+        if ahead is None or ahead.read not in walk(*self.domain.body) or self.wide is not None:
+            return []
+        return ahead.statements(self.domain, self.order, self.points[0], {**env, axis: k}, copies)
 
     def _lane_step(self, axis: Expr, base: Expr, copy: int, copies: int) -> KStep | None:
         """Where multiply-adds take a lane of a vector: which lane this one of `copies` steps from `base` on is, if its vector is whole."""

@@ -28,6 +28,7 @@ from edgec.passes.halves import planned as in_halves
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
+from edgec.passes.prefetch import Ahead, ahead
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
 from edgec.passes.scalar_runs import scalar_runs
@@ -171,6 +172,7 @@ class _Tiler:
         return loop
 
     block_range: dict[Axis, tuple[Expr, Expr]] = {}
+    ahead: Ahead | None = None  # what the tiles of the segment ask for
 
     def _loops(self, axes: Sequence[Axis], inner: Inner) -> list[Stmt]:
         if not axes:
@@ -200,6 +202,7 @@ class _Tiler:
         packed = segment if self.plan.reduce_vector is None else Segment(0, self.plan.vector.extent, Piece((1,), 1))
         deal = self.target.dealt_vectors
         nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables, deal) if self.nest.domains else self.nest
+        self.ahead = None if self.backward else ahead(nest, self.plan, segment, self.tables, self.target)
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         place = segment.count - 1 - number if self.backward else number
         body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, self._columns(segment, place)))

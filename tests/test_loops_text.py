@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from edgec.errors import ModelError
 from edgec.expr import const, fresh, var
-from edgec.loops import Barrier, Block, Call, For, Let, Loops, Param, Register, Store, get, load
+from edgec.loops import Barrier, Block, Call, For, Let, Loops, Param, Prefetch, Register, Store, get, load
 from edgec.loops_interpreter import run_loops
 from edgec.loops_parser import parse_loops
 from edgec.loops_text import loops_key, print_loops
@@ -89,9 +89,10 @@ def test_loop_variables_never_hide_symbols_or_registers():
 
 def test_odd_names_are_quoted():
     x, y = Param("a b", f32, 4), Param("for", f32, 4, True)
-    loops = Loops("x/y", (x, y), (), (Store(y, const(0, index), load(x, 1)), Call("f g", (x, const(2, index))), Block((Barrier(),))))
+    loops = Loops("x/y", (x, y), (), (Store(y, const(0, index), load(x, 1)), Call("f g", (x, const(2, index))),
+                                      Prefetch(x, const(64, index)), Block((Barrier(),))))
     text = print_loops(loops)
-    assert '"for"[0] = "a b"[1]\ncall "f g"("a b", 2)\nblock:\n  barrier\n' in text
+    assert '"for"[0] = "a b"[1]\ncall "f g"("a b", 2)\nprefetch "a b"[64]\nblock:\n  barrier\n' in text
     assert print_loops(parse_loops(text)) == text
 
 

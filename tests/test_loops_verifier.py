@@ -6,7 +6,7 @@ import pytest
 from edgec.errors import Internal
 from edgec.expr import binary, const, fresh, make, read, var
 from edgec.kernel import Buffer
-from edgec.loops import Call, For, If, Let, Loops, Param, Register, Store, get, iota, lane, load, splat, vector
+from edgec.loops import Call, For, If, Let, Loops, Param, Prefetch, Register, Store, get, iota, lane, load, splat, vector
 from edgec.loops_verifier import loops_errors, verify_loops
 from edgec.types import f32, i32, index
 
@@ -37,6 +37,8 @@ def test_good_loops_pass():
     ((Store(X, ZERO, ONE),), "store to x, which is not writable"),
     ((Store(Param("z", f32, 4, True), ZERO, ONE),), "z is no parameter"),
     ((Store(Y, ZERO, load(Param("z", f32, 4), 0)),), "z is no parameter"),
+    ((Prefetch(Param("z", f32, 4), ZERO),), "z is no parameter"),
+    ((Prefetch(X, iota(8)),), "of a prefetch is no single index"),
     ((Store(Y, iota(8) * 2, V8),), "of a store is no single index"),
     ((Store(Y, ZERO, const(1, i32)),), "i32 is stored to y of f32"),
     ((Store(Y, ZERO, V8, 9),), "9 of 8 lanes are stored"),

@@ -87,8 +87,8 @@ def level(name: str, features: tuple[str, ...], qemu: str, cpu: str = "", **fact
     """A micro-architecture level."""
     emulator = Emulator("gcc", ("-static",), qemu, ("-cpu", "max") if qemu else (), packages=("gcc", "libc6-dev", "qemu-user"))
     return Target(name=name, triple="x86_64-unknown-linux-gnu", cpu=cpu or name, features=features, scalar_operand="memory",
-                  fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l3_bytes=8 << 20, instructions=available(INSTRUCTIONS, features),
-                  emulator=emulator, **facts)
+                  fma_latency=4, fma_per_cycle=2, prefetches=True, l1_bytes=32 << 10, l3_bytes=8 << 20,
+                  instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
 
 
 BASE = {"vector_bits": 128, "registers": 16, "fma": False, "l2_bytes": 256 << 10}
