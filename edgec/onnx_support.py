@@ -20,6 +20,9 @@ from edgec.onnx_upgrade import can_upgrade
 from edgec.ops import OPERATORS, Operators
 
 _NO_MAPS = "it works on maps, and compiled code has tensors only"
+_FOR_GPUS = "its tensors are ordered for the matrix units of one maker's graphics processors", "export the model in QDQ form"
+_ORDERED = ("QuantizeWithOrder", "DequantizeWithOrder", "QOrderedMatMul", "QOrderedGelu", "QOrderedAttention", "QOrderedLayerNormalization",
+            "QOrderedLongformerAttention")
 # Operators that are refused for good: the reason, and what to do instead.
 REFUSED: dict[tuple[str, str], tuple[str, str]] = {
     ("ai.onnx.ml", "ZipMap"): (_NO_MAPS, "cut it off and take the scores before it; skl2onnx leaves it out with options={'zipmap': False}"),
@@ -27,6 +30,9 @@ REFUSED: dict[tuple[str, str], tuple[str, str]] = {
     ("ai.onnx.ml", "CastMap"): (_NO_MAPS, "make the features a tensor before the model"),
     ("", "ImageDecoder"): ("it reads files of images, whose sizes nobody knows beforehand", "decode the image before the model"),
     ("ai.onnx.preview.training", "Gradient"): ("it is for training", "export the model for inference"),
+    **{("com.microsoft", name): _FOR_GPUS for name in _ORDERED},
+    ("com.microsoft", "QMoE"): ("it chooses among experts as it runs", "export the experts as products of their own (MatMulNBits)"),
+    ("com.microsoft", "MatMulFpQ4"): ("its weights are packed in a way that is onnxruntime's own", "quantize the model to MatMulNBits"),
 }
 
 
@@ -70,10 +76,14 @@ def operator_problem(domain: str, op: str, opsets: dict[str, int], loc: Loc,
     if schema is None:
         return _unknown(domain, op, opsets[domain], loc, operators)
     if not (schema.has_function or schema.has_context_dependent_function):
-        reason, hint = REFUSED.get((domain, op), ("", "see docs/operators.md for the list"))
-        return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported{reason and ': '}{reason}", loc=loc, hint=hint)
+        return _refused(domain, op, loc)
     missing = _missing_in_body(schema) if schema.has_function else []
     return Unsupported(f"operator {op} is not supported: its ONNX body needs {', '.join(missing)}", loc=loc) if missing else None
+
+
+def _refused(domain: str, op: str, loc: Loc) -> CompileError:
+    reason, hint = REFUSED.get((domain, op), ("", "see docs/operators.md for the list"))
+    return Unsupported(f"operator {op} of domain '{domain or 'ai.onnx'}' is not supported{reason and ': '}{reason}", loc=loc, hint=hint)
 
 
 def _missing_in_body(schema: Any) -> list[str]:
@@ -95,6 +105,8 @@ def _has_body(name: str) -> bool:
 
 
 def _unknown(domain: str, op: str, version: int, loc: Loc, operators: Operators) -> CompileError:
+    if (domain, op) in REFUSED:
+        return _refused(domain, op, loc)
     near = get_close_matches(op, [name for place, name in operators if place == domain], 1)
     if domain == "":
         return ModelError(f"ONNX opset {version} has no operator {op}", loc=loc, hint=f"the nearest is {near[0]}" if near else "")

@@ -20,9 +20,10 @@ from edgec.ops.cast import Cast
 from edgec.ops.comparison import Where
 from edgec.ops.joining import Concat
 from edgec.ops.matmul import MatMul
+from edgec.ops.pooling import MaxPool
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.ops.softmax import Softmax
-from edgec.types import TensorType, f32, u2, u4, u8
+from edgec.types import TensorType, f32, i16, i32, u2, u4, u8, u16
 
 FLAT_SOFTMAX = 13  # the first opset whose Softmax works along one axis
 
@@ -188,6 +189,33 @@ class QLinearConv(Contributed):
         x = Transpose(self.x, (0, rank - 1, *range(1, rank - 1))).output if self.channels_last else self.x
         y = quantized.QLinearConv(x, *self.operands[1:8], self.b, **attributes).output
         return Transpose(y, (0, *range(2, rank), 1)).output if self.channels_last else y
+
+
+class NhwcMaxPool(Contributed):
+    """com.microsoft NhwcMaxPool: MaxPool of bytes whose channels are the last axis."""
+    x: Value
+    auto_pad: str = "NOTSET"
+    ceil_mode: int = 0
+    dilations: tuple = ()
+    kernel_shape: tuple
+    pads: tuple = ()
+    strides: tuple = ()
+
+    def decompose(self) -> Value:
+        rank = self.x.type.rank
+        y = MaxPool(Transpose(self.x, (0, rank - 1, *range(1, rank - 1))).output, **self.attributes).output
+        return Transpose(y, (0, *range(2, rank), 1)).output
+
+
+class MatMulInteger16(Contributed):
+    """com.microsoft MatMulInteger16: a matrix product of 16-bit integers; sums are of 32 bits and wrap around."""
+    a: Value
+    b: Value
+
+    def decompose(self) -> Value:
+        for v in (self.a, self.b):
+            self.require(v.dtype in (i16, u16), f"%{v.name} is {v.dtype}; i16 or u16 is needed")
+        return MatMul(*(Cast(v, to=CODE_OF_DTYPE[i32]).output for v in (self.a, self.b))).output
 
 
 STORED = {2: u2, 4: u4, 8: u8}

@@ -183,3 +183,31 @@ def test_what_is_refused():
     with pytest.raises(Unsupported, match="MatMulNBits needs constant weights"):
         OPERATORS["com.microsoft", "MatMulNBits"](constant(np.zeros((1, 8), np.float32)), constant(np.zeros((2, 1, 3), np.uint8)),
                                                   constant(np.ones(2, np.float32)), K=8, N=2, bits=3, block_size=8)
+
+
+@given(DTYPES, st.integers(0, 99), st.integers(0, 1))
+@quick
+def test_pool_of_the_largest_with_channels_last(dtype, seed, ceil):
+    d = Drawn(seed, dtype)
+    arrays = [d.bytes(2, 7, 6, 3)]
+    attributes = {"kernel_shape": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1), "ceil_mode": ceil}
+    np.testing.assert_array_equal(edgec_result("NhwcMaxPool", arrays, **attributes)[1], run_node("NhwcMaxPool", arrays, **attributes))
+
+
+@pytest.mark.parametrize("size", [(3, 7, 4), (2, 33, 17)])
+def test_products_of_16_bit_integers(size):
+    """Sums wrap around in 32 bits."""
+    m, k, n = size
+    arrays = [np.random.default_rng(k).integers(-2**15, 2**15, shape).astype(np.int16) for shape in ((m, k), (k, n))]
+    found = edgec_result("MatMulInteger16", arrays)[1]
+    np.testing.assert_array_equal(found, run_node("MatMulInteger16", arrays))
+    np.testing.assert_array_equal(found, (arrays[0].astype(np.int64) @ arrays[1]).astype(np.int32))
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("k, n, block", [(32, 5, 16), (24, 3, 16), (20, 3, 16)])
+def test_matmul_of_a_table_of_sixteen(kind, k, n, block):
+    """Blocks that go on from row to row, and a last one that is not full."""
+    d = Drawn(k, np.uint8)
+    arrays = [d.random.normal(size=(3, k)).astype(np.float32), d.bytes(k * n // 2), d.scale(1, -(-k * n // block))]
+    close("MatMulBnb4", arrays, K=k, N=n, block_size=block, quant_type=kind)
