@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from edgec.bench.peers import checked_peer
 from edgec.bench.result import BenchResult
@@ -29,7 +30,7 @@ from edgec.quantize import quantize
 
 PLAIN = ("onnxruntime", "openvino", "openvino-bf16")  # read the ONNX file itself
 SAMPLES = 16     # inputs that scales are taken from
-ALLOWED = 0.3    # of the largest output: networks of random weights, rounded in different ways, differ by so much and still are the same
+ALLOWED = 0.3    # of the f32 network's largest output, by which integers may differ: random weights are harder to round than trained ones
 FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+")  # of absolute paths
 
 
@@ -80,14 +81,23 @@ def measure(name: str, places: Places, threads: Sequence[int], rounds: int, say:
 
 
 def measure_integers(name: str, places: Places, rounds: int, say: Callable[[str, BenchResult], None]) -> dict[str, Any]:
-    """One thread, quantized with SAMPLES drawn inputs as the peers' files are. Raises CompileError when edgec refuses the model."""
+    """One thread, quantized with SAMPLES drawn inputs as the peers' files are; every runner, edgec too, is judged by the outputs of the f32
+    network in onnxruntime. Raises CompileError when edgec refuses the model."""
     with tempfile.TemporaryDirectory() as folder:
         made, graph = Path(folder) / f"{name}.onnx", load(places.model(name))
         drawn = [drawn_inputs(graph, seed=n) for n in range(SAMPLES)]
         quantize(places.model(name), {key: np.stack([each[key] for each in drawn]) for key in drawn[0]}).save(made)
-        result = bench(made, places.integer_peers(name), rounds=rounds, allowed=ALLOWED, cache=Path(folder))
+        inputs = drawn_inputs(graph)
+        result = bench(made, places.integer_peers(name), rounds=rounds, inputs=inputs, allowed=ALLOWED, cache=Path(folder),
+                       expected=real_outputs(places.model(name), inputs))
     say(f"{name}, integers", result)
     return plain(result)
+
+
+def real_outputs(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What onnxruntime computes of a float network, by output name."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, dict(inputs))))
 
 
 def _bf16(path: Path, cache: Path, threads: int) -> list[Job]:

@@ -28,7 +28,9 @@ from edgec.ops.matmul import MatMul
 from edgec.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from edgec.ops.rescale import Rescale, RoundAway
 from edgec.ops.reshape import Transpose
+from edgec.testing_contributed import CONTRIBUTED
 from edgec.testing_quantized import CHANNELS, SIDES
+from edgec.testing_whole_numbers import ANY
 from edgec.types import DType, TensorType, f32, i4, i8, i16, i32, u4, u8, u16
 
 MOST_PRODUCTS = 300_000
@@ -36,17 +38,17 @@ BYTES = (u8, i8)
 
 
 def integer_operators(seed: int, names: Sequence[str] = ()) -> Graph:
-    """A graph with an output for each of OPERATORS (or of those named, which are then the same), called like it."""
+    """A graph with an output for each of OPERATORS (or of those named, of ANY as well, which are then the same), called like it."""
     inputs, outputs = list[Value](), list[tuple[str, Value]]()
     for name in names or OPERATORS:
-        drawn = _Drawing(seed, name)
-        made = OPERATORS[name](drawn)
+        drawn = Drawing(seed, name)
+        made = (OPERATORS.get(name) or ANY[name])(drawn)
         inputs += drawn.inputs
         outputs += [(f"{name}_{n}", v) for n, v in enumerate(made if isinstance(made, tuple) else (made,))]
     return Graph(tuple(inputs), tuple(v for _, v in outputs), tuple(n for n, _ in outputs), f"operators{seed}")
 
 
-class _Drawing:
+class Drawing:
     """Where the operands of one operator come from; `inputs` are those so far."""
 
     def __init__(self, seed: int, name: str):
@@ -122,8 +124,8 @@ def _fitted(w: Value, axes: tuple[int, ...], x: DType, y: DType) -> float:
     return 74 * float(np.sqrt(taps)) * 2.0 ** (x.bits - y.bits)
 
 
-def _conv(kind: str, types: Sequence[DType] = BYTES) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _conv(kind: str, types: Sequence[DType] = BYTES) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         x_type, y_type = d.pick(types), d.pick(types)
         x, w, attributes = d.operands(kind, x_type)
         scales = d.channelwise(w.shape[0])
@@ -134,15 +136,15 @@ def _conv(kind: str, types: Sequence[DType] = BYTES) -> Callable[[_Drawing], Val
     return make
 
 
-def _conv_integer(d: _Drawing) -> Value:
+def _conv_integer(d: Drawing) -> Value:
     x_type = d.pick(BYTES)
     x, w, attributes = d.operands(d.pick(("plain", "grouped", "depthwise")), x_type)
     zeros = [d.zero(x_type), d.whole(w.dtype, *d.channelwise(w.shape[0]))][:d.random.randint(0, 2)]
     return quantized.ConvInteger(x, w, *zeros, **attributes).output
 
 
-def _conv_transpose(types: Sequence[DType]) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _conv_transpose(types: Sequence[DType]) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         x_type, y_type, group = d.pick(types), d.pick(BYTES), d.pick((1, 1, 2))
         inputs, outputs, height, width = group * d.pick((1, 3, 8)), d.pick((1, 4, 5, 16)), d.pick((2, 3, 5)), d.pick((2, 3, 5))
         kernel, strides = (d.pick((1, 2, 3)), d.pick((2, 3, 4))), (d.pick((1, 2)), d.pick((1, 2)))
@@ -156,12 +158,12 @@ def _conv_transpose(types: Sequence[DType]) -> Callable[[_Drawing], Value]:
     return make
 
 
-def _matrices(d: _Drawing, types: Sequence[DType]) -> tuple[DType, tuple[int, ...], int, int]:
+def _matrices(d: Drawing, types: Sequence[DType]) -> tuple[DType, tuple[int, ...], int, int]:
     return d.pick(types), d.pick(((), (), (2,))) + (d.pick(SIDES),), d.pick(CHANNELS), d.pick(CHANNELS)
 
 
-def _qlinear_matmul(types: Sequence[DType], computed: bool = False) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _qlinear_matmul(types: Sequence[DType], computed: bool = False) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         a_type, rows, inner, columns = _matrices(d, types)
         b_type, y_type = d.pick(BYTES), d.pick(types)
         b = d.input(b_type, *rows[:-1], inner, columns) if computed else d.weights(b_type, inner, columns)
@@ -173,8 +175,8 @@ def _qlinear_matmul(types: Sequence[DType], computed: bool = False) -> Callable[
     return make
 
 
-def _matmul_integer(computed: bool) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _matmul_integer(computed: bool) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         a_type, rows, inner, columns = _matrices(d, BYTES)
         b_type = d.pick(BYTES)
         b = d.input(b_type, *rows[:-1], inner, columns) if computed else d.weights(b_type, inner, columns)
@@ -183,7 +185,7 @@ def _matmul_integer(computed: bool) -> Callable[[_Drawing], Value]:
     return make
 
 
-def _qgemm(d: _Drawing) -> Value:
+def _qgemm(d: Drawing) -> Value:
     a_type, (*_, rows), inner, columns = _matrices(d, BYTES)
     b_type, transposed = d.pick(BYTES), d.random.randint(0, 1)
     turned, scales = d.random.randint(0, 1), d.channelwise(columns)
@@ -194,11 +196,11 @@ def _qgemm(d: _Drawing) -> Value:
                                 *result, transA=turned, transB=transposed, alpha=d.pick((1.0, 0.7))).output
 
 
-def _dynamic(d: _Drawing) -> tuple[Value, ...]:
+def _dynamic(d: Drawing) -> tuple[Value, ...]:
     return DynamicQuantizeLinear(d.input(f32, d.pick(SIDES), d.pick(CHANNELS))).results
 
 
-def _spread(d: _Drawing, kind: str) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]:
+def _spread(d: Drawing, kind: str) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, int]]:
     """Shapes of a tensor and of its scales ("tensor", "axis" or "block"), and the attributes that say so."""
     shape = (d.pick(SIDES), d.pick(CHANNELS), d.pick(CHANNELS))
     if kind == "tensor":
@@ -210,8 +212,8 @@ def _spread(d: _Drawing, kind: str) -> tuple[tuple[int, ...], tuple[int, ...], d
     return shape, (*shape[:axis], -(-shape[axis] // size), *shape[axis + 1:]), {"axis": axis, "block_size": size}
 
 
-def _quantize(kind: str) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _quantize(kind: str) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         (shape, scales, attributes), dtype = _spread(d, kind), d.pick((u8, i8, u16, i16, i32, u4, i4))
         around = d.numbers.integers(dtype.low >> 1, (dtype.high >> 1) + 1, scales) * (dtype is not i32)
         zero = constant(around.astype(dtype.numpy))
@@ -220,16 +222,16 @@ def _quantize(kind: str) -> Callable[[_Drawing], Value]:
     return make
 
 
-def _dequantize(kind: str) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _dequantize(kind: str) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         (shape, scales, attributes), dtype = _spread(d, kind), d.pick((u8, i8, u16, i16, i32))
         return DequantizeLinear(d.input(dtype, *shape), d.scale(0.02, *scales), None if dtype is i32 else d.whole(dtype, *scales),
                                 **attributes).output
     return make
 
 
-def _two(cls: type, size: float) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _two(cls: type, size: float) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         dtype, shape = d.pick(BYTES), (d.pick(SIDES), d.pick(SIDES), d.pick(CHANNELS))
         other = d.pick((shape, shape, shape[-1:], ()))
         b = d.input(dtype, *other) if d.sometimes() else d.whole(dtype, *other)
@@ -238,7 +240,7 @@ def _two(cls: type, size: float) -> Callable[[_Drawing], Value]:
     return make
 
 
-def _concat(d: _Drawing) -> Value:
+def _concat(d: Drawing) -> Value:
     dtype, shape, axis = d.pick(BYTES), [d.pick(SIDES), d.pick(CHANNELS), d.pick(SIDES)], d.random.randrange(3)
     parts = []
     for _ in range(d.pick((2, 3))):
@@ -247,7 +249,7 @@ def _concat(d: _Drawing) -> Value:
     return quantized_contrib.QLinearConcat(d.scale(0.02), d.zero(dtype), tuple(parts), axis=axis).output
 
 
-def _average_pool(d: _Drawing) -> Value:
+def _average_pool(d: Drawing) -> Value:
     dtype, height, width = d.pick(BYTES), d.pick(SIDES), d.pick(SIDES)
     window = d.window(height, width, (1, 2, 3))
     x = d.image(dtype, d.pick(CHANNELS), height, width)
@@ -255,31 +257,31 @@ def _average_pool(d: _Drawing) -> Value:
                                                 count_include_pad=d.random.randint(0, 1), **window).output
 
 
-def _global_average_pool(d: _Drawing) -> Value:
+def _global_average_pool(d: Drawing) -> Value:
     dtype = d.pick((u8, i8, i16))
     x = d.image(dtype, d.pick(CHANNELS), d.pick(SIDES), d.pick(SIDES))
     zeros = [constant(np.int16(0)) if dtype is i16 else d.zero(dtype) for _ in range(2)]
     return quantized_pooling.QLinearGlobalAveragePool(x, d.scale(0.02), zeros[0], d.scale(0.01), zeros[1]).output
 
 
-def _reduce_mean(d: _Drawing) -> Value:
+def _reduce_mean(d: Drawing) -> Value:
     dtype, axes = d.pick(BYTES), d.pick(((0,), (1,), (2,), (0, 2), (1, 2)))
     x = d.input(dtype, d.pick(SIDES), d.pick(CHANNELS), d.pick(CHANNELS))
     return quantized_pooling.QLinearReduceMean(x, d.scale(0.02), d.zero(dtype), d.scale(0.01), d.zero(dtype), axes=axes,
                                                keepdims=d.random.randint(0, 1)).output
 
 
-def _function(cls: type, size: float, **attributes: Any) -> Callable[[_Drawing], Value]:
-    def make(d: _Drawing) -> Value:
+def _function(cls: type, size: float, **attributes: Any) -> Callable[[Drawing], Value]:
+    def make(d: Drawing) -> Value:
         dtype = d.pick(BYTES)
         zero = d.zero(dtype) if size > 0.01 else constant(np.array(dtype.low, dtype.numpy))
         return cls(d.input(dtype, d.pick(SIDES), d.pick(CHANNELS)), d.scale(0.05), d.zero(dtype), d.scale(size), zero, **attributes).output
     return make
 
 
-def _narrow_weights(dtype: DType, dense: bool) -> Callable[[_Drawing], Value]:
+def _narrow_weights(dtype: DType, dense: bool) -> Callable[[Drawing], Value]:
     """Weights of four bits in QDQ form."""
-    def make(d: _Drawing) -> Value:
+    def make(d: Drawing) -> Value:
         x_type, y_type, inputs, outputs = d.pick(BYTES), d.pick(BYTES), d.pick(CHANNELS), d.pick(CHANNELS)
         kernel = () if dense else (d.pick((1, 3)),) * 2
         shape, axis = ((inputs, outputs), 1) if dense else ((outputs, inputs, *kernel), 0)
@@ -292,9 +294,9 @@ def _narrow_weights(dtype: DType, dense: bool) -> Callable[[_Drawing], Value]:
     return make
 
 
-def _rescaled(rounding: str) -> Callable[[_Drawing], Value]:
+def _rescaled(rounding: str) -> Callable[[Drawing], Value]:
     """What TFLite makes of a convolution: sums in i32, scaled by whole numbers, one or one a channel."""
-    def make(d: _Drawing) -> Value:
+    def make(d: Drawing) -> Value:
         x, w, attributes = d.operands(d.pick(("plain", "depthwise")), i8)
         total = quantized.ConvInteger(x, w, d.zero(i8), **attributes).output
         channels = d.channelwise(w.shape[0])
@@ -306,23 +308,23 @@ def _rescaled(rounding: str) -> Callable[[_Drawing], Value]:
     return make
 
 
-def _round_away(d: _Drawing) -> Value:
+def _round_away(d: Drawing) -> Value:
     return RoundAway(d.input(f32, d.pick(SIDES), d.pick(CHANNELS)), scale=0.0625, zero=3, to=CODE_OF_DTYPE[d.pick(BYTES)]).output
 
 
-def _integer_pool(d: _Drawing) -> Value:
+def _integer_pool(d: Drawing) -> Value:
     height, width = d.pick(SIDES), d.pick(SIDES)
     return IntegerAveragePool(d.image(d.pick((u8, i8, i16)), d.pick(CHANNELS), height, width), **d.window(height, width, (1, 2, 3))).output
 
 
-def _fixed_share(d: _Drawing) -> Value:
+def _fixed_share(d: Drawing) -> Value:
     """The end of TFLite's softmax: sums of exponentials, their reciprocals, shares of them."""
     x = Cast(d.input(u16, 3, d.pick(CHANNELS)), to=CODE_OF_DTYPE[i32]).output
     total = constant((d.numbers.integers(1 << 19, 1 << 30, (3, 1))).astype(np.int32))
     return FixedShare(x, FixedReciprocal(total).results[0], constant(np.array([[0], [1], [9]], np.int32)), to=CODE_OF_DTYPE[i16]).output
 
 
-def _conv_last(d: _Drawing) -> Value:
+def _conv_last(d: Drawing) -> Value:
     """The channels as the last axis."""
     x_type, y_type = d.pick(BYTES), d.pick(BYTES)
     x, w, attributes = d.operands(d.pick(("plain", "depthwise")), x_type)
@@ -331,7 +333,7 @@ def _conv_last(d: _Drawing) -> Value:
                                          channels_last=1, **attributes).output
 
 
-def _conv_transpose_integer(d: _Drawing) -> Value:
+def _conv_transpose_integer(d: Drawing) -> Value:
     x_type, inputs = d.pick(BYTES), d.pick((1, 3, 8))
     w = d.weights(d.pick(BYTES), inputs, d.pick((1, 4, 5, 16)), d.pick((1, 2, 3)), d.pick((2, 3, 4)))
     zeros = [d.zero(x_type), d.zero(w.dtype)][:d.random.randint(0, 2)]
@@ -339,7 +341,7 @@ def _conv_transpose_integer(d: _Drawing) -> Value:
                                                      strides=(d.pick((1, 2)), d.pick((1, 2)))).output
 
 
-def _to_float(d: _Drawing) -> Value:
+def _to_float(d: Drawing) -> Value:
     a_type, rows, inner, columns = _matrices(d, BYTES)
     b_type, scales = d.pick(BYTES), d.channelwise(columns)
     zeros = [d.zero(a_type), d.whole(b_type, *scales)][:d.random.randint(0, 2)]
@@ -347,20 +349,20 @@ def _to_float(d: _Drawing) -> Value:
                                                   d.scale(0.01, *scales), *zeros).output
 
 
-def _dynamic_matmul(d: _Drawing) -> Value:
+def _dynamic_matmul(d: Drawing) -> Value:
     _, rows, inner, columns = _matrices(d, BYTES)
     a, b = d.input(f32, *rows, inner), d.weights(d.pick(BYTES), inner, columns)
     return quantized_contrib.DynamicQuantizeMatMul(a, b, d.scale(0.01)).output
 
 
-def _where(d: _Drawing) -> Value:
+def _where(d: Drawing) -> Value:
     dtype, shape = d.pick(BYTES), (d.pick(SIDES), d.pick(CHANNELS))
     parts = [v for _ in range(2) for v in (d.input(dtype, *shape), d.scale(0.02), d.zero(dtype))]
     condition = constant(d.numbers.integers(0, 2, shape).astype(bool))
     return quantized_contrib.QLinearWhere(condition, *parts, d.scale(0.02), d.zero(dtype)).output
 
 
-def _contributed_scaling(d: _Drawing) -> tuple[Value, ...]:
+def _contributed_scaling(d: Drawing) -> tuple[Value, ...]:
     """QuantizeLinear and DequantizeLinear of com.microsoft."""
     dtype, shape, axis = d.pick((u8, i8, u16, i16)), (d.pick(SIDES), d.pick(CHANNELS), d.pick(SIDES)), d.random.randrange(3)
     scales = d.pick(((), (shape[axis],)))
@@ -369,11 +371,11 @@ def _contributed_scaling(d: _Drawing) -> tuple[Value, ...]:
     return narrow.output, wide.output
 
 
-def _lookup(d: _Drawing) -> Value:
+def _lookup(d: Drawing) -> Value:
     return Lookup(d.input(d.pick(BYTES), d.pick(SIDES), d.pick(CHANNELS)), d.whole(d.pick((u8, i8, i16)), 256)).output
 
 
-OPERATORS: dict[str, Callable[[_Drawing], Any]] = {
+OPERATORS: dict[str, Callable[[Drawing], Any]] = {
     "conv": _conv("plain"), "depthwise": _conv("depthwise"), "grouped": _conv("grouped"), "conv_16": _conv("plain", (i16, u16)),
     "depthwise_16": _conv("depthwise", (i16,)), "conv_transpose": _conv_transpose(BYTES), "conv_transpose_16": _conv_transpose((i16,)),
     "conv_integer": _conv_integer, "matmul_integer": _matmul_integer(False), "matmul_integer_computed": _matmul_integer(True),
@@ -390,5 +392,5 @@ OPERATORS: dict[str, Callable[[_Drawing], Any]] = {
     "uint4_matmul": _narrow_weights(u4, True), "rescale_once": _rescaled("once"), "rescale_twice": _rescaled("twice"),
     "round_away": _round_away, "integer_pool": _integer_pool, "fixed_share": _fixed_share,
     "conv_last": _conv_last, "conv_transpose_integer": _conv_transpose_integer, "to_float": _to_float, "dynamic_matmul": _dynamic_matmul,
-    "where": _where, "contributed_scaling": _contributed_scaling, "lookup": _lookup,
+    "where": _where, "contributed_scaling": _contributed_scaling, "lookup": _lookup, **CONTRIBUTED,
 }

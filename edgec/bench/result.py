@@ -28,7 +28,7 @@ class Row:
     rounds: tuple[float, ...]
     load: float = 0.0
     peak: int = 0
-    difference: float = 0.0  # of its outputs from the compiled model's, relative to the largest value; NaN for outputs of other shapes
+    difference: float = 0.0  # of its outputs from those expected, relative to the largest value; NaN for outputs of other shapes
     reason: str = ""
     allowed: float = WRONG  # the difference up to which its outputs count as right
 

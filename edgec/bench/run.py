@@ -50,6 +50,7 @@ def bench(
     target: str = "native",
     others: Sequence[Job] = (),
     allowed: float = WRONG,
+    expected: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> BenchResult:
@@ -57,7 +58,8 @@ def bench(
 
     With `state` our own calls go on with what the last has left, all others get the same first state every time.
     Inputs that are not given are drawn; `sizes` are those of open dimensions (default: the largest).
-    `threads` is what each may use, `allowed` the difference from our outputs up to which a peer's are right, `options` go to `compile`.
+    `threads` is what each may use, `allowed` the difference from `expected` (our own outputs, unless others are given, by name) up to which
+    outputs are right, `options` go to `compile`.
     A runner that fails has a row with its reason. Raises CompileError, Unsupported for a target that cannot run here or a peer that is not
     installed, and Lost when the compiled model itself fails.
     """
@@ -78,7 +80,7 @@ def bench(
     lanes = race(jobs, arrays, rounds, round_seconds, pause_seconds, progress)
     if sizes and sizes.keys() <= (bind or {}).keys():  # what is counted is one call, at the sizes that are drawn
         graph = load(model, shapes, {**(bind or {}), **sizes}, requant=requant, ops=ops)
-    return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface, allowed))
+    return _result(str(model), graph, artifact, seconds, threads, rows_of(lanes, artifact.interface, allowed, expected))
 
 
 def _result(model: str, graph: Graph, artifact: Any, seconds: float, threads: int, rows: tuple[Row, ...]) -> BenchResult:
@@ -87,10 +89,12 @@ def _result(model: str, graph: Graph, artifact: Any, seconds: float, threads: in
     return BenchResult(model, target.name, macs, seconds, facts.arena_bytes, live, facts.flash_bytes, threads, peak_flops(target), rows)
 
 
-def rows_of(lanes: Sequence[Lane], interface: Any, allowed: float = WRONG) -> tuple[Row, ...]:
+def rows_of(lanes: Sequence[Lane], interface: Any, allowed: float = WRONG,
+            expected: Mapping[str, np.ndarray] | None = None) -> tuple[Row, ...]:
     """A row for each lane, and after the first, which is the compiled model, one for its bare C call."""
-    expected = lanes[0].outputs()
-    rows = [replace(_row(lane, expected), allowed=allowed) for lane in lanes]
+    ours = lanes[0].outputs()
+    right = ours if expected is None else {name: expected[name] for name in ours}
+    rows = [replace(_row(lane, right), allowed=allowed) for lane in lanes]
     call = Row("edgec, C call", tuple(lanes[0].rounds["call"]), rows[0].load, interface.flash_bytes + interface.arena_bytes)
     return (rows[0], call, *rows[1:])
 

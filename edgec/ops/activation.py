@@ -236,12 +236,12 @@ class Swish(Unary):
 
 
 class Shrink(Unary):
-    """ONNX Shrink: x + bias below -lambd, x - bias above lambd, else 0."""
+    """ONNX Shrink: x + bias below -lambd, x - bias above lambd, else 0; of integers in f32, as in onnxruntime."""
     bias: float = 0.0
     lambd: float = 0.5
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        wide = x.astype(np.float64)
+        wide = x.astype(np.float64 if x.dtype.kind == "f" or x.dtype.itemsize < 4 else np.float32)
         return np.where(wide < -self.lambd, wide + self.bias, np.where(wide > self.lambd, wide - self.bias, 0)).astype(x.dtype)
 
     def formula(self, x: Expr) -> Expr:

@@ -100,7 +100,8 @@ class GridSample(Op):
         return np.clip(mirrored(place.astype(np.float64), low, high).astype(np.int64), 0, size - 1), True
 
     def lower(self, at: tuple[Expr, ...], x: Reader, grid: Reader) -> Expr:
-        wide = f64 if x.dtype is f64 or not x.dtype.is_float else f32
+        blended = not x.dtype.is_float and self.mode != "nearest"  # integers may have more bits than f32
+        wide = f64 if x.dtype is f64 or blended else f32
         spatial = x.rank - 2
         lines = []
         for axis in range(spatial):
@@ -126,9 +127,9 @@ class GridSample(Op):
             where = cast(maximum(minimum(place, size - 1.0), 0.0), index)
             places.append(maximum(minimum(where, as_expr(x.shape[2 + axis], index) - 1), 0))
             weight = w if weight is None else weight if w is None else weight * w
-        value = cast(x(*at[:2], *places), wide)
-        value = value if weight is None else value * weight
-        return value if valid is None else select(valid, value, const(0, wide))
+        value = x(*at[:2], *places)
+        value = value if weight is None else cast(value, wide) * weight
+        return value if valid is None else select(valid, value, const(0, value.dtype))
 
     def _tap_exprs(self, source: Expr, size: Expr) -> list[tuple[Expr, Expr | None]]:
         """(place as a whole float, weight) of the neighbours along one axis."""

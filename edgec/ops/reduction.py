@@ -18,7 +18,7 @@ from edgec.lowering import Reader
 from edgec.ops.accumulation import fold, narrow, rounded, widen
 from edgec.ops.elementwise import NUMERIC, require_kind
 from edgec.ops.shape_arithmetic import Dim, as_index, known_numbers, normal_axes, product
-from edgec.types import TensorType, bool_, f32, f64
+from edgec.types import TensorType, bool_, f32, f64, i64
 
 Over = Callable[..., Expr]  # over(combine, f): the fold of f(element) over the reduced axes
 
@@ -81,7 +81,7 @@ class ReduceSum(Reduction):
 
 
 class ReduceMean(Reduction):
-    """ONNX ReduceMean: the sum over the number of elements; integers truncate."""
+    """ONNX ReduceMean: the sum over the number of elements; integers truncate, and sums of 32-bit ones have 64 bits."""
 
     def exact(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         total, count = np.sum(x, axes, keepdims=True), int(np.prod([x.shape[n] for n in axes]))
@@ -90,7 +90,7 @@ class ReduceMean(Reduction):
         return np.sign(total) * (np.abs(total) // max(count, 1))
 
     def formula(self, over: Over, count: Dim) -> Expr:
-        total = over("add")
+        total = over("add", lambda e: cast(e, i64) if e.dtype.kind in "iu" and e.dtype.bits == 32 else e)
         if isinstance(count, int) and total.dtype.is_float:
             return total * (1.0 / count if count else np.nan)
         return total / cast(as_index(count), total.dtype)

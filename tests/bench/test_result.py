@@ -1,6 +1,7 @@
 """Results: ratios round by round, the best peer, differences of outputs, and plain data there and back."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from edgec.bench.race import Lane
 from edgec.bench.result import BenchResult, Row, result_of
 from edgec.bench.run import difference, rows_of
-from edgec.bench.worker import Lost
+from edgec.bench.worker import Lost, Report
 
 OURS = Row("edgec", (1e-3, 2e-3, 1e-3))
 CALL = Row("edgec, C call", (1e-3, 1e-3, 1e-3))
@@ -54,3 +55,13 @@ def test_outputs_missing_is_a_difference():
 def test_a_compiled_model_that_fails_ends_the_run():
     with pytest.raises(Lost, match="fell"):
         rows_of([Lane("edgec", reason="fell")], None)
+
+
+def test_outputs_are_judged_by_those_expected():
+    """The compiled model as well: of networks of integers, by the f32 network."""
+    lane = lambda name, y: Lane(name, Report(0.1, 1, {"y": np.array(y)}, ("run", "call")), {"run": [1e-3], "call": [1e-3]})
+    lanes, sizes = [lane("edgec", [4.0, 2.2]), lane("a", [4.0, 3.2])], SimpleNamespace(flash_bytes=1, arena_bytes=1)
+    ours, _, theirs = rows_of(lanes, sizes, allowed=0.2, expected={"y": np.array([4.0, 2.0])})
+    assert ours.difference == pytest.approx(0.05) and theirs.difference == pytest.approx(0.3) and ours.right and not theirs.right
+    ours, _, theirs = rows_of(lanes, sizes, allowed=0.3)
+    assert ours.difference == 0 and theirs.difference == pytest.approx(0.25) and theirs.right

@@ -1,19 +1,27 @@
 """Every integer operator on every kind of target: machine code equals the interpreter, bit for bit."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 import edgec
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
-from edgec.errors import TypeMismatch
+from edgec.errors import TypeMismatch, Unsupported
 from edgec.graph import constant, graph_input
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
+from edgec.onnx_reader import load
+from edgec.onnx_support import REFUSED
+from edgec.ops import OPERATORS as REGISTERED
 from edgec.ops.quantization import QuantizeLinear
 from edgec.passes.integers import integer_form
 from edgec.testing_integers import OPERATORS, integer_operators
 from edgec.testing_quantized import byte_inputs
+from edgec.testing_whole_numbers import ANY
 from edgec.types import TensorType, f32
 
 # SSE4, AVX2, AVX-512 without VNNI, and whatever this computer has; plain NEON, dotprod, i8mm; armv7; DSP instructions, Helium;
@@ -39,6 +47,79 @@ def equal(graph, target, seed):
     found = edgec.compile(graph, target, optimize="1", workers=0).run(arrays)
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=f"{name} of graph {seed}")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_bit_of_whole_numbers(target, request):
+    """Standard operators on integers of 8 to 64 bits; `--long` draws 40 graphs a target."""
+    missing = missing_tools(find(target))
+    if missing:
+        pytest.skip(f"{target}: {', '.join(missing)} not installed")
+    first = 100 * TARGETS.index(target)
+    for seed in range(first, first + (40 if request.config.getoption("--long") else 1)):
+        equal(integer_operators(seed, list(ANY)), target, seed)
+
+
+# Families of operators that take integers and are drawn by other tests, or compute with floats whatever they take.
+ELSEWHERE = {
+    "control_flow": "test_control_flow.py", "run_time_control": "test_data_sizes.py", "sizes": "test_data_sizes.py",
+    "selection": "test_selection.py", "boxes": "test_data_sizes.py", "text": "test_text.py", "text_bytes": "test_text.py",
+    "trees": "test_classical.py", "random_numbers": "test_numbers.py", "spectrum": "test_sampled.py",
+}
+FLOATS = {"ReduceL2": "a root of a sum", "TfIdfVectorizer": "counts times weights"}
+
+
+def integer_operators_of_the_registry():
+    """Every contributed and own operator, and those of ONNX that take bytes or words, but for ELSEWHERE."""
+    for (domain, name), cls in REGISTERED.items():
+        if cls.__module__.rpartition(".")[2] not in ELSEWHERE and name not in FLOATS:
+            if domain in ("com.microsoft", "edgec") or domain == "" and takes_integers(name):
+                yield domain, name
+
+
+def takes_integers(name):
+    """Whether the ONNX schema has integers among the types of an operand that is more than a size or a place."""
+    schema = onnx.defs.get_schema(name)
+    types = {t.type_param_str: t.allowed_type_strs for t in schema.type_constraints}
+    first = [types.get(p.type_str, [p.type_str]) for p in schema.inputs[:1]]
+    return any(f"tensor({dtype})" in allowed for allowed in first for dtype in ("uint8", "int8", "int32"))
+
+
+def drawn_operators(names, seeds=4):
+    """(domain, name) of every operator that stands in the graphs of some seeds."""
+    return {(op.domain, type(op).__name__) for seed in range(seeds) for op in integer_operators(seed, names).ops}
+
+
+def test_every_integer_operator_is_drawn():
+    drawn = drawn_operators([*OPERATORS, *ANY])
+    assert not sorted(set(integer_operators_of_the_registry()) - drawn), "draw them in edgec/testing_integers.py or name them here"
+
+
+def test_families_that_are_drawn_elsewhere_exist():
+    here = Path(__file__).parents[1] / "ops"
+    families = {cls.__module__.rpartition(".")[2] for cls in REGISTERED.values()}
+    assert set(ELSEWHERE) <= families and set(FLOATS) <= {name for _, name in REGISTERED}
+    assert not [path for path in ELSEWHERE.values() if not (here / path).exists()]
+
+
+def test_every_quantized_operator_of_onnxruntime_is_known():
+    """Those that it has kernels for on processors are compiled, or refused with a reason."""
+    kernels = {k.op_name for k in onnxruntime.capi.onnxruntime_pybind11_state.get_all_opkernel_def()
+               if k.domain == "com.microsoft" and k.provider == "CPUExecutionProvider"}
+    marks = ("QLinear", "QGemm", "QAttention", "QEmbed", "QMoE", "Integer", "Quantize", "NBits", "Bnb4", "FpQ4", "Nhwc")
+    quantized = {name for name in kernels if any(mark in name for mark in marks)}
+    assert len(quantized) > 20
+    assert not sorted(name for name in quantized if ("com.microsoft", name) not in {**REGISTERED, **REFUSED})
+
+
+@pytest.mark.parametrize("name", [name for domain, name in REFUSED if domain == "com.microsoft"])
+def test_others_are_refused_by_name(name):
+    node = onnx.helper.make_node(name, ["x"], ["y"], domain="com.microsoft")
+    value = lambda n: onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([node], "one", [value("x")], [value("y")])
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+    with pytest.raises(Unsupported, match=f"operator {name} of domain 'com.microsoft' is not supported: its|it "):
+        load(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
 
 
 @pytest.mark.parametrize("name, seed", [("quantize_axis", 12), ("quantize_block", 10), ("integer_pool", 38)])
