@@ -64,7 +64,14 @@ def test_attention_is_one_kernel_and_no_matrix_of_scores():
       %p = Relu(%s) : f32[6,8]
       %y = MatMul(%p, %v) : f32[6,4]
     }""",
-], ids=["read twice", "other axis", "no statistics"])
+    # the last product is with weights, along which vectors run
+    """graph g(%q: f32[6,4], %k: f32[4,8]) -> (%y) {
+      @w: f32[8,4]
+      %s = MatMul(%q, %k) : f32[6,8]
+      %p = Softmax(%s) axis=1 : f32[6,8]
+      %y = MatMul(%p, @w) : f32[6,4]
+    }""",
+], ids=["read twice", "other axis", "no statistics", "weights"])
 def test_other_chains_stay_apart(text):
     graph = read_graph(text, "test")
     program = fuse(graph)
