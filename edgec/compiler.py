@@ -29,6 +29,7 @@ from edgec.graph_text import print_graph
 from edgec.kernel import Program
 from edgec.model_file import load
 from edgec.passes.bands import bands
+from edgec.passes.byte_tables import byte_tables
 from edgec.passes.c_calls import joined_program
 from edgec.passes.cells import cells
 from edgec.passes.chain import chain
@@ -67,6 +68,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (fuse, "from here on there are no operators, only kernels over buffers"),
     (scales, "sums are rid of the scales of weights before anything looks at what they multiply"),
     (codebooks, "and vectors choose from small tables before anything looks at how reads step through memory"),
+    (byte_tables, "functions of bytes are whole once kernels are made; a chain or a layout sees the read of a table"),
     (chain, "tensors that are wanted row by row vanish before they get a layout"),
     (input_order, "the layout may choose the order of a copy, never that of an input"),
     (layout, "strides must be known before anything looks at unit steps or shares memory"),
@@ -83,8 +85,8 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (persistent, "what is kept between calls is stored in place once nothing moves in the order of kernels any more"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "cells", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd", "pack_operands",
-                      "sequences", "word_operands"})
+OPTIONAL = frozenset({"bands", "byte_tables", "cells", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd",
+                      "pack_operands", "sequences", "word_operands"})
 COMPRESSIONS = ("", "huffman")
 MOST_STRING_BYTES = 1 << 20
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels
