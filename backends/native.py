@@ -59,6 +59,7 @@ class Loaded:
         started and wait for work until the model is closed; a `pool` given is used, not owned."""
         self.interface = interface
         self._grows = any(kept.after for kept in interface.states)
+        self._plain = not (self._grows or interface.sizes) and interface.decoded_at is None     # a call is all there is to a run
         require_linked([symbol for symbol, _ in interface.functions])
         self._engine, self._address = place(obj, interface.run_symbol, closed=not interface.functions)
         use_huge_pages(self._address, len(obj))
@@ -100,15 +101,25 @@ class Loaded:
 
         What the model keeps between calls stays in `state`; an array given for such an input takes its place before the call.
         """
-        self.set_inputs(inputs)
+        if not self._refill(inputs):
+            self._rebind(bind(self.interface, inputs, self._filled))
         if status := self._function(self._context_address):
             raise Internal(f"{self.interface.run_symbol} returned {status}: {STATUS.get(status, 'unknown status')}")
+        if not self._plain:
+            return self._after()
+        found = {}
+        for name, copy in self._copies:  # quicker than a comprehension, which is a function of its own before Python 3.12
+            found[name] = copy()
+        return found
+
+    def _after(self) -> dict[str, np.ndarray]:
+        """What there is to do behind a call besides copying outputs: the outputs."""
         self._filled = filled_after(self.interface, self._dims) if self._grows else {}
         if self.interface.decoded_at is not None:  # later calls need not decode again
             self._pointer(self._context, self._layout.weights, self._arena.ctypes.data + self.interface.decoded_at)
         if self.interface.sizes:
             return self._sized()
-        return {name: view.copy() for name, view in self._outputs}
+        return {name: copy() for name, copy in self._copies}
 
     def _sized(self) -> dict[str, np.ndarray]:
         """The outputs cut to the sizes that the model has computed."""
@@ -143,12 +154,12 @@ class Loaded:
 
     def set_inputs(self, inputs: Mapping[str, np.ndarray]):
         """Everything before the call itself: check the inputs and put their addresses, or copies, where the model finds them."""
-        if self._grows or not self._refill(inputs):
+        if not self._refill(inputs):
             self._rebind(bind(self.interface, inputs, self._filled))
 
     def _refill(self, inputs: Mapping[str, np.ndarray]) -> bool:
         """The quick way, for inputs just like the last ones; False when anything differs, or nothing has been bound yet."""
-        if len(inputs) != len(self._ready):
+        if len(inputs) != len(self._ready) or self._grows:
             return False
         for name, index, old, shape, dtype, copied in self._ready:
             new = inputs.get(name)
@@ -181,6 +192,7 @@ class Loaded:
                              for port, shape in zip(self.interface.outputs, bound.output_shapes)]
             for offset, (_, view) in zip(self._layout.outputs, self._outputs):
                 self._pointer(self._context, offset, view.ctypes.data)
+            self._copies = [(name, view.copy) for name, view in self._outputs]
             self._dims = bound.dims
 
     def _point(self, index: int, array: np.ndarray):
