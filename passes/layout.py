@@ -62,7 +62,8 @@ def _vote_reduction(stage: Stage, axes: dict[Expr, int], reduced: set[Expr], rea
     moving = [n for n in reads if n.data.root.kind != "constant"]
     packed = [v for v in axes if axes[v] > 1 and any(v in c.free for c in constants) and any(v not in m.free for m in moving)]
     for v in packed:
-        _ballot(votes, stage.target, _dimension(stage.indices, v), weight * 2)
+        if axes[v] == max(axes[p] for p in packed):  # not the two phases of a transposed convolution beside its channels
+            _ballot(votes, stage.target, _dimension(stage.indices, v), weight * 2)
     partly = [v for v in axes if axes[v] > 1 and 0 < sum(v in n.free for n in moving) < len(moving)]
     if not packed and partly:  # a product of tensors that are both known at run time: operands are brought into order by the kernel itself
         for v in partly:

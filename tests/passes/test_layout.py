@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 
+from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.expr import fresh, read, walk
@@ -44,6 +45,24 @@ def test_a_depthwise_convolution_between_pointwise_ones_shares_their_order():
       %y = Conv(%b, @down) : f32[1,8,8,8]
     }""")
     assert found == {"a": CHANNELS_LAST, "b": CHANNELS_LAST}
+
+
+def test_phases_of_a_transposed_convolution_do_not_outvote_its_channels():
+    """Its weights run along two axes of two phases, too, one of which is the last dimension of the result."""
+    text = """graph g(%x: f32[1,32,8,8], %s: f32[1,64,16,16]) -> (%y) {
+      @v: f32[64,32,1,1]
+      @w: f32[64,32,2,2]
+      @u: f32[8,96,1,1]
+      %a = Conv(%x, @v) : f32[1,64,8,8]
+      %t = ConvTranspose(%a, @w) strides=[2,2] : f32[1,32,16,16]
+      %r = Relu(%s) : f32[1,64,16,16]
+      %c = Concat(%t, %r) axis=1 : f32[1,96,16,16]
+      %y = Conv(%c, @u) : f32[1,8,16,16]
+    }"""
+    assert orders(text)["t"] == CHANNELS_LAST
+    steps = lower(read_graph(text, "test"), find("x86-64-v4")).steps
+    copies = [k.name for k in steps for stage in k.stages if stage.value.op == "read"]
+    assert not copies  # it is stored straight into what it is joined to
 
 
 def test_a_mean_that_all_channels_share_counts_once():
