@@ -1,8 +1,9 @@
 """Reading an instruction row: what it computes, and which call of LLVM does it.
 
     meaning  := result ("=" | "+=") operation "(" operand ("," operand)* ["," "group=" number] ")"
-    result, operand := name ":" dtype "[" (lanes | "*") "]" [" > " number]     * is any number of lanes; one lane is a scalar
+    result, operand := name ":" dtype "[" lanes "]" [" > " number]     one lane is a scalar
                                                                        elements that are above a number: the row is wrong for others
+    lanes    := number | "*" | rows "," columns                        * is any number; rows of a matrix follow each other
     llvm     := (step ";")* name [arguments]                           without arguments: the accumulator, if any, then the operands
                                                                        a name may be one of PLAIN where steps stand before
     step     := name ":" LLVM type "=" name arguments                  what several instructions compute together
@@ -12,6 +13,8 @@
 
     >>> meaning(row).group           # acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)
     4
+
+A matrix times another whose columns are given as rows is matmul: acc:i32[2,2] += matmul(a:i8[2,8], b:i8[2,8]), the group is a row.
 """
 import re
 from dataclasses import dataclass, replace
@@ -26,6 +29,7 @@ OVERLOADED = frozenset({"fma", "round_half_even", "floor", "ceil", "trunc", "sqr
 # Steps that call nothing: low and high are halves of a vector, even and odd every other element, join makes one vector of two; what is
 # held is a sum that LLVM does not reorder.
 PLAIN = ("bitcast", "add", "low", "high", "even", "odd", "join", "held")
+MATMUL = "matmul"
 NEAREST = "nearest"     # the nearest integer, halves to even: the intrinsic's name ends in both types
 
 
@@ -37,6 +41,7 @@ class Operand:
     dtype: str
     lanes: int                              # 0: any
     above: int | None = None                # what all its elements have to be above
+    rows: int = 1                           # of a matrix
 
     def with_lanes(self, lanes: int) -> "Operand":
         """This operand with a number for "any"."""
@@ -61,18 +66,19 @@ class Meaning:
 
 def meaning(row: Instruction, lanes: int = 0) -> Meaning:
     """The row's meaning, with `lanes` wherever it leaves the number open; ValueError for a malformed row."""
-    parts = re.fullmatch(r"(\w+:\w+\[[\d*]+\]) (\+?=) (\w+)\((.*)\)", row.meaning)
+    parts = re.fullmatch(r"(\w+:\w+\[[\d*,]+\]) (\+?=) (\w+)\((.*)\)", row.meaning)
     if not parts:
         raise ValueError(f"{row.name}: cannot read the meaning {row.meaning!r}")
     result, assign, operation, inside = parts.groups()
     group = re.search(r", group=(\d+)$", inside)
     operands = tuple(_operand(text).with_lanes(lanes) for text in inside.removesuffix(group.group() if group else "").split(", "))
-    return Meaning(_operand(result).with_lanes(lanes), assign == "+=", operation, operands, int(group.group(1)) if group else 1)
+    together = int(group.group(1)) if group else operands[0].lanes // operands[0].rows if operation == MATMUL else 1
+    return Meaning(_operand(result).with_lanes(lanes), assign == "+=", operation, operands, together)
 
 
 def _operand(text: str) -> Operand:
-    name, dtype, lanes, above = re.fullmatch(r"(\w+):(\w+)\[(\d+|\*)\](?: > (-?\d+))?", text).groups()
-    return Operand(name, dtype, 0 if lanes == "*" else int(lanes), int(above) if above else None)
+    name, dtype, rows, lanes, above = re.fullmatch(r"(\w+):(\w+)\[(?:(\d+),)?(\d+|\*)\](?: > (-?\d+))?", text).groups()
+    return Operand(name, dtype, 0 if lanes == "*" else int(lanes) * int(rows or 1), int(above) if above else None, int(rows or 1))
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Dot:
     """A dot-product row: `acc[lane] += sum over the group of a * b`, element types by name; `adds` says that it adds by itself.
 
     `calls` is how many instructions take both operands: more than one where these are taken apart before. `above` is what the elements
-    of `a` have to be above.
+    of `a` have to be above. A row of several `rows` multiplies matrices: one word for each of them, and one for each of the lanes.
     """
     row: Instruction
     acc: str
@@ -91,6 +97,7 @@ class Dot:
     adds: bool
     calls: int = 1
     above: int | None = None
+    rows: int = 1
 
 
 @cache
@@ -104,6 +111,15 @@ def dots(rows: tuple[Instruction, ...]) -> tuple[Dot, ...]:
             found.append(Dot(row, what.result.dtype, a.dtype, b.dtype, what.group, what.result.lanes, what.accumulates, _calls(row),
                              a.above))
     return tuple(found)
+
+
+@cache
+def matrices(rows: tuple[Instruction, ...]) -> tuple[Dot, ...]:
+    """The rows that add a product of two matrices to a third one, whose rows and columns are words of 64 bits."""
+    found = [(row, meaning(row)) for row in rows]
+    return tuple(Dot(row, what.result.dtype, *(each.dtype for each in what.operands), what.group, what.operands[1].rows, True,
+                     rows=what.operands[0].rows)
+                 for row, what in found if what.operation == MATMUL and what.accumulates and _word_bits(what) == 64)
 
 
 @cache

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, meaning, wide_row, widening_multiply, widening_multiply_add
+from edgec.backends.instruction import LLVM_TYPES, Dot, call, dots, matrices, meaning, wide_row, widening_multiply, widening_multiply_add
 from edgec.backends.llvm_order import FENCE, FENCE_DECLARED
 from edgec.backends.llvm_spelling import vec
 from edgec.backends.llvm_tables import ByteTables
 from edgec.backends.target import Instruction
 from edgec.expr import Expr, cast, const
 from edgec.loops import lane, splat
-from edgec.types import DTYPES, DType, element_of, f32, i16, i32, u32
+from edgec.types import DTYPES, DType, element_of, f32, i16, i32, u32, u64
 
 
 def dot_row(target: Any, e: Expr) -> Dot | None:
@@ -25,11 +25,19 @@ def dot_row(target: Any, e: Expr) -> Dot | None:
 
     One that is right for all operands goes before.
     """
+    if e.args[1].dtype.bits > 32:
+        return None
     types = (e.dtype.name, *(element_of(a.dtype).name for a in e.args[1:]))
     fitting = [d for d in dots(target.instructions) if (d.acc, d.a, d.b) == types]
     fitting = [d for d in fitting if d.above is None] or fitting
     enough = [d for d in fitting if d.lanes >= e.lanes]
     return min(enough, key=lambda d: d.lanes) if enough else max(fitting, key=lambda d: d.lanes, default=None)
+
+
+def matrix_row(target: Any, e: Expr) -> Dot | None:
+    """The row that multiplies matrices whose rows are the words of a dot or dot_block node."""
+    types = (e.dtype.name, *(element_of(a.dtype).name for a in e.args[1:]))
+    return next((m for m in matrices(target.instructions) if (m.acc, m.a, m.b) == types and e.args[1].dtype.bits == 64), None)
 
 
 def narrow_factor(e: Expr) -> Expr | None:
@@ -54,7 +62,7 @@ class DotProducts(ByteTables):
 
     def _word(self, e: Expr, local: dict[Expr, str]) -> str:
         """The bits of every element, widened, shifted to their place and merged."""
-        bits, kind, text = 32 // len(e.args), self.type(e.dtype, e.lanes), ""
+        bits, kind, text = e.dtype.bits // len(e.args), self.type(e.dtype, e.lanes), ""
         narrow = vec(f"i{bits}", e.lanes)
         for n, a in enumerate(e.args):
             part = self.operand(a, e.lanes, local)
@@ -62,7 +70,7 @@ class DotProducts(ByteTables):
                 part = self.emit(f"bitcast {self.type(a.dtype, e.lanes)} {part} to {narrow}")
             part = self.emit(f"zext {narrow} {part} to {kind}")
             if n:
-                part = self.emit(f"shl {kind} {part}, {self._literal(const(bits * n, u32), e.lanes)}")
+                part = self.emit(f"shl {kind} {part}, {self._literal(const(bits * n, u32 if e.dtype.bits == 32 else u64), e.lanes)}")
             text = self.emit(f"or {kind} {text}, {part}") if n else part
         return text
 
@@ -81,6 +89,17 @@ class DotProducts(ByteTables):
             results.append(self._called(e, found, parts))
         self._fence(found)
         return self._side_by_side(e.dtype, found.lanes, results)
+
+    def _dot_block(self, e: Expr, local: dict[Expr, str]) -> str:
+        """One product of small matrices."""
+        found, result = matrix_row(self.target, e), self._name()
+        texts = [local[e.args[0]]]
+        for x, name, rows in zip(e.args[1:], (found.a, found.b), (found.rows, found.lanes)):
+            texts.append(self.emit(f"bitcast {self.of(x)} {local[x]} to <{rows * found.group} x {LLVM_TYPES[name]}>"))
+        declarations, lines = call(found.row, dict(zip(("acc", "a", "b"), texts)), result=result)
+        self._declare_all(declarations)
+        self.lines += ["  " + line for line in lines]
+        return result
 
     def _spread(self, x: Expr, found: Dot, local: dict[Expr, str]) -> str:
         """A scalar in all lanes; where a row takes the halves of words apart, one that is a lane of a vector is spread by halves."""

@@ -21,11 +21,12 @@ SMALL = ("mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mbv1_025")
 LARGE = "mobilenetv2_100_224_ptqw8"
 COUNTED = (*((model, board) for model in SMALL for board in ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")),
            *((LARGE, core) for core in ("aarch64", "cortex-a76", "cortex-a710", "cortex-a7")))
-FORMS = {"aarch64": "plain NEON: smull, smlal, sadalp", "cortex-a76": "dotprod: sdot", "cortex-a710": "i8mm: usdot and sdot",
+FORMS = {"aarch64": "plain NEON: smull, smlal, sadalp", "cortex-a76": "dotprod: sdot", "cortex-a710": "i8mm: smmla, ummla and usmmla",
          "cortex-a7": "Armv7: vmull, vmlal, vpadal"}
 TITLE = "\n## Integers\n"
 HEAD = """
-One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): sdot and usdot on the Cortex-A76 and A710,
+One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): sdot on the Cortex-A76, smmla (which
+multiplies a matrix of 2 x 8 bytes by one of 8 x 2, [schedules](schedules.md#blocks-of-sums)) on the A710,
 smlad on Cortex-M4 and M7, vmlava on the M55. The Cortex-M3 and M0+ multiply one by one and have no floats: a 64-bit product of integers
 scales a sum, and only where that comes near the middle of two results f32 decides. Plain AArch64 and Armv7 take words of four bytes, too:
 their first and second halves are multiplied apart, two products meet in 16 bits (which have room for them where no weight is -128, as

@@ -232,6 +232,9 @@ def compute(node: Expr, args: Sequence[np.ndarray]) -> np.ndarray:
         return packed_words(args, dtype)
     if op == "dot":
         return dot_product(args[0], *(unpacked(a, x.dtype) for a, x in zip(args[1:], node.args[1:])), dtype)
+    if op == "dot_block":
+        acc, a, b = args[0], *(unpacked(a, x.dtype) for a, x in zip(args[1:], node.args[1:]))
+        return dot_product(acc.reshape(len(a), len(b)), a[:, None], b[None], dtype).reshape(acc.shape)
     if op == "mul_add":
         return (args[0].astype(np.float64) * args[1] + args[2]).astype(dtype.numpy) if dtype.is_float else args[0] * args[1] + args[2]
     if op in COMPARE:
@@ -245,8 +248,8 @@ def compute(node: Expr, args: Sequence[np.ndarray]) -> np.ndarray:
 
 def packed_words(elements: Sequence[np.ndarray], dtype: DType) -> np.ndarray:
     """Arrays of elements as one array of words, the first element in the lowest bits."""
-    bits = 32 // len(elements)
-    parts = [np.ascontiguousarray(e).view(f"u{bits // 8}").astype(np.uint32) << np.uint32(bits * n) for n, e in enumerate(elements)]
+    bits, whole = dtype.bits // len(elements), dtype.numpy.type
+    parts = [np.ascontiguousarray(e).view(f"u{bits // 8}").astype(whole) << whole(bits * n) for n, e in enumerate(elements)]
     shape = np.broadcast_shapes(*(np.shape(e) for e in elements))
     return np.bitwise_or.reduce(np.broadcast_arrays(*parts)).astype(dtype.numpy).reshape(shape)
 
@@ -254,7 +257,7 @@ def packed_words(elements: Sequence[np.ndarray], dtype: DType) -> np.ndarray:
 def unpacked(words: np.ndarray, dtype: DType) -> np.ndarray:
     """The elements of words, along a new last axis."""
     element = element_of(dtype)
-    return np.ascontiguousarray(words).view(element.numpy).reshape(*np.shape(words), 32 // element.bits)
+    return np.ascontiguousarray(words).view(element.numpy).reshape(*np.shape(words), dtype.bits // element.bits)
 
 
 def dot_product(acc: np.ndarray, a: np.ndarray, b: np.ndarray, dtype: DType) -> np.ndarray:

@@ -301,13 +301,18 @@ def mul_add(a: Expr, b: Expr, c: Expr) -> Expr:
 
 
 def word(elements: Sequence[Expr]) -> Expr:
-    """Neighbouring 8- or 16-bit elements packed into one 32-bit word (`edgec.types.WORDS`), the first in the lowest bits."""
-    return make("word", elements, word_of(elements[0].dtype))
+    """Neighbouring 8- or 16-bit elements packed into a word of 32 or 64 bits (`edgec.types.WORDS`), the first in the lowest bits."""
+    return make("word", elements, word_of(elements[0].dtype, len(elements)))
 
 
 def dot(acc: Expr, a: Expr, b: Expr) -> Expr:
     """acc + the sum of the products of the elements of two words, in the accumulator's type; float sums in an order of the target's."""
     return make("dot", (acc, a, b), acc.dtype)
+
+
+def dot_block(acc: Expr, a: Expr, b: Expr) -> Expr:
+    """acc[m, n] + the sum of the products of the elements of words a[m] and b[n]; acc's lanes are those of a times those of b."""
+    return make("dot_block", (acc, a, b), acc.dtype, lanes=acc.lanes)
 
 
 def bitcast(a: Expr, dtype: DType) -> Expr:
@@ -492,7 +497,7 @@ def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
     if op in ("load", "splat", "lane", "vector", "horizontal"):
         from edgec import loops
         return loops.rebuild(node, args)
-    return make(op, args, node.dtype, node.data)
+    return dot_block(*args) if op == "dot_block" else make(op, args, node.dtype, node.data)
 
 
 def transform(roots: Sequence[Expr], replace: Callable[[Expr], Expr | None], done: dict[Expr, Expr] | None = None) -> tuple[Expr, ...]:

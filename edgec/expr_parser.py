@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgec.errors import ModelError
-from edgec.expr import UNBOUNDED, Combine, Expr, argument, binary, const, make, read, reduce, select, var
+from edgec.expr import UNBOUNDED, Combine, Expr, argument, binary, const, dot_block, make, read, reduce, select, var
 from edgec.expr_text import call_dtype
 from edgec.loops import Param, Register, get, iota, load
 from edgec.types import DTYPES, WORDS, DType, bool_, index
 
 TOKEN = re.compile(r"""\s+ | (?P<comment>\#.*)
-    | (?P<number>(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf\b|nan\b)(?::(?:[iu](?:8x4|16x2|8|16|32|64)|b?f16|f32|f64)\b)?)
+    | (?P<number>(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf\b|nan\b)(?::(?:[iu](?:8x[48]|16x[24]|8|16|32|64)|b?f16|f32|f64)\b)?)
     | (?P<shared>%\d+) | (?P<word>[A-Za-z_]\w*(?:\.\w+)*) | (?P<string>"(?:[^"\\]|\\.)*")
     | (?P<symbol>\.\.|->|//|<<|>>|<=|==|!=|[-+*/%<>&|^()\[\]{},;:=@])""", re.VERBOSE | re.ASCII)
 
@@ -109,7 +109,7 @@ def parse_expr(text: str, names: Mapping[str, Expr] | None = None, sources: Mapp
 
 
 def is_word(elements: list[Expr]) -> bool:
-    """Whether elements fill a 32-bit word."""
+    """Whether elements fill a word."""
     return f"{elements[0].dtype}x{len(elements)}" in WORDS
 
 
@@ -267,6 +267,8 @@ class ExprParser:
             raise self.tokens.error(f"{len(args)} elements of {args[0].dtype} do not fill a word")
         if name == "select" and args[1].dtype is index:
             return select(*args)
+        if name == "dot_block":
+            return dot_block(*args)
         lanes = LANES[name](detail) if name in LANES else None
         return make(name, args, dtype or call_dtype(name, args), detail, lanes=lanes)
 

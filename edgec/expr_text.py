@@ -25,7 +25,7 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", 
 BOOLEAN = (*COMPARE, "isnan", "isinf")
 WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "within", "select", "mul_add", "item", "as", "dot",
          "word", "for", "if", "else", "barrier", "prefetch", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars",
-         "schedule", *UNARY, *BINARY}
+         "dot_block", "schedule", *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
 DEPTH = 12          # nesting above which any subexpression does, so that reading text back needs no deep recursion
 
@@ -174,7 +174,7 @@ def implied_dtype(node: Expr) -> Any:
 def call_dtype(op: str, args: Sequence[Expr]) -> Any:
     """The usual type of a function's result: bool for tests, the chosen values' for select, else the first operand's."""
     if op == "word":
-        return word_of(args[0].dtype)
+        return word_of(args[0].dtype, len(args))
     return bool_ if op in BOOLEAN else args[1].dtype if op == "select" else args[0].dtype
 
 

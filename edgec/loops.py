@@ -14,7 +14,7 @@
 Expressions are those of `edgec.expr`; here reads are `load` nodes of flat element indices and values may be vectors:
 
     load(param, index, lanes, active)    lanes consecutive elements from a scalar index (lanes past `active` are zero)
-    load(..., dtype=bf16x2)              the same of words: each lane packs neighbouring elements into 32 bits
+    load(..., dtype=bf16x2)              the same of words: each lane packs neighbouring elements into 32 bits (i8x8: into 64)
     get(register)                        the current value of a register
     iota(lanes)                          0, 1, 2, ...; an index like 4*i + iota is a vector index
     splat(x, lanes)  lane(x, k)  vector(x0, x1, ...)  horizontal<op>(x)

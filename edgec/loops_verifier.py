@@ -13,7 +13,7 @@ from edgec.loops import Call, For, If, Let, Loops, Param, Prefetch, Register, St
 from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
-              "bitcast", "word", "dot", "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
+              "bitcast", "word", "dot", "dot_block", "load", "get", "iota", "splat", "lane", "vector", "horizontal"}
 SCALAR_OPERANDS = {"splat": "what is splatted", "vector": "a part of a vector"}
 
 
@@ -129,6 +129,8 @@ class _Checker:
             self.require(all(a.lanes == 1 for a in node.args), f"{SCALAR_OPERANDS[node.op]} is a vector: {node}")
         elif node.op == "lane":
             self.require(0 <= node.data < node.args[0].lanes, f"lane {node.data} of {node.args[0].lanes}: {node}")
+        elif node.op == "dot_block":
+            self.require(node.lanes == node.args[1].lanes * node.args[2].lanes, f"{node.lanes} lanes are no matrix of {node}")
         elif node.op not in ("horizontal", "load"):
             self.require(_agree(a.lanes for a in node.args), f"operands of {sorted({a.lanes for a in node.args})} lanes: {node}")
         self.types(node)
@@ -136,9 +138,10 @@ class _Checker:
     def types(self, node: Expr) -> None:
         if node.op in (*BINARY, *COMPARE, "mul_add", "floordiv"):
             self.require(len({a.dtype for a in node.args}) == 1, f"operands of {', '.join(str(a.dtype) for a in node.args)}: {node}")
-        if node.op == "dot":
+        if node.op in ("dot", "dot_block"):
             words = [element_of(a.dtype) for a in node.args[1:]]
-            fits = all(a.dtype.kind == "w" for a in node.args[1:]) and words[0].bits == words[1].bits
+            lengths = {(a.dtype.bits, element.bits) for a, element in zip(node.args[1:], words)}
+            fits = all(a.dtype.kind == "w" for a in node.args[1:]) and len(lengths) == 1
             self.require(fits, f"operands of {node} are no words of one length")
             self.require(node.args[0].dtype is node.dtype, f"the accumulator of {node} is {node.args[0].dtype}")
         if node.op == "word":

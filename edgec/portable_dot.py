@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from edgec.expr import Expr, binary, bitcast, cast, const, mul_add
-from edgec.types import DType, bf16, element_of, f16, f32, i32, u16, u32
+from edgec.types import DType, bf16, element_of, f16, f32, i32, u16, u32, u64
 
 
 def expand_dot(node: Expr) -> Expr:
     """The sum of the products of the elements, first to last."""
     total, a, b = node.args
-    for n in range(32 // element_of(a.dtype).bits):
+    for n in range(a.dtype.bits // element_of(a.dtype).bits):
         x, y = element(a, n, node.dtype), element(b, n, node.dtype)
         total = mul_add(x, y, total) if node.dtype.is_float else total + x * y
     return total
@@ -21,8 +21,9 @@ def expand_dot(node: Expr) -> Expr:
 def element(words: Expr, number: int, dtype: DType) -> Expr:
     """One element of every word, in another type that holds it."""
     kind = element_of(words.dtype)
-    bits = bitcast(words, u32)
-    place = kind.bits * number
+    bits, place = bitcast(words, u32 if words.dtype.bits == 32 else u64), kind.bits * number
+    if words.dtype.bits == 64:
+        bits, place, number = cast(binary("shr", bits, const(place // 32 * 32, u64)), u32), place % 32, place % 32 // kind.bits
     if kind is bf16:
         high = bits & const(0xFFFF0000, u32) if number else binary("shl", bits, const(16, u32))
         return cast(bitcast(high, f32), dtype)

@@ -261,7 +261,7 @@ def _row(kernel: Kernel, target: Target, bindings: Mapping[str, int], measured: 
     places = [loc for loc in kernel.origins or (kernel.loc,) if loc and loc.node]
     nodes = tuple(f"{loc.node} ({loc.op})" if loc.op else loc.node for loc in places)
     reads, writes = _touched(kernel)
-    dotted = any(n.op == "dot" and n.dtype is i32 for s in statements(tiled.loops.body) for n in walk(*expressions(s)))
+    dotted = any(n.op in ("dot", "dot_block") and n.dtype is i32 for s in statements(tiled.loops.body) for n in walk(*expressions(s)))
     return Row(kernel.name, nodes, kernel_facts(kernel, bindings), tuple(walks), reads, writes, dotted=dotted), tiled
 
 

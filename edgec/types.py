@@ -79,13 +79,14 @@ SMALL = (i4, u4, i2, u2, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f4e2m
 DTYPES: dict[str, DType] = {t.name: t for t in (f16, bf16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool_, index, *SMALL, string)}
 
 # Words: neighbouring elements packed into 32 bits, the lowest address in the lowest bits; what dot-product instructions take a lane.
-WORDS: dict[str, DType] = {f"{t.name}x{32 // t.bits}": DType(f"{t.name}x{32 // t.bits}", "w", 32, np.dtype(np.uint32))
-                           for t in (bf16, f16, i8, u8, i16, u16)}
+# Those of 64 bits are rows of the small matrices that some instructions multiply.
+WORDS: dict[str, DType] = {f"{t.name}x{bits // t.bits}": DType(f"{t.name}x{bits // t.bits}", "w", bits, np.dtype(f"u{bits // 8}"))
+                           for bits in (32, 64) for t in (bf16, f16, i8, u8, i16, u16)}
 
 
-def word_of(element: DType) -> DType:
-    """The 32-bit word of neighbouring 8- or 16-bit elements: `bf16x2`, `u8x4`; KeyError for other types."""
-    return WORDS[f"{element.name}x{32 // element.bits}"]
+def word_of(element: DType, count: int = 0) -> DType:
+    """The word of `count` neighbouring 8- or 16-bit elements, of 32 bits unless told: `bf16x2`, `u8x8`; KeyError for other types."""
+    return WORDS[f"{element.name}x{count or 32 // element.bits}"]
 
 
 def element_of(word: DType) -> DType:

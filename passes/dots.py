@@ -17,14 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgec.backends.instruction import Dot, dots as dot_rows
+from edgec.backends.instruction import Dot, dots as dot_rows, matrices
 from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, transform, walk, word
 from edgec.linear import coefficient
 from edgec.loops import group_of, load
+from edgec.passes.matrix_sums import in_matrices
 from edgec.passes.nest import Domain, Nest, domain_key
 from edgec.passes.pack import Tables
+from edgec.passes.schedule import Schedule, schedule, tile_choices, widest
 from edgec.passes.weight_sums import weight_sum
-from edgec.types import DTYPES, DType, element_of, i16, index, u32, word_of
+from edgec.types import DTYPES, DType, element_of, i16, index, u32, u64, word_of
 
 HALF_RANGE = 128
 OTHER_SIGN = {"i8": "u8", "u8": "i8"}
@@ -58,8 +60,33 @@ def dots(nest: Nest, target: Any, tables: Tables) -> Nest:
     rows = [row for row in dot_rows(target.instructions) if row.lanes == target.lanes(32)]
     nest = _joined(nest) if rows and not nest.domains else nest
     found = {node: _product(nest, domain, rows, tables) for node, domain in nest.domains.items()} if rows else {}
-    if not any(found.values()):
-        return nest
+    plain = _with_products(nest, found) if any(found.values()) else nest
+    blocks = {node: _product(nest, domain, matrices(target.instructions), tables) for node, domain in nest.domains.items()}
+    if not any(blocks.values()):
+        return plain
+    other = _with_products(nest, {node: blocks[node] or found.get(node) for node in nest.domains})
+    return other if _pays(other, plain, target) else plain
+
+
+def _pays(blocks: Nest, plain: Nest, target: Any) -> bool:
+    """Whether a nest whose sums are multiplied as matrices takes less time than the same with dot products."""
+    plan, before = schedule(blocks, target), schedule(plain, target)
+    if plan.row is None or (plan.row, plan.vector) != (before.row, before.vector):
+        return False
+    if not any(d.body[0].op == "dot" for d in plain.domains.values()):
+        return False
+    fits = all(in_matrices(d, plan, target) for d in blocks.domains.values() if d.word_bits > 32)
+    return fits and _cycles(blocks, plan, target) < _cycles(plain, before, target)
+
+
+def _cycles(nest: Nest, plan: Schedule, target: Any) -> float:
+    """What the best tile of a nest takes for all steps of its longest sum of dot products."""
+    tiles = tile_choices(nest, target, plan.vector, plan.row, target.lanes(widest(nest)))
+    return min((t.cycles for t in tiles), default=float("inf")) * max(d.steps for d in nest.domains.values() if d.body[0].op == "dot")
+
+
+def _with_products(nest: Nest, found: dict[Expr, Product | None]) -> Nest:
+    """The nest with reductions as sums over groups."""
     done: dict[int, Expr] = {}
     domains: dict[Expr, Domain] = {}
     for node in walk(*nest.values):
@@ -98,11 +125,20 @@ def _product(nest: Nest, domain: Domain, rows: Sequence[Dot], tables: Tables) ->
         for row, *types in _fitting(rows, domain.body[0].dtype, moving.dtype, other.dtype) if axis is not None else ():
             if row.above is not None and not _is_above(other, row.above, tables):
                 continue
+            if row.rows > 1 and not _makes_blocks(nest, row, moving, other, domain.extents[domain.axes.index(axis)].data, tables):
+                continue
             product = Product(row, moving, other, axis, *types)
             total = weight_sum(nest, domain, other, shared[-1], tables) if product.is_flipped else None
             if total is not None or not product.is_flipped:
                 return replace(product, sum=total)
     return None
+
+
+def _makes_blocks(nest: Nest, row: Dot, moving: Expr, other: Expr, extent: int, tables: Tables) -> bool:
+    """Whether a row that multiplies matrices takes both operands as they are, the second packed, and some axis has its first one's rows."""
+    rows = any(a.extent != 1 and a.var in moving.free and a.var not in other.free for a in nest.axes)
+    packs = other.data[0].constant and -(-extent // row.group) * row.group <= tables.growth * extent
+    return rows and packs and (row.a, row.b) == (moving.dtype.name, other.dtype.name)
 
 
 def _is_above(factor: Expr, limit: int, tables: Tables) -> bool:
@@ -140,7 +176,7 @@ def _rewritten(node: Expr, domain: Domain, product: Product) -> tuple[Expr, Doma
     first = _moving_words(product, domain, groups, extent)
     second = word(_elements(product.other, product.axis, groups, extent, group, product.other_type))
     # A broadcast comes second where the row's types allow: there instructions take it from memory, or by lane.
-    last = (product.row.a, product.row.b) == (product.other_type.name, product.moving_type.name)
+    last = product.row.rows == 1 and (product.row.a, product.row.b) == (product.other_type.name, product.moving_type.name)
     body = (dot(const(0, node.dtype), *((second, first) if last else (first, second))),)
     axes = (*domain.axes[:place], groups, *domain.axes[place + 1:])
     extents = (*domain.extents[:place], const(count, index), *domain.extents[place + 1:])
@@ -161,6 +197,9 @@ def _last_word(whole: Expr, gathered: Expr, domain: Domain, extent: int) -> Expr
     That is where the point has a neighbour along an axis that is tested against its bounds, else where the offset says so.
     """
     at, group = whole.args[0], group_of(whole)
+    if 2 * extent == group and whole.dtype.bits == 64:
+        half = load(whole.data[0], at, dtype=word_of(element_of(whole.dtype)))
+        return bitcast(cast(bitcast(half, u32), u64), whole.dtype)
     if not element_of(whole.dtype).is_integer:
         return gathered
     neighbours = [(min(steps), n) for n, (i, _) in enumerate(domain.guards)
@@ -175,7 +214,7 @@ def _moving_words(product: Product, domain: Domain, groups: Expr, extent: int) -
     """One group of neighbours as a word in memory, with the sign that the row takes; gathered where incomplete or widened."""
     x, group = product.moving, product.row.group
     gathered = word(_elements(x, product.axis, groups, extent, group, product.moving_type if not product.is_flipped else x.dtype))
-    if gathered.dtype is not word_of(x.dtype):
+    if element_of(gathered.dtype) is not x.dtype:
         return gathered
     whole = load(x.data[0], substitute(x.args[0], {product.axis: groups * group}), dtype=gathered.dtype)
     rest = _last_word(whole, gathered, domain, extent % group) if extent % group else gathered

@@ -13,6 +13,7 @@ from math import prod
 from typing import Any
 
 from edgec.backends.instruction import dots as dot_rows
+from edgec.backends.llvm_dots import matrix_row
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.passes.nest import Domain, Nest
@@ -137,8 +138,12 @@ def _arithmetic_reasons(nest: Nest, target: Any) -> list[str]:
         body = d.body[0]
         if d.combine == "add" and body.op == "dot" and body.dtype.is_integer:
             types = (body.dtype.name, *(element_of(a.dtype).name for a in body.args[1:]))
-            row = next((r for r in dot_rows(target.instructions) if (r.acc, r.a, r.b) == types), None)
-            found += [f"{types[1]} x {types[2]} by {row.row.name}: {row.group} products a lane where f32 has one"] if row else []
+            block, row = matrix_row(target, body), next((r for r in dot_rows(target.instructions) if (r.acc, r.a, r.b) == types), None)
+            if block:
+                found.append(f"{types[1]} x {types[2]} by {block.row.name}: {block.rows} rows and {block.lanes} columns at once, "
+                             f"{block.group} products each")
+            elif row:
+                found.append(f"{types[1]} x {types[2]} by {row.row.name}: {row.group} products a lane where f32 has one")
         elif d.combine == "add" and body.op == "mul" and body.dtype is i32:
             rows = {(r.a, r.b) for r in dot_rows(target.instructions) if r.acc == "i32"}
             why = "its factors do not lie in words along the sum" if rows else f"{target.name} has no dot product of integers"

@@ -43,6 +43,11 @@ class Domain:
         return self.combine == "add" and self.body[0].dtype.is_float and self.body[0].dtype.bits == 16
 
     @property
+    def word_bits(self) -> int:
+        """Bits of the words whose products are summed up; 32 where elements are multiplied."""
+        return max((n.args[1].dtype.bits for n in self.body if n.op == "dot"), default=32)
+
+    @property
     def is_nested(self) -> bool:
         """Whether its body holds further reductions."""
         return any(n.op == "reduce" for n in walk(*self.body))

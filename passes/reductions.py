@@ -236,7 +236,7 @@ class Reduction:
 
     def _lane_step(self, axis: Expr, base: Expr, copy: int, copies: int) -> KStep | None:
         """Where multiply-adds take a lane of a vector: which lane this one of `copies` steps from `base` on is, if its vector is whole."""
-        width = self.tiler.target.lanes(16 if self.domain.sums_halves else 32)
+        width = self.tiler.target.lanes(16 if self.domain.sums_halves else self.domain.word_bits)
         first = copy // width * width
         if self.tiler.target.scalar_operand != "lane" or width == 1 or first + width > copies:
             return None

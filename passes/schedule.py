@@ -17,6 +17,7 @@ from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.loops import group_of
 from edgec.passes.in_order import alone, deals, dealt_registers, dealt_together, round_length, step_cycles, window_registers
+from edgec.passes.matrix_tiles import cycles as matrix_cycles, is_column, matrix_of, registers as matrix_registers
 from edgec.passes.nest import Nest, strides_of
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.wide_dots import wide_axis
@@ -114,7 +115,7 @@ def widest(nest: Nest) -> int:
     """
     if any(d.sums_halves for d in nest.domains.values()):
         return 16
-    bits = [n.dtype.bits for n in walk(*nest.values) if n.dtype.name not in ("index", "bool") and n.op != "const"]
+    bits = [n.dtype.bits for n in walk(*nest.values) if n.dtype.name not in ("index", "bool") and n.dtype.kind != "w" and n.op != "const"]
     return max(bits, default=nest.values[0].dtype.bits)
 
 
@@ -128,7 +129,7 @@ def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
     """The parallel axis with the cheapest memory accesses when its neighbours share a vector; None when a reduction axis is better."""
     best, best_cost = None, float(len(nest.loads) + 1) * 1.01
     for axis in nest.axes:
-        if isinstance(axis.extent, int) and axis.extent > 1:
+        if isinstance(axis.extent, int) and axis.extent > 1 and is_column(nest, axis):
             cost = vector_cost(nest, axis, lanes)
             if cost < best_cost:
                 best, best_cost = axis, cost
@@ -232,6 +233,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
     calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
     most, handed_on = target.dealt_vectors if shared and deals(nest, target) else 1, between(nest, target)
+    matrix = matrix_of(nest, target)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
@@ -241,13 +243,13 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                 continue
             dealt = dealt_together(wide, most)
             registers = (dealt_registers(r, wide, dealt, nest) if dealt else scalar_registers(r, wide, calls) if calls
-                         else _registers(r, wide, target, shared, steps, together))
+                         else matrix_registers(r, wide, matrix, target) if matrix else _registers(r, wide, target, shared, steps, together))
             registers = max(registers, window_registers(r, wide, nest, row, target) if not shared and steps > UNROLL_LIMIT else 0)
             if shared and r > 1 and _is_mixed(vector, v, lanes, target):
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
             registers += handed_on
             if registers <= (target.general_registers if calls else target.registers):
-                time = _time(r, v, row_extent, columns, target, shared, calls, most)
+                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:
@@ -325,14 +327,12 @@ def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, toget
     return r * v + v + 1
 
 
-def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int = 0, most: int = 1) -> float:
+def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int, most: int, matrix: Any) -> float:
     """Cycles of one reduction step over the whole row x column plane, ragged tiles included."""
-    total = 0.0
-    for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1)):
-        for vv, column_tiles in ((v, columns // v), (columns % v, 1)):
-            if rr and vv:
-                total += row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else _step(rr, vv, target, contraction, most))
-    return total
+    return sum(row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else matrix_cycles(rr, vv, matrix, target) if matrix
+                                           else _step(rr, vv, target, contraction, most))
+               for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1))
+               for vv, column_tiles in ((v, columns // v), (columns % v, 1)) if rr and vv)
 
 
 def _step(r: int, v: int, target: Any, contraction: bool, most: int = 1) -> float:
@@ -445,6 +445,6 @@ def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
     if target.in_order and points > 1 and deals(nest, target):
         return round_length(nest)
     if target.scalar_operand == "lane" and points > 1:
-        return max(partials, target.lanes(32) * (1 if _widens(nest) or between(nest, target) else 2))
+        return max(partials, target.lanes(32) * (1 if _widens(nest) or between(nest, target) or matrix_of(nest, target) else 2))
     copies = max(1, 16 // max(1, points))
     return max(partials, min(4, 1 << (copies.bit_length() - 1)))

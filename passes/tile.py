@@ -25,6 +25,7 @@ from edgec.passes.conversions import conversions
 from edgec.passes.dots import dots
 from edgec.passes.first_terms import first_terms
 from edgec.passes.halves import planned as in_halves
+from edgec.passes.matrix_sums import MatrixSums, in_matrices
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
@@ -275,7 +276,9 @@ class _Tiler:
         return [results[key] for key in keys]
 
     def _reduce(self, nest: Nest, node: Expr, points: list[Point], body: list[Stmt]) -> list[dict[Expr, Expr]]:
-        return Reduction(self, nest, node, points).emit(body)
+        matrix = in_matrices(nest.domains[node], self.plan, self.target)
+        made = MatrixSums(self, nest, node, points, matrix) if matrix else Reduction(self, nest, node, points)
+        return made.emit(body)
 
     def register(self, dtype: Any, lanes: int) -> Register:
         self.counter += 1

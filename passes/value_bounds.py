@@ -93,7 +93,7 @@ def _of_reduction(node: Expr, known: dict[Expr, Bounds], nest: Nest) -> Bounds |
 
 def _dot(node: Expr, operands: list[Bounds]) -> Bounds:
     start, a, b = operands
-    group = 32 // element_of(node.args[1].dtype).bits
+    group = node.args[1].dtype.bits // element_of(node.args[1].dtype).bits
     low, high = _corners(a, b)
     return start[0] + group * low, start[1] + group * high
 

@@ -12,11 +12,12 @@ from edgec.backends.llvm_dots import dot_row
 from edgec.backends.target import all_targets, find
 from edgec.errors import ModelError
 from edgec.evaluate import evaluate
-from edgec.expr import argument, const, dot, walk, word
+from edgec.expr import argument, const, dot, dot_block, walk, word
 from edgec.expr_parser import parse_expr
 from edgec.expr_text import print_expr
 from edgec.loops import Loops, Param, Store, load
 from edgec.loops_interpreter import run_loops
+from edgec.loops_verifier import loops_errors
 from edgec.portable import expand
 from edgec.testing_arrows import Function
 from edgec.types import DTYPES, WORDS, element_of, f32, i32, index, word_of
@@ -30,17 +31,18 @@ def elements(dtype, count, seed):
     return random.integers(0 if dtype.kind == "u" else -100, 100, count).astype(dtype.numpy)
 
 
-def words(array):
-    return np.ascontiguousarray(array).view(np.uint32)
+def words(array, bits=32):
+    return np.ascontiguousarray(array).view(f"u{bits // 8}")
 
 
+@pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("a, b, acc", PAIRS)
-def test_meaning_and_written_out_form(a, b, acc):
+def test_meaning_and_written_out_form(a, b, acc, bits):
     a, b = DTYPES[a], DTYPES[b]
-    group = 32 // a.bits
+    group = bits // a.bits
     x, y = elements(a, 16 * group, 1), elements(b, 16 * group, 2)
     start = np.arange(16).astype(acc.numpy)
-    env = {argument("acc", acc): start, argument("a", word_of(a)): words(x), argument("b", word_of(b)): words(y)}
+    env = {argument("acc", acc): start, argument("a", word_of(a, group)): words(x, bits), argument("b", word_of(b, group)): words(y, bits)}
     node = dot(*env)
     exact = start.astype(np.float64) + (x.astype(np.float64) * y.astype(np.float64)).reshape(16, group).sum(axis=1)
     np.testing.assert_array_equal(evaluate(node, env, None), exact)
@@ -52,11 +54,11 @@ def test_meaning_and_written_out_form(a, b, acc):
 @pytest.mark.parametrize("name", WORDS)
 def test_words_of_elements(name):
     element = element_of(WORDS[name])
-    group = 32 // element.bits
+    group = WORDS[name].bits // element.bits
     x = elements(element, 8 * group, 3).reshape(8, group)
     arguments = [argument(f"e{n}", element) for n in range(group)]
     found = evaluate(word(arguments), dict(zip(arguments, x.T)), None)
-    np.testing.assert_array_equal(found, words(x).ravel())
+    np.testing.assert_array_equal(found, np.ascontiguousarray(x).view(WORDS[name].numpy).ravel())
 
 
 def test_text_reads_back():
@@ -65,6 +67,31 @@ def test_text_reads_back():
     text = print_expr(node)
     assert text == "dot(0:i32, p[8 : 4 : 3 as i8x4], word(p[0], p[1], p[2], p[3]))"
     assert parse_expr(text, {}, {"p": p}) is node
+
+
+@pytest.mark.parametrize("a, b, acc", [("u8", "i8", i32), ("i8", "i8", i32), ("bf16", "bf16", f32)])
+def test_a_product_of_matrices(a, b, acc):
+    a, b = DTYPES[a], DTYPES[b]
+    group = 64 // a.bits
+    x, y, start = elements(a, 2 * group, 1), elements(b, 3 * group, 2), np.arange(6).astype(acc.numpy)
+    out = Param("out", acc, 6, True)
+    p, q = Param("p", a, 2 * group), Param("q", b, 3 * group)
+    node = dot_block(load(out, 0, 6), load(p, 0, 2, dtype=word_of(a, group)), load(q, 0, 3, dtype=word_of(b, group)))
+    loops = Loops("product", (out, p, q), (), (Store(out, const(0, index), node),))
+    assert node.lanes == 6 and loops_errors(loops) == []
+    expected = start + (x.reshape(2, group).astype(np.float64) @ y.reshape(3, group).T.astype(np.float64)).ravel()
+    run_loops(loops, [start, x, y])
+    np.testing.assert_array_equal(start, expected)
+    text = print_expr(node)
+    assert text.startswith("dot_block(out[0 : 6], p[0 : 2 as") and parse_expr(text, {}, {"p": p, "q": q, "out": out}) is node
+
+
+def test_a_matrix_of_another_number_of_lanes_is_refused():
+    p, out = Param("p", DTYPES["i8"], 16), Param("out", i32, 8, True)
+    words_of_p = load(p, 0, 2, dtype=WORDS["i8x8"])
+    node = dot_block(load(out, 0, 8), words_of_p, words_of_p)
+    found = loops_errors(Loops("product", (out, p), (), (Store(out, const(0, index), node),)))
+    assert any("8 lanes are no matrix" in str(each) for each in found)
 
 
 def test_a_word_of_too_few_elements_is_refused():

@@ -21,6 +21,10 @@ ADD_UP = "s_{half}:<4 x i32> = llvm.aarch64.neon.saddlp.v4i32.v8i16(r_{half}); u
          "t_{half}:<4 x i32> = held(u_{half})"
 
 INSTRUCTIONS = (
+    row("smmla", "i8mm", "llvm.aarch64.neon.smmla.v4i32.v16i8", "acc:i32[2,2] += matmul(a:i8[2,8], b:i8[2,8])"),
+    row("ummla", "i8mm", "llvm.aarch64.neon.ummla.v4i32.v16i8", "acc:i32[2,2] += matmul(a:u8[2,8], b:u8[2,8])"),
+    row("usmmla", "i8mm", "llvm.aarch64.neon.usmmla.v4i32.v16i8", "acc:i32[2,2] += matmul(a:u8[2,8], b:i8[2,8])"),
+    row("bfmmla", "bf16", "llvm.aarch64.neon.bfmmla", "acc:f32[2,2] += matmul(a:bf16[2,4], b:bf16[2,4])"),
     row("usdot", "i8mm", "llvm.aarch64.neon.usdot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:i8[16], group=4)"),
     row("sdot", "dotprod", "llvm.aarch64.neon.sdot.v4i32.v16i8", "acc:i32[4] += dot(a:i8[16], b:i8[16], group=4)"),
     row("udot", "dotprod", "llvm.aarch64.neon.udot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:u8[16], group=4)"),

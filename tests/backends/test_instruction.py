@@ -49,7 +49,7 @@ def model(target, row) -> tuple[Interface, str]:
 def random_operand(operand: Operand, operation: str, random: np.random.Generator) -> np.ndarray:
     """Integers over the whole range; floats of mixed size, but for dot small integers whose products and sums are exact."""
     dtype = DTYPES[operand.dtype].numpy
-    if operation == "dot" and dtype.kind not in "iu":
+    if operation in ("dot", "matmul") and dtype.kind not in "iu":
         return random.integers(-100, 100, operand.lanes).astype(dtype)
     if dtype.kind == "f":
         return (random.standard_normal(operand.lanes) * 10.0 ** random.integers(-2, 3, operand.lanes)).astype(dtype)
@@ -68,6 +68,10 @@ def expected(what: Meaning, values: dict[str, np.ndarray]) -> np.ndarray:
             a, b = (each.astype(exact).reshape(what.result.lanes, what.group) for each in arguments)
             total = (a * b).sum(axis=1) + (values[what.result.name].astype(exact) if what.accumulates else 0)
             return total.astype(dtype)
+        case "matmul":
+            exact = np.float64 if dtype.kind == "f" else np.int64
+            a, b = (each.astype(exact).reshape(operand.rows, what.group) for each, operand in zip(arguments, what.operands))
+            return ((a @ b.T).ravel() + values[what.result.name].astype(exact)).astype(dtype)
         case "fma":
             exact = ([Fraction(float(each)) for each in triple] for triple in zip(*arguments))
             return np.array([float(a * b + c) for a, b, c in exact]).astype(dtype)
