@@ -232,6 +232,13 @@ def _adds_products(what: Meaning, narrow: str) -> bool:
 
 
 @cache
+def multiplies_bytes(rows: tuple[Instruction, ...]) -> bool:
+    """Whether a row multiplies vectors of signed bytes to 16 bits without adding them up."""
+    found = [what for what in map(meaning, rows) if what.operation == "dot" and what.group == 1 and not what.accumulates]
+    return any((what.result.dtype, *(operand.dtype for operand in what.operands)) == ("i16", "i8", "i8") for what in found)
+
+
+@cache
 def widening_multiply(rows: tuple[Instruction, ...]) -> Instruction | None:
     """The row that multiplies vectors of i16 to i32 without adding them up; None where there is none."""
     for row in rows:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,9 +54,9 @@ class Row(NamedTuple):
     flash_bytes: int
 
 
-def counted(peers: Path) -> list[Row]:
-    """A row for each pair of COUNTED whose model and emulator are here."""
-    found = [(model, peers / f"{model}_ort_minmax.onnx", target) for model, target in COUNTED]
+def counted(peers: Path, targets: Collection[str] = ()) -> list[Row]:
+    """A row for each pair of COUNTED, of some targets or all, whose model and emulator are here."""
+    found = [(model, peers / f"{model}_ort_minmax.onnx", target) for model, target in COUNTED if not targets or target in targets]
     return [count(model, path, target) for model, path, target in found if path.is_file() and not missing_tools(find(target))]
 
 
@@ -69,16 +69,24 @@ def count(model: str, path: Path, target: str) -> Row:
     return Row(model, target, instructions, sum(layer.macs for layer in layer_facts(graph)), code, artifact.interface.flash_bytes)
 
 
-def section(rows: Sequence[Row]) -> str:
-    """The section with its title; instructions a multiply-add are of those that the layers' shapes ask for."""
-    lines = [f"| {r.model} | {r.target} | {r.instructions / 1e6:.1f} | {r.instructions / r.macs:.3f} | {r.code_bytes / 1e3:.1f} | "
-             f"{r.flash_bytes / 1e3:.1f} |\n" for r in rows]
-    return "".join([TITLE, HEAD, *lines, *_forms(rows)])
+def section(rows: Sequence[Row], old: str = "") -> str:
+    """The section with its title; instructions a multiply-add are of those that the layers' shapes ask for. What is not among the rows
+    stays as an old section has it."""
+    lines = known(old) | {(r.model, r.target): f"| {r.model} | {r.target} | {r.instructions / 1e6:.1f} | {r.instructions / r.macs:.3f} | "
+                          f"{r.code_bytes / 1e3:.1f} | {r.flash_bytes / 1e3:.1f} |\n" for r in rows}
+    order = dict.fromkeys([*COUNTED, *lines])
+    return "".join([TITLE, HEAD, *(lines[pair] for pair in order if pair in lines), *_forms(lines)])
 
 
-def _forms(rows: Sequence[Row]) -> list[str]:
+def known(section: str) -> dict[tuple[str, str], str]:
+    """The lines of a section's table of models by model and target."""
+    cells = {line: [cell.strip() for cell in line.strip("|\n").split("|")] for line in section.splitlines(keepends=True)}
+    return {(row[0], row[1]): line for line, row in cells.items() if len(row) == 6 and (row[0], row[1]) in COUNTED}
+
+
+def _forms(lines: Mapping[tuple[str, str], str]) -> list[str]:
     """What a multiply-add takes of the instructions of each extension, in the large model."""
-    found = {r.target: f"{r.instructions / r.macs:.3f}" for r in rows if r.model == LARGE}
+    found = {target: line.split("|")[4].strip() for (model, target), line in lines.items() if model == LARGE}
     lines = [f"| {form} | {core} | {found[core]} |\n" for core, form in FORMS.items() if core in found]
     return [FORMS_HEAD, *lines] if lines else []
 

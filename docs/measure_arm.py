@@ -4,6 +4,7 @@
     python docs/measure_arm.py ZOO --cores cortex-a53           the hot loops of one core alone
     python docs/measure_arm.py ZOO --halves                     half precision and longer vectors alone (measure_halves.py)
     python docs/measure_arm.py --integers ../shared/peers       PEERS holds quantized ones: their table alone (arm_integers.py)
+    python docs/measure_arm.py --integers ../shared/peers --targets cortex-a710     the rows of one machine
 
 Needs qemu-aarch64, qemu-riscv64, qemu-system-arm, gcc for them and for this computer, llvm-mca-22 and llvm-objdump-22 (Debian: qemu-user
 qemu-system-arm gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-arm-none-eabi llvm-22). Nothing in it is timed, so what else runs does
@@ -75,6 +76,7 @@ def main() -> None:
     given = argparse.ArgumentParser()
     given.add_argument("zoo", nargs="?", type=Path)
     given.add_argument("--integers", type=Path, metavar="PEERS")
+    given.add_argument("--targets", nargs="+", metavar="TARGET", default=(), help="with --integers: the rows of these alone")
     given.add_argument("--cores", nargs="+", choices=CORES, default=())
     given.add_argument("--halves", action="store_true")
     folders = given.parse_args()
@@ -84,7 +86,7 @@ def main() -> None:
     if folders.zoo:
         floats = "\n".join(written(folders.zoo, sections(floats), folders.cores, folders.halves)) + "\n"
     if folders.integers:
-        section = integers["section"](integers["counted"](folders.integers))
+        section = integers["section"](integers["counted"](folders.integers, folders.targets), section if folders.targets else "")
     page.write_text(floats + section, encoding="utf-8")
 
 

@@ -34,6 +34,7 @@ from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
 from edgec.passes.scalar_runs import scalar_runs
 from edgec.passes.schedule import Piece, Schedule, Segment, schedule
+from edgec.passes.short_sums import short_sums
 from edgec.passes.slots import independent
 from edgec.passes.there_and_back import pairs, walks_back
 from edgec.types import index
@@ -132,7 +133,7 @@ def _wrap(axes: Sequence[Axis], body: Sequence[Stmt]) -> list[Stmt]:
 
 
 def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr], target: Any) -> Tiled:
-    pieces = scalar_runs(bits(pieces, tables), target)
+    pieces = short_sums(scalar_runs(bits(pieces, tables), target), tables, target)
     body = flattened(pieces)
     everything = [e for s in statements(body) for e in expressions(s)]
     nodes = walk(*everything)

@@ -30,6 +30,7 @@ INSTRUCTIONS = (
     row("udot", "dotprod", "llvm.aarch64.neon.udot.v4i32.v16i8", "acc:i32[4] += dot(a:u8[16], b:u8[16], group=4)"),
     row("sadalp", "neon", pairs_of_eight("llvm.aarch64.neon.smull.v8i16", ADD_UP), "acc:i32[8] += dot(a:i8[32] > -128, b:i8[32], group=4)"),
     row("sadalp", "neon", PAIRS, "acc:i32[4] += dot(a:i8[16] > -128, b:i8[16], group=4)"),
+    row("smull", "neon", "llvm.aarch64.neon.smull.v8i16", "r:i16[8] = dot(a:i8[8], b:i8[8], group=1)"),
     row("bfdot", "bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "acc:f32[4] += dot(a:bf16[8], b:bf16[8], group=2)"),
     row("fmlal", "fp16fml", "llvm.aarch64.neon.fmlal.v4f32.v8f16(acc, a:<8 x half>, b:<8 x half>)",
         "acc:f32[4] += dot(a:f16[4], b:f16[4], group=1)"),

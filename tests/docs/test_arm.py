@@ -29,6 +29,16 @@ def test_a_row_is_a_line_of_the_table(integers):
     assert table(section) == [["mnet", "cortex-m4", "3.0", "1.500", "1.5", "20.0"]]
 
 
+def test_the_rows_of_one_machine_are_replaced_alone(integers):
+    old = integers["parts"](PAGE)[1]
+    assert table(integers["section"]([], old)) == table(old)
+    pair = (integers["LARGE"], "cortex-a710")
+    new = integers["section"]([integers["Row"](*pair, 1_000_000, 2_000_000, 1500, 20_000)], old)
+    before, after = table(old), table(new)
+    assert [row for row in after if (row[0], row[1]) != pair] == [row for row in before if (row[0], row[1]) != pair]
+    assert [*pair, "1.0", "0.500", "1.5", "20.0"] in after and f"| {integers['FORMS']['cortex-a710']} | cortex-a710 | 0.500 |" in new
+
+
 def test_the_section_is_replaced_alone(integers):
     floats, section = integers["parts"](PAGE)
     assert floats + section == PAGE and section.startswith("\n## Integers\n") and "## Hot loops" in floats

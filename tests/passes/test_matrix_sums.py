@@ -150,7 +150,7 @@ def test_the_tile_has_even_rows_and_fits():
 
 
 def test_the_text_reads_back():
-    graph, _ = convolutions("u8", "i8", [(20, 16, 3, 1)])
+    graph, _ = convolutions("u8", "i8", [(24, 20, 3, 1)])
     text = print_loops(tile(lower(graph, A710).steps[-2], A710).loops)
     assert "dot_block(" in text and " as u8x8]" in text and "i8x8" in text
     assert print_loops(parse_loops(text)) == text
