@@ -26,7 +26,7 @@ FORMS = {"aarch64": "plain NEON: smull, smlal, sadalp", "cortex-a76": "dotprod: 
 TITLE = "\n## Integers\n"
 HEAD = """
 One inference of networks that onnxruntime quantized to 8 bits (`../shared/peers`, batch 1): sdot on the Cortex-A76, smmla (which
-multiplies a matrix of 2 x 8 bytes by one of 8 x 2, [schedules](schedules.md#blocks-of-sums)) on the A710,
+multiplies a matrix of 2 x 8 bytes by one of 8 x 2, [schedules](schedules.md#dot-products)) on the A710,
 smlad on Cortex-M4 and M7, vmlava on the M55. The Cortex-M3 and M0+ multiply one by one and have no floats: a 64-bit product of integers
 scales a sum, and only where that comes near the middle of two results f32 decides. Plain AArch64 and Armv7 take words of four bytes, too:
 their first and second halves are multiplied apart, two products meet in 16 bits (which have room for them where no weight is -128, as

@@ -1,7 +1,7 @@
 """Products of bytes that one sum takes one after another are added up in 16 bits before they are widened, as many as have room there.
 
-For machines that multiply bytes to 16 bits and have no dot product for what is summed: the taps of a window that slides over each channel by
-itself. Runs on finished loops. Types bound what is loaded, the numbers of a table the weights: with weights above -128 two products fit.
+For machines that multiply bytes to 16 bits and have no dot product for what is summed: the taps of a window that slides over each channel
+by itself. Runs on finished loops. Types bound what is loaded, the numbers of a table the weights: with weights above -128 two products fit.
 
     acc += i32(x0) * i32(w0);  acc += i32(x1) * i32(w1)   ->   acc += i32(i16(x0) * i16(w0) + i16(x1) * i16(w1))
 
