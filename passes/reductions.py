@@ -192,9 +192,8 @@ class Reduction:
                 continue
             where = next(iter(at.values()))
             c = coefficient(where, axis)
-            if where.lanes == 1 and c and c > 0 and (where - axis * c).free:
-                base = where - axis * c
-                found[g] = ((c - 1 - base) // c, (e - base + (c - 1)) // c)
+            if where.lanes == 1 and c and (where - axis * c).free:
+                found[g] = _bounds(where - axis * c, c, e)
         return found
 
     def _loop(self, body: list[Stmt], axis: Expr, rest: Sequence[Expr], env: dict[Expr, Expr], met: frozenset[int],
@@ -368,6 +367,13 @@ class Reduction:
 
 def _points(d: Domain) -> int:
     return prod(e.data if e.op == "const" else 1 << 20 for e in d.extents)
+
+
+def _bounds(base: Expr, c: int, extent: Expr) -> tuple[Expr, Expr]:
+    """The least k with 0 <= base + c * k < extent, and the number past the greatest; c < 0 in transposed convolutions."""
+    if c > 0:
+        return (c - 1 - base) // c, (extent - base + (c - 1)) // c
+    return (base - extent - c) // -c, base // -c + 1
 
 
 def _holds(i: Expr, extent: Expr) -> bool:

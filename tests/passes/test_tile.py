@@ -15,7 +15,7 @@ from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Store, expressions, statements
 from edgec.loops_text import print_loops
-from edgec.passes.reductions import LONGEST
+from edgec.passes.reductions import LONGEST, _bounds
 from edgec.passes.schedule import Piece, Schedule, Segment
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
@@ -40,6 +40,15 @@ POOL = """graph g(%x: f32[1,8,20,20]) -> (%y) {
   %y = Conv(%p, @v) : f32[1,8,20,20]
 }"""
 
+TRANSPOSED = """graph g(%x: f32[1,8,12,12]) -> (%y) {
+  @u: f32[16,8,1,1]
+  @w: f32[16,8,4,4]
+  @v: f32[4,8,1,1]
+  %a = Conv(%x, @u) : f32[1,16,12,12]
+  %t = ConvTranspose(%a, @w) strides=[2,2] pads=[1,1,1,1] : f32[1,8,24,24]
+  %y = Conv(%t, @v) : f32[1,4,24,24]
+}"""
+
 
 def inner_loops(loops):
     """Loops without loops inside that assign registers: reductions at their innermost."""
@@ -58,7 +67,7 @@ def check(program: Program, arrays, targets=TARGETS) -> None:
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
-@pytest.mark.parametrize("text", [CONVOLUTION, POOL], ids=["convolution", "pool"])
+@pytest.mark.parametrize("text", [CONVOLUTION, POOL, TRANSPOSED], ids=["convolution", "pool", "transposed"])
 def test_reduction_loops_hold_no_test(text, target):
     """Borders are tiles of their own and bounds of loops: nowhere is an element tested before it is added."""
     for kernel in lower(read_graph(text, "test"), target).steps:
@@ -80,7 +89,10 @@ def test_every_accumulator_stays_in_a_register(target):
     assert uniform
 
 
-@pytest.mark.parametrize("text", [CONVOLUTION.replace("20,60", "3,9"), POOL.replace("20,20", "5,6")], ids=["convolution", "pool"])
+SMALL = CONVOLUTION.replace("20,60", "3,9"), POOL.replace("20,20", "5,6"), TRANSPOSED.replace("12,12", "3,7").replace("24,24", "6,14")
+
+
+@pytest.mark.parametrize("text", SMALL, ids=["convolution", "pool", "transposed"])
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: str(t.vector_bits))
 def test_every_element_is_stored_once(text, target, monkeypatch):
     graph = read_graph(text, "test")
@@ -99,7 +111,7 @@ def test_every_element_is_stored_once(text, target, monkeypatch):
     found = run_tiled(program, tiled, arrays)
     np.testing.assert_array_equal(found["y"], interpret(graph, arrays)["y"])
     assert set(stored.values()) == {1}
-    assert len(stored) == sum(b.max_size for k in program.steps for b in k.targets)
+    assert len(stored) == sum(b.max_size for b in {b for k in program.steps for b in k.targets})
 
 
 def test_a_given_schedule_is_followed():
@@ -175,6 +187,14 @@ def test_equal_kernels_have_equal_loops():
     steps = [k for k in lower(graph, target).steps if any(n.op == "reduce" for s in k.stages for n in walk(s.value))]
     assert len(steps) == 3 and len({loops_key(tile(k, target).loops) for k in steps[:2]}) == 1
     assert print_loops(tile(steps[0], target).loops) == print_loops(tile(steps[0], target).loops)
+
+
+@pytest.mark.parametrize("c", [-3, -2, -1, 1, 2, 5])
+@pytest.mark.parametrize("extent", [1, 4, 7])
+def test_the_bounds_of_a_loop_are_those_of_its_guard(c, extent):
+    for base in range(-9, 10):
+        least, past = (bound.data for bound in _bounds(const(base, index), c, const(extent, index)))
+        assert [k for k in range(-20, 21) if least <= k < past] == [k for k in range(-20, 21) if 0 <= base + c * k < extent]
 
 
 # -------------------------------------------------------------------------------------- kernels that graphs rarely make
