@@ -5,6 +5,9 @@ columns becomes one Gemm with alpha = beta = 1, so that the bias can be an i32 o
 reshaped around it, which costs nothing.
 
     add(matmul(x, @w), @b)  ->  gemm(x, @w, @b)
+
+A normalisation that stands behind a concatenation or a pool, not behind a product, is two operators by then, between which a tensor would
+be rounded. As a convolution of each channel by itself it is one: its weights are exact in 8 bits, a scale a channel, its shift an i32.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.graph import Graph, Value, constant
-from edgec.ops.arithmetic import Add
+from edgec.ops.arithmetic import Add, Mul
+from edgec.ops.convolution import Conv
+from edgec.ops.joining import Concat
 from edgec.ops.matmul import Gemm, MatMul
+from edgec.ops.pooling import AveragePool, MaxPool
 from edgec.ops.reshape import Reshape
 from edgec.passes.known_functions import known_function
 from edgec.pipeline import parse_pipeline, registered, run_pipeline
@@ -21,11 +27,12 @@ from edgec.rewrite import Context, rewrite, rule
 from edgec.types import f32
 
 PASSES = "fold-constants,simplify"
+COLLECTING = (AveragePool, Concat, MaxPool)  # what they give has been rounded, and no product before them takes a scale
 
 
 def prepared(graph: Graph) -> Graph:
     """The graph that is quantized: it computes what the given one does."""
-    return rewrite(run_pipeline(graph, parse_pipeline(PASSES, registered())), plain_gemm, bias_of_matmul, known_function)
+    return rewrite(run_pipeline(graph, parse_pipeline(PASSES, registered())), plain_gemm, bias_of_matmul, scaled_channels, known_function)
 
 
 @rule
@@ -55,6 +62,24 @@ def bias_of_matmul(op: Add, context: Context):
         if fits and bias.type.rank <= x.type.rank:
             return _gemm(x.op, bias, op.output)
     return None
+
+
+@rule
+def scaled_channels(op: Add, context: Context):
+    """concat(x, y) * @s + @t, numbers a channel  ->  conv(concat(x, y), @s, @t) group=channels"""
+    for product, shift in ((op.a, op.b), (op.b, op.a)):
+        if not isinstance(product.op, Mul) or context.uses(product) > 1:
+            continue
+        for x, scale in ((product.op.a, product.op.b), (product.op.b, product.op.a)):
+            if isinstance(x.op, COLLECTING) and _of_channels(scale, x) and _of_channels(shift, x):
+                w = constant(scale.array.reshape(-1, *[1] * (x.type.rank - 1)), scale.name, scale.loc)
+                return Conv(x, w, constant(shift.array.reshape(-1), shift.name, shift.loc), group=x.shape[1]).output
+    return None
+
+
+def _of_channels(value: Value, x: Value) -> bool:
+    """Whether a constant has one number for each channel of an image."""
+    return value.is_constant and x.dtype is f32 and x.type.rank > 2 and value.shape == (x.shape[1], *[1] * (x.type.rank - 2))
 
 
 def _gemm(product: MatMul, bias: Value, result: Value) -> Value | None:

@@ -105,3 +105,27 @@ def test_keeping_a_node_in_float():
     assert first.input[1] in constants
     with pytest.raises(ModelError, match="there is no node 'nowhere'"):
         quantize(DIGITS / "digits.onnx", CALIB, keep_float=("nowhere",))
+
+
+def test_a_normalisation_behind_a_concatenation_is_one_layer_of_each_channel_by_itself():
+    random = np.random.default_rng(5)
+    drawn = lambda *shape: random.standard_normal(shape).astype(np.float32)
+    arrays = {"w": drawn(8, 3, 3, 3), "v": drawn(4, 3, 1, 1), "s": drawn(12), "t": drawn(12), "m": drawn(12), "e": np.abs(drawn(12)) + 0.5,
+              "u": drawn(5, 12, 1, 1)}
+    make = onnx.helper
+    nodes = [make.make_node("Conv", ["x", "w"], ["a"], pads=[1] * 4), make.make_node("Conv", ["x", "v"], ["b"]),
+             make.make_node("Concat", ["a", "b"], ["c"], axis=1), make.make_node("BatchNormalization", ["c", "s", "t", "m", "e"], ["n"]),
+             make.make_node("Relu", ["n"], ["r"]), make.make_node("Conv", ["r", "u"], ["y"])]
+    values = [make.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, c, 6, 6]) for n, c in (("x", 3), ("y", 5))]
+    graph = make.make_graph(nodes, "g", values[:1], values[1:], [onnx.numpy_helper.from_array(a, n) for n, a in arrays.items()])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+    x = drawn(16, 1, 3, 6, 6)
+    made = quantize(model, {"x": x})
+    kinds = [n.op_type for n in made.model.graph.node]
+    assert kinds.count("Conv") == 4 and not {"Mul", "Add", "BatchNormalization"} & set(kinds)
+    assert [a.i for n in made.model.graph.node for a in n.attribute if a.name == "group" and a.i > 1] == [12]
+    exact = np.stack([interpret(load(model), {"x": each})["y"] for each in x])
+    ours = np.stack([interpret(made.graph, {"x": each})["y"] for each in x])
+    assert 10 * np.log10((exact ** 2).sum() / ((exact - ours) ** 2).sum()) > 35
+    theirs = np.stack([session(made.model).run(None, {"x": each})[0] for each in x])
+    assert np.abs(ours - theirs).max() < 1e-4
