@@ -12,17 +12,14 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.graph import Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Add
-from edgec.ops.cast import Cast
-from edgec.ops.comparison import Equal
 from edgec.ops.gather import Gather
 from edgec.ops.normalization import LayerNormalization
 from edgec.ops.quantization import DequantizeLinear
 from edgec.ops.quantized_contrib import STORED, Contributed, unpacked
-from edgec.ops.reduction import ReduceSum
 from edgec.ops.slicing import Slice
-from edgec.types import i4, i32, u4, u8
+from edgec.ops.transformer_parts import ones_of
+from edgec.types import i4, u4, u8
 
 
 class QEmbedLayerNormalization(Contributed):
@@ -61,17 +58,11 @@ class QEmbedLayerNormalization(Contributed):
         if self.segment_embedding is not None:
             total = Add(total, self._real("segment_embedding", Gather(self.segment_embedding, self.segment_ids).output)).output
         gamma, beta = (self._real(name, getattr(self, name)) for name in ("gamma", "beta"))
-        return (LayerNormalization(total, gamma, beta, epsilon=self.epsilon).results[0], self._seen())[:self.outputs]
+        return (LayerNormalization(total, gamma, beta, epsilon=self.epsilon).results[0], ones_of(self.mask, ids))[:self.outputs]
 
     def _real(self, name: str, integers: Value) -> Value:
         """The numbers that integers of the operand `name` stand for."""
         return DequantizeLinear(integers, getattr(self, f"{name}_scale"), getattr(self, f"{name}_zero_point")).output
-
-    def _seen(self) -> Value:
-        if self.mask is None:
-            return constant(np.zeros(self.input_ids.shape[0], np.int32))
-        ones = Cast(Equal(self.mask, constant(np.array(1, self.mask.dtype.numpy))).output, to=CODE_OF_DTYPE[i32]).output
-        return ReduceSum(ones, _numbers(1), keepdims=0).output
 
 
 class GatherBlockQuantized(Contributed):
