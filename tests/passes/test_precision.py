@@ -146,16 +146,17 @@ def test_verify_reports_the_error_against_f32():
     assert difference.same and 1e-5 < difference.relative < 2e-2
 
 
-def test_error_of_one_product_on_arm():
-    """bfdot rounds to odd: within the same bound on these operands, under emulation."""
+@pytest.mark.parametrize("rows, instruction", [(1, "bfdot"), (5, "bfmmla")])
+def test_error_of_one_product_on_arm(rows, instruction):
+    """Both round to odd: within the same bound on these operands, under emulation."""
     target = next(t for t in all_targets() if "bf16" in t.features and t.emulator and t.emulator.qemu)
     if missing_tools(target):
         pytest.skip(f"{target.name}: {', '.join(missing_tools(target))} not installed")
-    graph = read_graph("graph g(%x: f32[5,37]) -> (%y) {\n  @w: f32[37,40]\n  %y = MatMul(%x, @w) : f32[5,40]\n}", "test")
+    graph = read_graph(f"graph g(%x: f32[{rows},37]) -> (%y) {{\n  @w: f32[37,40]\n  %y = MatMul(%x, @w) : f32[{rows},40]\n}}", "test")
     arrays = normal_inputs(graph)
     weights = next(op.output.array for op in graph.ops if type(op).__name__ == "Constant")
     rounded = [a.astype(precision_type()).astype(np.float64) for a in (arrays["x"], weights)]
     artifact = compile(graph, target, precision="bf16", workers=0, keep=("asm",))
-    assert "bfdot" in artifact.asm and "bfcvtn" in artifact.asm
+    assert f"\t{instruction}\t" in artifact.asm and "bfcvtn" in artifact.asm
     error = np.abs(artifact.run(arrays)["y"] - rounded[0] @ rounded[1])
     assert np.all(error <= (37 + 8) * 2.0**-24 * (np.abs(rounded[0]) @ np.abs(rounded[1])))
