@@ -62,8 +62,8 @@ rows and four vectors, two loads under way, and what the rows read stands in gro
 That is the limit of buffers whose channels lie together: no whole model comes to 85 % with them. What lies below are short sums
 ({short:.1%} by hand with 8 steps a round; the compiler's have 12 to 20 where that divides the sum), first layers (73 to 80 %), windows
 that slide over each channel by itself (35 to 64 %: each of seven sums waits for its own latency of 10 cycles, each group of nine loads
-for 21 sums) and Winograd's transforms (14 %: 49 values do not fit 32 registers). Buffers in blocks of four channels would let pixels come
-by `ld4`, too ({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
+for 21 sums) and Winograd's transforms (11 to 14 %: 36 values do not fit 32 registers). Buffers in blocks of four channels would let pixels
+come by `ld4`, too ({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
 
 The model of the Cortex-A55 starts two multiply-adds of whole vectors a cycle, twice what the A53's does, but one load. Its code is the
 one for cores that order instructions themselves: the A53's would take as long there.

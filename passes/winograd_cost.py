@@ -24,6 +24,8 @@ COPY = 6.0  # cycles to move a vector of outputs from the scratch of overhanging
 CLOSE = 1.03  # of the least cost, within which blocks that two threads share evenly are taken
 SHORT = 6.0  # steps by which a matrix product of words costs more than its steps
 WIDENED = 0.8  # the speed of 16-bit products left where bytes are widened for them on the way
+CROWDED = 0.07  # times that transforms take longer for each value of a patch beyond SMALL_PATCH, on a core that runs code in its order
+SMALL_PATCH = 36  # values; more of them come and go through the stack, each before or behind what waits for it
 START = 3000.0  # cycles by which three loop nests and their ragged ends cost more than one
 
 
@@ -81,12 +83,17 @@ def _cycles(c: Convolution, m: int, band: int, target: Any, resident: int) -> fl
     size = macs * width
     products = tiles * macs / _speed(target, width) * (1 + 0.5 / block) * (1 + (2 * SHORT / inner if c.is_integer else 0))
     vectors = -(-inner * width // (4 * lanes)) + -(-outer // lanes)
-    transforms = tiles * vectors * alpha ** 2 * (3 + alpha / 2)
+    transforms = tiles * vectors * alpha ** 2 * (3 + alpha / 2) * crowded(alpha, target)
     overhanging = any(a.extent % m for a in c.rows) or c.rows[0].extent % (m * band)
     copies = tiles * m ** 2 * -(-outer // lanes) * COPY if overhanging else 0.0
     weights = size / _rate(max(size, resident), target) + (blocks - 1) * size / _rate(size, target)
     spilled = blocks * 2 * scratch / SPILL if scratch > SHARE * target.l2_bytes else 0.0
     return START + products + transforms + copies + weights + spilled
+
+
+def crowded(alpha: int, target: Any) -> float:
+    """How many times longer the transforms of patches of alpha x alpha values take because these do not stay in registers."""
+    return 1.0 + CROWDED * max(0, alpha ** 2 - SMALL_PATCH) if target.in_order else 1.0
 
 
 def _speed(target: Any, width: int) -> float:

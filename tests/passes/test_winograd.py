@@ -153,6 +153,14 @@ def test_estimates_count_weights_that_do_not_stay_in_cache():
     assert WORTH < 1 and BETTER < 1
 
 
+def test_patches_that_fill_more_than_the_registers_cost_more_in_order():
+    """A 55 x 55 map is eleven tiles of F(5,3) a side, none of them ragged: in order, patches of 49 values cost more than that saves."""
+    found, = candidates(network(16, 64, 55, 55))
+    ordered, free = (forms(found, replace(find("cortex-a53"), in_order=each), (2, 4, 5, 6)) for each in (True, False))
+    assert ordered[:3] == free[:3] and all(a.cycles > b.cycles for a, b in zip(ordered[3:], free[3:]))
+    assert [min(each, key=lambda form: form.cycles).m for each in (ordered, free)] == [4, 5]
+
+
 def test_no_growth_means_no_winograd():
     assert machine_for("x86-64-v4", "s").max_flash_growth == 1.0 and machine_for("x86-64-v4", "s", 4.0).max_flash_growth == 4.0
     assert set(chosen(network(64, 64, 28, 28), machine_for("x86-64-v4", "s"))) == {0}
