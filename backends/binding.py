@@ -102,6 +102,20 @@ def shape_of(port: Port, dims: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(evaluate(extent, dims) for extent in port.shape)
 
 
+def outputs_of(interface: Interface, bound: Bound, sizes: Sequence[int], held: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Outputs by name, and what is kept by the names of its outputs, from their memory after a call: `held` is that of every output, then
+    that of every state; `sizes` came out of the call."""
+    found, number = {}, len(interface.outputs)
+    for port, memory in zip(interface.outputs, held[:number]):
+        shape = computed_shape(port, interface, bound.dims, sizes)
+        found[port.name] = np.frombuffer(memory, DTYPES[port.dtype].numpy)[:prod(shape)].reshape(shape).copy()
+    for kept, memory in zip(interface.states, held[number:]):
+        shape = filled_after(interface, bound.dims).get(kept.port.name, kept.port.shape)
+        array = np.frombuffer(memory, DTYPES[kept.port.dtype].numpy).reshape(kept.port.shape)
+        found[kept.output] = array[tuple(map(slice, shape))].copy()
+    return found
+
+
 def computed_shape(port: Port, interface: Interface, dims: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
     """The shape of an output, given the dimensions of the call and the sizes that came out of it, both in the interface's order."""
     return shape_of(port, dict(zip((name for name, _, _ in (*interface.dims, *interface.sizes)), (*dims, *sizes))))

@@ -13,19 +13,17 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from edgec.backends.binding import Bound, bind_all, computed_shape, filled_after
+from edgec.backends.binding import Bound, bind_all, outputs_of
 from edgec.backends.header import header
 from edgec.backends.interface import Interface
 from edgec.backends.native import runs_here
 from edgec.backends.target import Emulator, Target
 from edgec.backends.wasm_module import WasmProgram, missing_tools as missing_for_wasm
 from edgec.errors import Internal, Unsupported
-from edgec.types import DTYPES
 
 BOARDS = Path(__file__).parent / "boards"
 BARE_METAL = ("-nostartfiles", "--specs=rdimon.specs", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments")     # files by semihosting
@@ -195,18 +193,11 @@ def _unpack(results: bytes, interface: Interface, samples: Sequence[Bound]) -> l
             raise Internal(f"{interface.run_symbol} returned {status} for sample {number}")
         sizes = struct.unpack_from(f"<{len(interface.sizes)}i", results, position + 4)
         position += 4 + 4 * len(sizes)
-        arrays = {}
-        for port, size in zip(interface.outputs, bound.output_bytes):
-            shape = computed_shape(port, interface, bound.dims, sizes)
-            held = np.frombuffer(results[position:position + size], DTYPES[port.dtype].numpy)
-            arrays[port.name] = held[:prod(shape)].reshape(shape).copy()
+        held = []
+        for size in (*bound.output_bytes, *(kept.bytes for kept in interface.states)):
+            held.append(results[position:position + size])
             position += size
-        for kept in interface.states:
-            array = np.frombuffer(results[position:position + kept.bytes], DTYPES[kept.port.dtype].numpy)
-            shape = filled_after(interface, bound.dims).get(kept.port.name, kept.port.shape)
-            arrays[kept.output] = array.reshape(kept.port.shape)[tuple(map(slice, shape))].copy()
-            position += kept.bytes
-        outputs.append(arrays)
+        outputs.append(outputs_of(interface, bound, sizes, held))
     return outputs
 
 

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgec.backends.binding import Bound, bind
+from edgec.backends.binding import Bound, bind_all, outputs_of
 from edgec.backends.interface import Interface, layout
 from edgec.errors import Internal, Unsupported
-from edgec.types import DTYPES
 
 STACK_BYTES = 64 << 10      # beside what the model's own functions need, for those that call it
 PAGE = 64 << 10
@@ -77,7 +76,7 @@ class WasmProgram:
         self._store.set_fuel(FUEL)
         exports = wasmtime.Instance(self._store, wasmtime.Module(engine, module), []).exports(self._store)
         self._memory, self._run = exports["memory"], exports[interface.run_symbol]
-        self._place(exports["__heap_base"].value(self._store), [bind(interface, sample) for sample in samples])
+        self._place(exports["__heap_base"].value(self._store), bind_all(interface, samples))
 
     def _place(self, start: int, samples: Sequence[Bound]) -> None:
         """Addresses behind the module's own data for the context, each port and the arena; the memory grows to hold them."""
@@ -85,18 +84,19 @@ class WasmProgram:
         inputs = [max(bound.inputs[n].nbytes for bound in samples) for n in range(len(self.interface.inputs))]
         outputs = [max(bound.output_bytes[n] for bound in samples) for n in range(len(self.interface.outputs))]
         addresses, end = [], start
-        for size in (where.size, *inputs, *outputs, self.interface.arena_for(1)):
+        for size in (where.size, *inputs, *outputs, self.interface.arena_for(1), self.interface.state_bytes):
             addresses.append(-(-end // 64) * 64)
             end = addresses[-1] + size
         missing = -(-(end - self._memory.data_len(self._store)) // PAGE)
         if missing > 0:
             self._memory.grow(self._store, missing)
-        self._context, *ports, self._arena = addresses
+        self._context, *ports, self._arena, self._state = addresses
         self._inputs, self._outputs = ports[:len(inputs)], ports[len(inputs):]
 
     def run(self, samples: Sequence[Mapping[str, np.ndarray]], repeat: int = 1) -> list[dict[str, np.ndarray]]:
-        """Outputs of each sample, called `repeat` times."""
-        return [self._one(bind(self.interface, sample), repeat) for sample in samples]
+        """Outputs of each sample, called `repeat` times; what is kept between calls begins with zeros."""
+        self._memory.write(self._store, bytes(self.interface.state_bytes), self._state)
+        return [self._one(bound, repeat) for bound in bind_all(self.interface, samples)]
 
     def count_instructions(self, samples: Sequence[Mapping[str, np.ndarray]]) -> int:
         """WebAssembly instructions of one call, averaged over the samples, as the engine counts them."""
@@ -109,22 +109,25 @@ class WasmProgram:
         for _ in range(repeat):
             if status := self._run(self._store, self._context):
                 raise Internal(f"{self.interface.run_symbol} returned {status}")
-        found = {}
-        for port, at, shape, size in zip(self.interface.outputs, self._outputs, bound.output_shapes, bound.output_bytes):
-            data = self._memory.read(self._store, at, at + size)
-            found[port.name] = np.frombuffer(bytes(data), DTYPES[port.dtype].numpy).reshape(shape).copy()
-        return found
+        places = [*zip(self._outputs, bound.output_bytes), *((self._state + kept.offset, kept.bytes) for kept in self.interface.states)]
+        sizes = [struct.unpack("<i", self._read(self._context + offset, 4))[0] for offset in layout(self.interface, 32).sizes]
+        return outputs_of(self.interface, bound, sizes, [self._read(*place) for place in places])
+
+    def _read(self, at: int, size: int) -> bytes:
+        return bytes(self._memory.read(self._store, at, at + size))
 
     def _fill(self, bound: Bound) -> None:
         where = layout(self.interface, 32)
         context = bytearray(where.size)
         struct.pack_into("<I", context, 0, where.size)
-        places = [*zip(where.inputs, self._inputs), *zip(where.outputs, self._outputs), (where.arena, self._arena)]
+        places = [*zip(where.inputs, self._inputs), *zip(where.outputs, self._outputs), (where.arena, self._arena), (where.state, self._state)]
         for offset, address in (*places, *zip(where.dims, bound.dims)):
             struct.pack_into("<I", context, offset, address)
         self._memory.write(self._store, context, self._context)
-        for address, array in zip(self._inputs, bound.inputs):
-            self._memory.write(self._store, array.tobytes(), address)
+        given = [*zip(self._inputs, bound.inputs), *((self._state + k.offset, a) for k, a in zip(self.interface.states, bound.states))]
+        for address, array in given:
+            if array is not None:
+                self._memory.write(self._store, array.tobytes(), address)
 
     def close(self) -> None:
         """Nothing outlives the object."""

@@ -71,7 +71,7 @@ def test_steps(case):
     agree(stepped(lambda inputs: run_program(again, inputs, arena=True), graph, samples), wanted)
 
 
-@pytest.mark.parametrize("machine", ["aarch64", "cortex-m4"])
+@pytest.mark.parametrize("machine", ["aarch64", "cortex-m4", "wasm32"])
 def test_elsewhere(machine):
     target = find(machine)
     if missing := missing_tools(target):

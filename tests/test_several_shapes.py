@@ -111,6 +111,9 @@ def test_what_cannot_be_one_object_says_why(digits):
         compile(DIGITS, shapes={"image": [(1, 1, 8, 8), (1, 1, 8, 8)]})
     with pytest.raises(Unsupported, match="several shapes and several levels"):
         compile(DIGITS, "x86-64", shapes=SHAPES, multiversion=True)
+    sized = onnx.parser.parse_model('<ir_version: 9, opset_import: ["": 18]> g (float[N] x) => (int64[1,M] y) { y = NonZero(x) }')
+    with pytest.raises(Unsupported, match="several shapes of a model with computed sizes"):
+        compile(sized, shapes={"x": [(3,), (5,)]}, workers=0)
     crooked = [compile([window(rows, 8, 2)]).interface for rows in (4, 5, 6)]
     with pytest.raises(Unsupported, match="output y, axis 2: 2, 3, 3 are no linear function"):
         merged(crooked)

@@ -58,7 +58,7 @@ def assert_steps(graph, artifact, samples, judge):
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("target", ["native", "cortex-m4", "aarch64"])
+@pytest.mark.parametrize("target", ["native", "cortex-m4", "aarch64", "wasm32"])
 def test_a_recurrent_cell_goes_on_where_it_stopped(target):
     if missing := missing_tools(find(target)) if target != "native" else []:
         pytest.skip(f"needs {', '.join(missing)}")

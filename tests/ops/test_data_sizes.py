@@ -185,7 +185,7 @@ def test_graph_text(name):
 
 
 @pytest.mark.parametrize("name", ["what NonZero finds", "Slice", "Reshape to what is left", "NonMaxSuppression", "a matrix product"])
-@pytest.mark.parametrize("machine", ["aarch64", "cortex-m4"])
+@pytest.mark.parametrize("machine", ["aarch64", "cortex-m4", "wasm32"])
 def test_elsewhere(name, machine):
     target = find(machine)
     if missing := missing_tools(target):
