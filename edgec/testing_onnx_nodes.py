@@ -95,8 +95,8 @@ def _columns(d: Draw) -> Made:
     image, block = (d.integer(4, 7), d.integer(4, 7)), (d.integer(1, 3), d.integer(1, 3))
     strides, pads = (d.integer(1, 2), d.integer(1, 2)), tuple(d.integer(0, 1) for _ in range(4))
     counts = [(n + pads[k] + pads[k + 2] - block[k]) // strides[k] + 1 for k, n in enumerate(image)]
-    return {"arrays": (d.normal(d.integer(1, 2), d.integer(1, 3) * block[0] * block[1], counts[0] * counts[1]), np.array(image),
-                       np.array(block)),
+    x = d.normal(d.integer(1, 2), d.integer(1, 3) * block[0] * block[1], counts[0] * counts[1])
+    return {"arrays": (x, np.array(image), np.array(block)),
             "constants": (1, 2), "attributes": {"strides": strides, "pads": pads}, "roundings": 16, "magnitude": 20.0}
 
 
@@ -105,8 +105,7 @@ def _deformed(d: Draw) -> Made:
     channels, moved = 2 * group, d.integer(1, 2)
     out = side + 2 - k + 1
     arrays = (d.normal(1, channels, side, side), d.normal(2 * group, 2, k, k), d.normal(1, 2 * moved * k * k, out, out),
-              d.normal(2 * group),
-              d.pick(None, d.uniform(0, 1, 1, moved * k * k, out, out)))
+              d.normal(2 * group), d.pick(None, d.uniform(0, 1, 1, moved * k * k, out, out)))
     return {"arrays": arrays, "attributes": {"kernel_shape": (k, k), "pads": (1,) * 4, "group": group, "offset_group": moved},
             "roundings": 72, "magnitude": 64.0}
 
@@ -179,8 +178,8 @@ def _largest(d: Draw) -> Made:
     shape = d.shape(1, 3)
     axis = d.integer(-len(shape), len(shape) - 1)
     x = d.whole(0, 5, *shape).astype(d.pick(np.float32, np.int64))
-    return {"arrays": (x, np.array([d.integer(1, shape[axis])])), "constants": (1,), "attributes": {"axis": axis, "largest": d.integer(0,
-                                                                                                                                       1)}}
+    number = np.array([d.integer(1, shape[axis])])
+    return {"arrays": (x, number), "constants": (1,), "attributes": {"axis": axis, "largest": d.integer(0, 1)}}
 
 
 REDUCTIONS = ("none", "add", "mul", "min", "max")

@@ -53,8 +53,8 @@ def _scaled_features(d: Draw) -> Made:
 
 
 def _normal_rows(d: Draw) -> Made:
-    return {"arrays": (np.abs(d.normal(d.integer(1, 4), d.integer(1, 5))) + np.float32(0.1),), "attributes": {"norm": d.pick("MAX", "L1",
-                                                                                                                             "L2")}}
+    x = np.abs(d.normal(d.integer(1, 4), d.integer(1, 5))) + np.float32(0.1)
+    return {"arrays": (x,), "attributes": {"norm": d.pick("MAX", "L1", "L2")}}
 
 
 def _linear_classes(d: Draw) -> Made:
@@ -82,8 +82,8 @@ def _support(d: Draw) -> Made:
 def _forest(d: Draw) -> Made:
     """A root with a leaf on one side, and a node with two leaves on the other."""
     attributes = {"nodes_featureids": d.random.choices(range(3), k=2), "nodes_truenodeids": [1, 0], "nodes_falsenodeids": [1, 1],
-                  "nodes_trueleafs": [0, 1], "nodes_falseleafs": [1, 1], "tree_roots": [0], "leaf_targetids": d.random.choices(range(2),
-                                                                                                                               k=2),
+                  "nodes_trueleafs": [0, 1], "nodes_falseleafs": [1, 1], "tree_roots": [0],
+                  "leaf_targetids": d.random.choices(range(2), k=2),
                   "n_targets": 2, "leaf_weights": d.normal(2), "nodes_splits": np.float32([d.integer(-1, 1), d.integer(-1, 1)]),
                   "nodes_modes": np.array([d.integer(0, 5), d.integer(0, 5)], np.uint8)}
     return {"arrays": (np.round(d.normal(d.integer(1, 6), 3)),), "attributes": attributes}
@@ -105,35 +105,31 @@ def _step(groups: int, **attributes: Any) -> Callable[[Draw], Made]:
 def _product_of_nibbles(d: Draw) -> Made:
     rows, blocks, block = d.integer(1, 5), d.integer(1, 3), 16
     size = blocks * block
-    arrays = (d.normal(d.integer(1, 3), size), d.whole(0, 255, rows, blocks, block // 2, dtype=np.uint8), d.uniform(0.01, 0.1,
-                                                                                                                    rows * blocks))
+    arrays = (d.normal(d.integer(1, 3), size), d.whole(0, 255, rows, blocks, block // 2, dtype=np.uint8),
+              d.uniform(0.01, 0.1, rows * blocks))
     return {"arrays": arrays, "constants": (1, 2), "attributes": {"K": size, "N": rows, "bits": 4, "block_size": block},
-            "roundings": 2 * size,
-            "magnitude": 40.0}
+            "roundings": 2 * size, "magnitude": 40.0}
 
 
 def _quantized_attention(d: Draw) -> Made:
     positions, width, heads = d.integer(1, 6), d.integer(1, 9), d.integer(1, 3)
     hidden = 8 * heads
     arrays = (d.whole(0, 255, 2, positions, width, dtype=np.uint8), d.whole(-127, 127, width, 3 * hidden, dtype=np.int8),
-              d.normal(3 * hidden),
-              np.float32(0.01), np.float32(0.005), None, np.array(d.integer(0, 255), np.uint8), np.array(0, np.int8))
+              d.normal(3 * hidden), np.float32(0.01), np.float32(0.005), None, np.array(d.integer(0, 255), np.uint8), np.array(0, np.int8))
     return {"arrays": arrays, "constants": range(1, 8), "attributes": {"num_heads": heads, "unidirectional": d.integer(0, 1)},
-            "roundings": 256,
-            "magnitude": 8.0}
+            "roundings": 256, "magnitude": 8.0}
 
 
 def _quantized_lstm(d: Draw) -> Made:
     """Exact functions only: others may round the state to another quantum."""
     steps, inputs, hidden = d.integer(1, 4), d.integer(1, 6), d.integer(1, 9)
     rows = 4 * hidden
-    arrays = (d.normal(steps, 1, inputs), d.whole(-128, 127, 1, inputs, rows, dtype=np.int8), d.whole(-128, 127, 1, hidden, rows,
-                                                                                                      dtype=np.int8),
+    weights = [d.whole(-128, 127, 1, size, rows, dtype=np.int8) for size in (inputs, hidden)]
+    arrays = (d.normal(steps, 1, inputs), *weights,
               d.normal(1, 2 * rows), None, None, None, None, d.uniform(0.001, 0.004, 1), np.zeros(1, np.int8), d.uniform(0.001, 0.004, 1),
               np.zeros(1, np.int8))
     attributes = {"hidden_size": hidden, "activations": ("Relu", "Affine", "Affine"), "activation_alpha": [0.5] * 2,
-                  "activation_beta": [0.25] * 2,
-                  "outputs": 3}
+                  "activation_beta": [0.25] * 2, "outputs": 3}
     return {"arrays": arrays, "constants": (1, 2, *range(8, 12)), "attributes": attributes, "oracle": False}
 
 
@@ -183,8 +179,7 @@ def _reciprocal_of_sum(d: Draw) -> Made:
 
 def _share(d: Draw) -> Made:
     shape = d.shape(1)
-    arrays = (d.whole(0, 2**31 - 1, *shape, dtype=np.int32), d.whole(2**30, 2**31 - 1, *shape, dtype=np.int32), d.whole(0, 7, *shape,
-                                                                                                                        dtype=np.int32))
+    arrays = tuple(d.whole(low, high, *shape, dtype=np.int32) for low, high in ((0, 2**31 - 1), (2**30, 2**31 - 1), (0, 7)))
     return {"arrays": arrays, "attributes": {"to": CODE_OF_DTYPE[d.pick(i8, i16)]}, "oracle": False}
 
 
