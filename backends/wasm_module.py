@@ -120,7 +120,8 @@ class WasmProgram:
         where = layout(self.interface, 32)
         context = bytearray(where.size)
         struct.pack_into("<I", context, 0, where.size)
-        places = [*zip(where.inputs, self._inputs), *zip(where.outputs, self._outputs), (where.arena, self._arena), (where.state, self._state)]
+        places = [*zip(where.inputs, self._inputs), *zip(where.outputs, self._outputs), (where.arena, self._arena),
+                  (where.state, self._state)]
         for offset, address in (*places, *zip(where.dims, bound.dims)):
             struct.pack_into("<I", context, offset, address)
         self._memory.write(self._store, context, self._context)
