@@ -116,6 +116,12 @@ def _byte_of(node: Expr) -> Expr | None:
     return binary("xor", bitcast(byte, u8), const(BYTES // 2, u8)) if byte.dtype is i8 and offset == BYTES // 2 else None
 
 
+def is_picked(n: Expr) -> bool:
+    """Whether a load picks from a table by a byte that was read, as byte_tables has it for machines that do so within registers."""
+    at = n.args[0]
+    return n.data[0].constant and at.op == "cast" and at.args[0].dtype is u8
+
+
 def lane_by_lane(node: Expr, point: Point, replaced: Mapping[Expr, Expr]) -> Expr:
     """Every lane computed as a scalar; lanes past the active ones repeat the last real one."""
     places = [min(k, point.active - 1) for k in range(point.lanes)]

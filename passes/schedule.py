@@ -19,6 +19,7 @@ from edgec.loops import group_of
 from edgec.passes.in_order import alone, deals, dealt_registers, dealt_together, round_length, step_cycles, window_registers
 from edgec.passes.matrix_tiles import cycles as matrix_cycles, is_column, matrix_of, registers as matrix_registers
 from edgec.passes.nest import Nest, strides_of
+from edgec.passes.points import is_picked
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.wide_dots import wide_axis
 
@@ -138,14 +139,13 @@ def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
 
 def vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
     """Accesses per element when `axis` fills vectors: 1/lanes for neighbours, about 1 for a gather; border tests cost like gathers."""
-    used = min(axis.extent, lanes) if axis.extent >= lanes else axis.extent
     cost = _access(coefficient(nest.offset, axis.var), lanes, packable=False)
     for n, c in strides_of(nest, axis.var):
-        cost += _access(c if group_of(n) == 1 else _words(c, n), lanes, packable=n.data[0].constant)
+        cost += 1.0 / lanes if is_picked(n) else _access(c if group_of(n) == 1 else _words(c, n), lanes, packable=n.data[0].constant)
     guarded = any(axis.var in i.free for d in nest.domains.values() for i, _ in d.guards)
     guarded = guarded or any(n.op == "inside" and any(axis.var in a.free for a in n.args[2:]) for n in walk(*nest.values))
     guarded = guarded or any(axis.var in i.free for r in nest.results for i, _ in r.guards)
-    return cost * (lanes / used if used < lanes else 1.0) / 1.0 * (2.0 if guarded else 1.0)
+    return cost * max(1.0, lanes / axis.extent) * (2.0 if guarded else 1.0)
 
 
 def _words(c: int | None, n: Expr) -> int | None:

@@ -13,6 +13,7 @@ from edgec.graph import Graph, Value, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.loops import Store, statements
 from edgec.ops.arithmetic import Add
+from edgec.ops.joining import Concat
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
 from edgec.passes.byte_tables import byte_tables
 from edgec.passes.fuse import fuse
@@ -64,6 +65,16 @@ def test_whole_vectors_of_bytes_are_picked():
     program = lower(rescaled(256, u8, u8, 0.031, 0.033, 100), PICKS)
     stores = [s for s in statements(tile(program.steps[0], PICKS).loops.body) if isinstance(s, Store)]
     assert stores and {s.value.lanes for s in stores} == {64}
+
+
+def test_vectors_run_along_memory_even_where_neighbours_are_few():
+    x = graph_input("x", TensorType(u8, (40, 16)))
+    real = DequantizeLinear(x, number(0.03), number(5, np.uint8)).output
+    made = QuantizeLinear(real, number(0.04), number(7, np.uint8)).output
+    graph = Graph((x,), (Concat((made, made), axis=1).output,), ("y",), "joined")
+    for kernel in lower(graph, PICKS).steps:
+        stores = [s for s in statements(tile(kernel, PICKS).loops.body) if isinstance(s, Store)]
+        assert stores and all(s.value.lanes == 16 for s in stores)
 
 
 def test_what_is_no_function_of_one_byte_stays_and_so_does_all_without_such_an_instruction():
