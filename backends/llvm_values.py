@@ -16,7 +16,7 @@ import numpy as np
 from edgec.backends.instruction import dots, meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_narrowing import Narrowing
-from edgec.backends.llvm_order import Order
+from edgec.backends.llvm_order import Order, dealt_of
 from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, transform
 from edgec.linear import join, split
@@ -232,7 +232,7 @@ class Values(DotProducts, Narrowing, Order):
     def _load(self, e: Expr, local: dict[Expr, str]) -> str:
         param, active = e.data
         if e.args[0].lanes > 1:
-            return self._dealt(e) if param.dealt else self._picked(e)
+            return self._dealt(e) if dealt_of(e, self.target) else self._picked(e)
         address = self.address(param, e.args[0])
         kind = vec("i8", e.lanes) if param.dtype is bool_ else self.of(e)
         if active:

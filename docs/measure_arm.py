@@ -56,14 +56,14 @@ the A76 the A57's.
 TAIL = """
 llvm-mca's model of the in-order Cortex-A53 lets no instruction write back before an older one. A load (4 cycles) behind a multiply-add (10)
 waits, each group of loads and each branch again; a load of four vectors by `ld4` (8 cycles) waits for one cycle, once in ten multiply-adds,
-and an addition of its address, since it knows no offsets. So weights are packed for `ld4`, sixteen of them for each step of a tile of four
-rows and four vectors, two loads under way, and what the rows read stands in groups of eight steps ([in order](schedules.md#in-order)).
-[in_order_loops.py](in_order_loops.py) has such a loop written by hand: {rows:.1%} with 32 steps a round, which the compiler's loops reach.
-That is the limit of buffers whose channels lie together: no whole model comes to 85 % with them. What lies below are short sums
-({short:.1%} by hand with 8 steps a round; the compiler's have 12 to 20 where that divides the sum), first layers (73 to 80 %), windows
-that slide over each channel by itself (35 to 64 %: each of seven sums waits for its own latency of 10 cycles, each group of nine loads
-for 21 sums) and Winograd's transforms (11 to 14 %: 36 values do not fit 32 registers). Buffers in blocks of four channels would let pixels
-come by `ld4`, too ({blocked:.1%} by hand with 16 steps a round); no buffer has that layout.
+and an addition of its address, since it knows no offsets. So weights are packed for `ld4`, and buffers that contractions sum over lie in
+blocks of four channels, of which one `ld4` brings four points: a tile of eight rows and two vectors needs four loads for 64 multiply-adds
+([in order](schedules.md#in-order)). [in_order_loops.py](in_order_loops.py) has such a loop written by hand, {short_eight:.1%} with 8 steps
+a round and {eight:.1%} with 16; the compiler's have 83 to 86 % and 86 to 89 %. Longer rounds want more addresses than there are registers.
+With channels side by side, rows come by groups of loads: {rows:.1%} by hand with 32 steps a round, {short:.1%} with 8.
+What lies below are first layers (73 to 80 %), windows that slide over each channel by itself (34 to 48 %: each of seven sums waits for its
+own latency of 10 cycles, each group of nine loads for 21 sums), rows of stride 2, rows that eight does not divide (tiles of six have 80 %)
+and Winograd's transforms (11 to 14 %: 36 values do not fit 32 registers).
 
 The model of the Cortex-A55 starts two multiply-adds of whole vectors a cycle, twice what the A53's does, but one load. Its code is the
 one for cores that order instructions themselves: the A53's would take as long there.
@@ -121,8 +121,8 @@ def share_lines(zoo: Path, cores: Collection[str], page: str) -> list[str]:
     lines = [f"| {model} | {' | '.join(_share(zoo, model, c) if c in cores else known.get((model, c), '') for c in CORES)} |"
              for model in MODELS]
     by_hand = runpy.run_path(str(DOCS / "in_order_loops.py"))
-    share, rows, blocked = by_hand["share"], by_hand["rows"], by_hand["blocked"]
-    return [SHARES, *lines, TAIL.format(rows=share(rows, 4), short=share(rows, 1), blocked=share(blocked, 2))]
+    share, rows, eight = by_hand["share"], by_hand["rows"], by_hand["eight"]
+    return [SHARES, *lines, TAIL.format(rows=share(rows, 4), short=share(rows, 1), eight=share(eight, 2), short_eight=share(eight, 1))]
 
 
 def known_shares(page: str) -> dict[tuple[str, str], str]:

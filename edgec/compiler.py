@@ -33,6 +33,7 @@ from edgec.passes.byte_tables import byte_tables
 from edgec.passes.c_calls import joined_program
 from edgec.passes.cells import cells
 from edgec.passes.chain import chain
+from edgec.passes.channel_blocks import channel_blocks
 from edgec.passes.codebooks import codebooks
 from edgec.passes.fold_constants import fold_constants
 from edgec.passes.fuse import fuse
@@ -83,10 +84,11 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (cells, "the kernels of a loop that are left may store side by side, which needs all of them to be final"),
     (sequences, "what a loop repeats becomes one kernel once all that changes the number of kernels is done"),
     (persistent, "what is kept between calls is stored in place once nothing moves in the order of kernels any more"),
+    (channel_blocks, "buffers may lie in blocks of channels once nothing looks at how dimensions follow one another any more"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "byte_tables", "cells", "chain", "images", "views", "packed", "scales", "stages", "walks", "winograd",
-                      "pack_operands", "sequences", "word_operands"})
+OPTIONAL = frozenset({"bands", "byte_tables", "cells", "chain", "channel_blocks", "images", "views", "packed", "scales", "stages", "walks",
+                      "winograd", "pack_operands", "sequences", "word_operands"})
 COMPRESSIONS = ("", "huffman")
 MOST_STRING_BYTES = 1 << 20
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels

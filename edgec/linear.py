@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import gcd
 
-from edgec.expr import UNBOUNDED, Expr, const, make
+from edgec.expr import UNBOUNDED, Expr, const, fresh, make, substitute
 from edgec.types import index
 
 
@@ -197,3 +197,20 @@ def coefficient(e: Expr, variable: Expr) -> int | None:
     if any(variable in atom.free for atom in terms if atom is not variable):
         return None
     return terms.get(variable, 0)
+
+
+def coefficient_within(e: Expr, variable: Expr, width: int) -> int | None:
+    """The step between neighbours of one aligned group of `width`: the coefficient, or what it is where groups lie apart.
+
+    n * (c // 4) + c % 4 has no coefficient in c; within fours it is 1.
+    """
+    plain = coefficient(e, variable)
+    if plain is not None or width < 2 or not any(_divides(atom, variable, width) for atom in split(e)[1]):
+        return plain
+    group, place = fresh("g", 0, variable.hi // width), fresh("p", 0, width - 1)
+    return coefficient(substitute(e, {variable: group * width + place}), place)
+
+
+def _divides(atom: Expr, variable: Expr, width: int) -> bool:
+    """Whether an atom is a division of something with the variable by a multiple of `width`."""
+    return atom.op == "floordiv" and variable in atom.free and atom.args[1].op == "const" and atom.args[1].data % width == 0

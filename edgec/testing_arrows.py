@@ -27,7 +27,8 @@ from edgec.loops_interpreter import run_loops
 from edgec.loops_verifier import verify_loops
 from edgec.passes.legal import wide_axes
 from edgec.passes.nest import Nest
-from edgec.passes.schedule import Piece, Schedule, Segment
+from edgec.passes.schedule import Schedule
+from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import Tiled
 from edgec.program_interpreter import run_steps
 

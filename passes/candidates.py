@@ -14,6 +14,7 @@ from itertools import permutations
 from typing import Any
 
 from edgec.kernel import Axis
+from edgec.passes.in_order import channel_block
 from edgec.passes.legal import illegal, wide_axes
 from edgec.passes.nest import Nest
 from edgec.passes.schedule import MAX_POINTS, Schedule, arranged, row_axis, schedule, tile_choices, vector_cost, widest
@@ -94,7 +95,7 @@ def _axes(nest: Nest, target: Any, start: Schedule) -> Iterator[Schedule]:
     """Other axes for vectors and rows, each with its best tiles; a reduction in vectors; points one at a time."""
     lanes = target.lanes(widest(nest))
     static = [a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1]
-    costs = {a: vector_cost(nest, a, lanes) for a in static}
+    costs = {a: vector_cost(nest, a, lanes, channel_block(target)) for a in static}
     limit = COST * min(costs.values(), default=0.0)
     for vector in sorted((a for a in static if costs[a] <= limit), key=costs.__getitem__):
         own = row_axis(nest, vector)

@@ -16,6 +16,7 @@ from edgec.backends.instruction import dots as dot_rows
 from edgec.backends.llvm_dots import matrix_row
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
+from edgec.passes.in_order import channel_block
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.schedule import Schedule, TileChoice, bytes_touched, moving_loads, schedule, tile_choices, vector_cost, widest
 from edgec.passes.schedule_text import axis_names
@@ -45,7 +46,8 @@ def explain(nest: Nest, target: Any, plan: Schedule | None = None) -> Explanatio
     plan = plan or chosen
     names = axis_names(nest)
     lanes = target.lanes(widest(nest))
-    costs = tuple((names[a], vector_cost(nest, a, lanes)) for a in nest.axes if isinstance(a.extent, int) and a.extent > 1)
+    wide = [a for a in nest.axes if isinstance(a.extent, int) and a.extent > 1]
+    costs = tuple((names[a], vector_cost(nest, a, lanes, channel_block(target))) for a in wide)
     tiles = _ranked(nest, plan, target, lanes)
     steps = _steps(nest) * prod(a.max_extent for a in nest.axes if a not in (plan.vector, plan.row))
     cycles = tiles[0].cycles * steps if tiles else 0.0

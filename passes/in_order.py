@@ -12,12 +12,14 @@ from typing import Any
 
 from edgec.expr import Expr, walk
 from edgec.linear import coefficient
-from edgec.passes.nest import Nest
+from edgec.passes.nest import Nest, in_groups
 
 LONG_ROUNDS = (32, 48, 24, 40, 28, 20, 16, 12, 8)  # reduction steps in one round of a loop
 SHORT = 12                             # steps of an axis that is written out
 APART = 10                             # multiply-adds between two dealt loads, below which the second waits
 LANES = 4                              # of f32 in a vector
+SLOTS = 4                              # loads whose vectors are in registers where rows come from blocks
+BLOCKED_ROUNDS = (16, 12, 8)  # steps of a round there, each with an address of its own in a register
 UNDER_WAY = 2                          # dealt loads whose vectors are in registers at a time
 
 
@@ -30,6 +32,33 @@ def deals(nest: Nest, target: Any) -> bool:
     """Whether the constants of the reductions are such that dealt loads may fetch them: elements of 32 bits."""
     loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" and n.data[0].constant]
     return target.dealt_vectors > 1 and bool(loads) and all(n.dtype.bits == 32 for n in loads)
+
+
+def channel_block(target: Any) -> int:
+    """How many channels of a point lie together in a buffer in blocks, for a target that profits from such; else 1."""
+    lanes = target.lanes(32)
+    return lanes if target.in_order and target.dealt_vectors == lanes > 1 else 1
+
+
+def in_blocks(nest: Nest, row: Any) -> bool:
+    """Whether rows of a tile read buffers in blocks of channels: four steps of a sum side by side, and the next row's behind them."""
+    return row is not None and any(coefficient(n.args[0], row.var) == LANES and in_groups([n], axis, LANES)
+                                   for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" for axis in d.axes)
+
+
+def blocked_registers(r: int, v: int) -> int:
+    """Registers of a tile whose rows come from blocks: sums, and four dealt loads, of rows and of weights, each in use or under way."""
+    return r * v + SLOTS * LANES
+
+
+def blocked_cycles(r: int, v: int) -> float:
+    """Cycles of a reduction step of such a tile: each load costs one and the addition of its address."""
+    return max(r * v, APART) + 1.8 * (v / LANES + r / LANES ** 2)
+
+
+def suits_blocks(r: int, v: int) -> bool:
+    """Whether whole loads bring what a tile takes from blocks in few steps."""
+    return r % LANES == 0 and v > 1 and LANES % v == 0
 
 
 def dealt_registers(r: int, v: int, dealt: int, nest: Nest) -> int:
@@ -89,7 +118,8 @@ def step_cycles(r: int, v: int, most: int, target: Any) -> float:
     return max(r * v / target.fma_per_cycle, 2.0 * target.fma_latency) + loads + r / 4 + 1.0
 
 
-def round_length(nest: Nest) -> int:
+def round_length(nest: Nest, blocked: bool = False) -> int:
     """Steps of one round: what a loop's end costs is shared by as many as divide the sum, but a single round would be no loop."""
     longest = max((e.data for d in nest.domains.values() for e in d.extents if e.op == "const"), default=0)
-    return next((n for n in LONG_ROUNDS if longest >= 2 * n and longest % n == 0), LONG_ROUNDS[-1])
+    lengths = BLOCKED_ROUNDS if blocked else LONG_ROUNDS
+    return next((n for n in lengths if longest >= 2 * n and longest % n == 0), lengths[-1])

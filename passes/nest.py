@@ -13,7 +13,7 @@ from typing import Any
 
 from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral, rebuild, substitute, transform, walk
 from edgec.kernel import Axis, Buffer, Stage
-from edgec.linear import coefficient, split
+from edgec.linear import coefficient, coefficient_within, split
 from edgec.loops import Param, load
 from edgec.types import index
 
@@ -243,6 +243,12 @@ def _substitute_domain(d: Domain, node: Expr, values: dict[Expr, Expr], done: di
 def strides_of(nest: Nest, variable: Expr) -> list[tuple[Expr, int | None]]:
     """(load, coefficient of the variable in its offset) for every load."""
     return [(n, coefficient(n.args[0], variable)) for n in nest.loads]
+
+
+def in_groups(body: Sequence[Expr], axis: Expr, width: int) -> bool:
+    """Whether groups of `width` steps of an axis lie apart in what is loaded, as in a buffer in blocks of channels."""
+    offsets = [n.args[0] for b in body for n in walk(b) if n.op == "load" and not n.data[0].constant]
+    return any(coefficient(at, axis) is None and coefficient_within(at, axis, width) == 1 for at in offsets)
 
 
 def constant_part(e: Expr) -> int:

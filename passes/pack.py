@@ -19,8 +19,8 @@ from edgec.expr import Expr, maximum, minimum, read, rebuild, transform, walk
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.in_order import dealt_together
-from edgec.passes.nest import Domain, Nest
-from edgec.passes.schedule import Piece, Segment
+from edgec.passes.nest import Domain, Nest, in_groups
+from edgec.passes.segments import Piece, Segment
 from edgec.types import DType, dtype_of
 
 
@@ -74,17 +74,19 @@ class Tables:
         return [(b, p) for b, p in self.params.items() if p in statements_loads]
 
 
-def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[Expr]], tables: Tables, deal: int = 1) -> Nest:
+def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[Expr]], tables: Tables, deal: int = 1,
+         copies: int = 1) -> Nest:
     """The nest with constants of its reductions read from tables made for one segment of the vector axis.
 
     `order` gives the loop order of each reduction's axes, outermost first; `deal` is the number of vectors that one load may fill in turn.
+    Where the steps of a sum come in rounds of `copies`, those of several steps may be filled together.
     """
     domains = {}
     for node, d in nest.domains.items():
         if d.is_nested:
             domains[node] = d
             continue
-        packed = lambda n: _packed(n, nest, d, segment, vector, order[node], tables, deal)
+        packed = lambda n: _packed(n, nest, d, segment, vector, order[node], tables, deal, copies)
         body = transform(replace_words(d.body, {n: packed(n) for n in walk(*d.body) if n.op == "word"}), packed)
         domains[node] = replace(d, body=tuple(body))
     return replace(nest, domains=domains)
@@ -100,7 +102,7 @@ def replace_words(body: Sequence[Expr], words: dict[Expr, Expr | None]) -> tuple
 
 
 def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, order: Sequence[Expr], tables: Tables,
-            deal: int = 1) -> Expr | None:
+            deal: int = 1, copies: int = 1) -> Expr | None:
     source = _source(n)
     if source is None or source in tables.made or vector.var not in n.free or not (n.free & set(d.axes)):
         return None
@@ -115,12 +117,13 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     if size > tables.growth * source.size + 1024:
         return None
     key = (source, n, segment, tuple(axes))
-    dealt = _dealt(n, segment.piece, deal)
+    together = _steps_together(n, d, order[-1], segment.piece, deal, copies)
+    dealt = deal if together > 1 else _dealt(n, segment.piece, deal)
     lanes, real = segment.piece.lanes[0], segment.piece.width
 
     def layout(contents: np.ndarray) -> np.ndarray:
         data = _table(n, vector.var, segment, axes, sizes, contents)
-        dealt_out = data.reshape(*data.shape[:-1], -1, dealt, lanes).swapaxes(-1, -2) if dealt else data
+        dealt_out = data.reshape(-1, dealt, lanes).swapaxes(-1, -2) if dealt else data
         return np.ascontiguousarray(dealt_out).reshape(data.shape)
 
     param = tables.laid_out(key, source, layout, n.dtype, dealt)
@@ -128,6 +131,9 @@ def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, orde
     offset, place = local // real, local % real
     for v, extent in zip(axes, sizes):
         offset = offset * extent + v
+    if together > 1:  # vectors of some steps, one after the other, are dealt out as if they were one step's
+        offset, place = offset // together, offset % together * real + place
+        real *= together
     if dealt:
         place = place // (dealt * lanes) * (dealt * lanes) + place % lanes * dealt + place // lanes % dealt
     return load(param, offset * real + place)
@@ -138,6 +144,17 @@ def _dealt(n: Expr, piece: Piece, most: int) -> int:
     vectors = piece.lanes
     whole = vectors[0] > 1 and piece.width == len(vectors) * vectors[0]
     return dealt_together(len(vectors), most) if whole and n.op == "load" and n.dtype.bits == 32 else 0
+
+
+def _steps_together(n: Expr, d: Domain, axis: Expr, piece: Piece, deal: int, copies: int) -> int:
+    """How many steps' vectors one load fills: more than 1 where a tile has fewer than `deal` vectors and steps lie in blocks."""
+    vectors = len(piece.lanes)
+    steps = deal // vectors if deal % vectors == 0 else 1
+    extent = d.extents[d.axes.index(axis)] if axis in d.axes else None
+    fits = extent is not None and extent.op == "const" and extent.data % steps == copies % steps == 0 and axis in n.free
+    guarded = any(axis in i.free for i, _ in d.guards)
+    blocks = fits and not guarded and axis not in d.peeled and in_groups(d.body, axis, piece.lanes[0])
+    return steps if blocks and _dealt(n, piece, vectors) == vectors > 1 else 1
 
 
 def _source(n: Expr) -> Param | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgec.expr import Expr, binary, bitcast, cast, compare, const, is_const, rebuild, substitute
-from edgec.linear import coefficient, without
+from edgec.linear import coefficient, coefficient_within, without
 from edgec.loops import group_of, iota, lane, load, vector
 from edgec.types import bool_, i8, i32, index, u8
 
@@ -86,7 +86,9 @@ def scalar_point(point: Point, k: int) -> Point:
 def _load(node: Expr, offset: Expr, point: Point, replaced: Mapping[Expr, Expr], step: KStep | None) -> Expr:
     param = node.data[0]
     if offset.lanes == 1:
-        if step is not None and not param.constant and coefficient(node.args[0], step.axis) == group_of(node):
+        whole = step is not None and not param.constant and is_const(step.base % step.lanes, 0)
+        if step is not None and not param.constant and \
+                coefficient_within(node.args[0], step.axis, step.lanes if whole else 1) == group_of(node):
             first = instantiate(node.args[0], point.bind({step.axis: step.base}), replaced)
             return lane(load(param, first, step.lanes, dtype=node.dtype), step.number)
         return load(param, offset, dtype=node.dtype)

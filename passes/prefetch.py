@@ -19,7 +19,8 @@ from edgec.loops import Param, Prefetch, Stmt
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.pack import Tables
 from edgec.passes.points import Point, instantiate, scalar_point
-from edgec.passes.schedule import Schedule, Segment
+from edgec.passes.schedule import Schedule
+from edgec.passes.segments import Segment
 from edgec.types import index
 
 LINE = 64           # bytes that one request brings

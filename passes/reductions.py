@@ -10,13 +10,15 @@ Several accumulators per point (partials) hide latency; they are merged at the e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from edgec.expr import Expr, binary, const, dot, fresh, inside, make as make_node, mul_add, neutral, substitute, walk
-from edgec.linear import coefficient
+from edgec.linear import coefficient, coefficient_within
 from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
-from edgec.passes.nest import Domain, Nest
+from edgec.passes.in_order import channel_block
+from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule
 from edgec.passes.wide_dots import wide_group
@@ -27,7 +29,7 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule, target: Any) -> tuple[Ex
     """Reduction axes, the one with the smallest step through memory innermost, those that are to be loops outermost."""
     def step(v: Expr) -> int:
         steps = [abs(c) for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant
-                 for c in [coefficient(n.args[0], v)] if c]
+                 for c in [coefficient_within(n.args[0], v, channel_block(target))] if c]
         return min(steps, default=1 << 40)
     sliding = sliding_taps(d, plan, target)
     guarded = {v for i, _ in d.guards for v in i.free} if sliding else set()
@@ -210,18 +212,24 @@ class Reduction:
         inner: list[Stmt] = []
         peeled = axis in self.domain.peeled
         high = axis.hi - peeled
-        k = fresh("k", axis.lo, max(axis.lo, high - (unroll - 1))) if unroll > 1 else fresh("k", axis.lo, max(axis.lo, high))
+        whole = (stop.data - peeled) // unroll * unroll if unroll > 1 or peeled else 0
+        if unroll > 1 and whole and in_groups(self.domain.body, axis, channel_block(self.tiler.target)):
+            # rounds are counted, so that divisions by the size of a group go
+            number = fresh("k", 0, whole // unroll - 1)
+            loop, k = For(number, const(0, index), const(whole // unroll, index), 1, ()), number * unroll
+        else:
+            k = fresh("k", axis.lo, max(axis.lo, high - (unroll - 1))) if unroll > 1 else fresh("k", axis.lo, max(axis.lo, high))
+            loop = For(k, start, const(whole, index) if unroll > 1 or peeled else stop, unroll, ())
         for copy in range(unroll):
             step = self._lane_step(axis, k, copy, unroll)
             self._axes(inner, rest, {**env, axis: self._place(axis, k + copy)}, met, step, copy)
         if not rest:
             inner += self._asked(env, axis, k, unroll)
         if unroll == 1 and not peeled:
-            body.append(For(k, start, stop, 1, tuple(inner)))
+            body.append(replace(loop, body=tuple(inner)))
             return
-        whole = (stop.data - peeled) // unroll * unroll
         if whole:
-            body.append(For(k, start, const(whole, index), unroll, tuple(inner)))
+            body.append(replace(loop, body=tuple(inner)))
         for last in range(whole, stop.data):
             step = self._lane_step(axis, const(whole, index), last - whole, stop.data - whole)
             self._axes(body, rest, {**env, axis: self._place(axis, const(last, index))}, met, step, last - whole)

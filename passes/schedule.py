@@ -14,13 +14,27 @@ from typing import Any
 
 from edgec.expr import Expr, walk
 from edgec.kernel import Axis
-from edgec.linear import coefficient
+from edgec.linear import coefficient, coefficient_within
 from edgec.loops import group_of
-from edgec.passes.in_order import alone, deals, dealt_registers, dealt_together, round_length, step_cycles, window_registers
+from edgec.passes.in_order import (
+    alone,
+    blocked_cycles,
+    blocked_registers,
+    channel_block,
+    deals,
+    dealt_registers,
+    dealt_together,
+    in_blocks,
+    round_length,
+    step_cycles,
+    suits_blocks,
+    window_registers,
+)
 from edgec.passes.matrix_tiles import cycles as matrix_cycles, is_column, matrix_of, registers as matrix_registers
 from edgec.passes.nest import Nest, strides_of
 from edgec.passes.points import is_picked
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
+from edgec.passes.segments import Segment, ragged, segments_of
 from edgec.passes.wide_dots import wide_axis
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
@@ -30,27 +44,6 @@ WAYS = 8              # of a first-level cache
 UNROLL_LIMIT = 12     # reductions of at most this many points are written out
 POINTERS = 8          # loads at places that other loads give, beyond which a kernel is left scalar
 SMALL_TILE = 24       # points of a register tile where code is to be small
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Consecutive vectors of one tile along the vector axis: lanes of each, and how many of the last one's lanes are real."""
-
-    lanes: tuple[int, ...]
-    active: int
-
-    @property
-    def width(self) -> int:
-        return sum(self.lanes[:-1]) + self.active
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Part of the vector axis: `count` tiles of equal pieces from `start` on."""
-
-    start: int
-    count: int
-    piece: Piece
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +73,9 @@ def schedule(nest: Nest, target: Any) -> Schedule:
         row = row_axis(nest, vector)
         rows, columns = _tile_size(nest, target, vector, row, 1, 1)
         return arranged(nest, target, vector, row, rows, columns, wide)
-    vector = _vector_axis(nest, lanes) if lanes > 1 else _scalar_column(nest)
-    reduce_vector = _reduce_vector(nest, lanes) if lanes > 1 and (vector is None or _gathers(nest, vector)) else None
+    block = channel_block(target)
+    vector = _vector_axis(nest, lanes, block) if lanes > 1 else _scalar_column(nest)
+    reduce_vector = _reduce_vector(nest, lanes) if lanes > 1 and (vector is None or _gathers(nest, vector, block)) else None
     vector = None if reduce_vector is not None else vector
     row = row_axis(nest, vector)
     rows, vectors = _tile_size(nest, target, vector, row, lanes)
@@ -99,14 +93,15 @@ def arranged(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, row
              reduce_vector: Expr | None = None) -> Schedule:
     """The schedule with a given register tile: how the vector axis is cut, the order of the other loops, sums and unrolling follow."""
     lanes = target.lanes(widest(nest)) if reduce_vector is None else 1
-    segments = _segments(vector, vectors, lanes, target, joined(nest, target) if lanes > 1 else 1) if vector else ()
+    segments = segments_of(vector, vectors, lanes, target, joined(nest, target) if lanes > 1 else 1) if vector else ()
     rest = tuple(a for a in nest.axes if a is not vector and a is not row)
     outer, middle, block = _loop_order(nest, target, vector, row, rest)
     if sum(segment.count for segment in segments) <= 1:  # one vector tile meets every operand once, whatever the order
         outer, middle, block = rest, (), 0
     points = rows * (vectors if vector else 1)
     partials = _partials(nest, target, points)
-    return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, _unroll(nest, target, points, partials))
+    unroll = _unroll(nest, target, points, partials, row)
+    return Schedule(vector, segments, reduce_vector, row, rows, outer, middle, block, partials, unroll)
 
 
 def widest(nest: Nest) -> int:
@@ -126,21 +121,25 @@ def joined(nest: Nest, target: Any) -> int:
     return max(1, min(target.joined_vectors, widest(nest) // stored)) if widest(nest) == 32 else 1
 
 
-def _vector_axis(nest: Nest, lanes: int) -> Axis | None:
+def _vector_axis(nest: Nest, lanes: int, block: int) -> Axis | None:
     """The parallel axis with the cheapest memory accesses when its neighbours share a vector; None when a reduction axis is better."""
     best, best_cost = None, float(len(nest.loads) + 1) * 1.01
     for axis in nest.axes:
         if isinstance(axis.extent, int) and axis.extent > 1 and is_column(nest, axis):
-            cost = vector_cost(nest, axis, lanes)
+            cost = vector_cost(nest, axis, lanes, block)
             if cost < best_cost:
                 best, best_cost = axis, cost
     return best
 
 
-def vector_cost(nest: Nest, axis: Axis, lanes: int) -> float:
-    """Accesses per element when `axis` fills vectors: 1/lanes for neighbours, about 1 for a gather; border tests cost like gathers."""
-    cost = _access(coefficient(nest.offset, axis.var), lanes, packable=False)
-    for n, c in strides_of(nest, axis.var):
+def vector_cost(nest: Nest, axis: Axis, lanes: int, block: int = 1) -> float:
+    """Accesses per element when `axis` fills vectors: 1/lanes for neighbours, about 1 for a gather; border tests cost like gathers.
+
+    Neighbours within groups of `block` will do where buffers lie in blocks of channels.
+    """
+    cost = _access(coefficient_within(nest.offset, axis.var, block), lanes, packable=False)
+    for n in nest.loads:
+        c = coefficient_within(n.args[0], axis.var, block)
         cost += 1.0 / lanes if is_picked(n) else _access(c if group_of(n) == 1 else _words(c, n), lanes, packable=n.data[0].constant)
     guarded = any(axis.var in i.free for d in nest.domains.values() for i, _ in d.guards)
     guarded = guarded or any(n.op == "inside" and any(axis.var in a.free for a in n.args[2:]) for n in walk(*nest.values))
@@ -185,10 +184,10 @@ def row_axis(nest: Nest, vector: Axis | None) -> Axis | None:
     return best
 
 
-def _gathers(nest: Nest, vector: Axis) -> bool:
+def _gathers(nest: Nest, vector: Axis, block: int) -> bool:
     """Whether reductions would gather their operands when this axis fills vectors."""
     loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" and not n.data[0].constant]
-    return any(coefficient(n.args[0], vector.var) not in (0, 1) for n in loads)
+    return any(coefficient_within(n.args[0], vector.var, block) not in (0, 1) for n in loads)
 
 
 def _reduce_vector(nest: Nest, lanes: int) -> Expr | None:
@@ -232,6 +231,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     row_extent = (row.extent if isinstance(row.extent, int) else 4) if row else 1
     shared, steps, most_rows = _shared_by_row(nest, vector), _steps(nest), _rows_apart(nest, target, vector, row)
     calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
+    blocked = target.in_order and deals(nest, target) and in_blocks(nest, row)
     most, handed_on = target.dealt_vectors if shared and deals(nest, target) else 1, between(nest, target)
     matrix = matrix_of(nest, target)
     for v in range(1, min(columns, 16) + 1):
@@ -242,14 +242,16 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
             if v % together and v < columns:
                 continue
             dealt = dealt_together(wide, most)
-            registers = (dealt_registers(r, wide, dealt, nest) if dealt else scalar_registers(r, wide, calls) if calls
-                         else matrix_registers(r, wide, matrix, target) if matrix else _registers(r, wide, target, shared, steps, together))
+            whole = blocked and suits_blocks(r, v) and columns % v == 0
+            registers = (blocked_registers(r, v) if whole else dealt_registers(r, wide, dealt, nest) if dealt
+                         else scalar_registers(r, wide, calls) if calls else matrix_registers(r, wide, matrix, target) if matrix
+                         else _registers(r, wide, target, shared, steps, together))
             registers = max(registers, window_registers(r, wide, nest, row, target) if not shared and steps > UNROLL_LIMIT else 0)
             if shared and r > 1 and _is_mixed(vector, v, lanes, target):
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
             registers += handed_on
             if registers <= (target.general_registers if calls else target.registers):
-                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix)
+                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix, whole)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:
@@ -274,14 +276,14 @@ def _pieces(vector: Axis | None, v: int, lanes: int, target: Any) -> int:
     if vector is None or lanes == 1:
         return v
     whole, rest = divmod(vector.extent, v * lanes)
-    return max(v if whole else 0, sum(-(-n // lanes) for n in _ragged(rest, lanes, target.masks).lanes) if rest else 0)
+    return max(v if whole else 0, sum(-(-n // lanes) for n in ragged(rest, lanes, target.masks).lanes) if rest else 0)
 
 
 def _is_mixed(vector: Axis | None, v: int, lanes: int, target: Any) -> bool:
     """Whether whole vectors and a narrower one stand in one tile of a machine that broadcasts scalars from memory."""
     few = lanes == 1 or target.scalar_operand != "memory" or target.registers < 32
     rest = 0 if vector is None or few else vector.extent % (v * lanes)
-    return rest > lanes and len(set(_ragged(rest, lanes, target.masks).lanes)) > 1
+    return rest > lanes and len(set(ragged(rest, lanes, target.masks).lanes)) > 1
 
 
 def _is_one_body(r: int, v: int, row_extent: int, columns: int) -> bool:
@@ -327,9 +329,11 @@ def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, toget
     return r * v + v + 1
 
 
-def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int, most: int, matrix: Any) -> float:
+def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int, most: int, matrix: Any,
+          blocked: bool) -> float:
     """Cycles of one reduction step over the whole row x column plane, ragged tiles included."""
     return sum(row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else matrix_cycles(rr, vv, matrix, target) if matrix
+                                           else blocked_cycles(rr, vv) if blocked and suits_blocks(rr, vv)
                                            else _step(rr, vv, target, contraction, most))
                for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1))
                for vv, column_tiles in ((v, columns // v), (columns % v, 1)) if rr and vv)
@@ -342,28 +346,6 @@ def _step(r: int, v: int, target: Any, contraction: bool, most: int = 1) -> floa
     # Few accumulators are given several partial sums each, which hides most of the latency but not all.
     latency = target.fma_latency * 0.5 if r * v < target.fma_latency * target.fma_per_cycle else 0.0
     return max(r * v / target.fma_per_cycle, loads, latency, alone(target, contraction)) + 0.05 * (r + v) + 0.5
-
-
-def _segments(axis: Axis, vectors: int, lanes: int, target: Any, joined: int = 1) -> tuple[Segment, ...]:
-    """Whole tiles, then one smaller tile: masked where masks are cheap, else cut into powers of two."""
-    width = vectors * lanes
-    whole, rest = axis.extent // width, axis.extent % width
-    found = [Segment(0, whole, _ragged(width, lanes * joined, False))] if whole else []
-    if rest:
-        found.append(Segment(whole * width, 1, _ragged(rest, lanes * joined, target.masks)))
-    return tuple(found)
-
-
-def _ragged(rest: int, lanes: int, masks: bool) -> Piece:
-    full, tail = divmod(rest, lanes)
-    pieces = [lanes] * full
-    if tail and masks and tail & (tail - 1):
-        return Piece((*pieces, lanes), tail)
-    while tail:
-        part = 1 << (tail.bit_length() - 1)
-        pieces.append(part)
-        tail -= part
-    return Piece(tuple(pieces), pieces[-1])
 
 
 def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rest: tuple[Axis, ...]):
@@ -438,12 +420,12 @@ def _widens(nest: Nest) -> bool:
     return any(n.op == "cast" and n.args[0].op == "load" for d in nest.domains.values() for n in walk(*d.body))
 
 
-def _unroll(nest: Nest, target: Any, points: int, partials: int) -> int:
+def _unroll(nest: Nest, target: Any, points: int, partials: int, row: Axis | None = None) -> int:
     """Copies of the innermost step: enough work per iteration to hide the loop, two whole vectors of k where scalars come by lane."""
     if target.compact:
         return max(partials, target.lanes(32) if target.scalar_operand == "lane" and points > 1 else 1)
     if target.in_order and points > 1 and deals(nest, target):
-        return round_length(nest)
+        return round_length(nest, in_blocks(nest, row))
     if target.scalar_operand == "lane" and points > 1:
         return max(partials, target.lanes(32) * (1 if _widens(nest) or between(nest, target) or matrix_of(nest, target) else 2))
     copies = max(1, 16 // max(1, points))

@@ -19,7 +19,8 @@ from edgec.expr import Expr
 from edgec.kernel import Axis
 from edgec.passes.legal import illegal
 from edgec.passes.nest import Nest
-from edgec.passes.schedule import Piece, Schedule, Segment
+from edgec.passes.schedule import Schedule
+from edgec.passes.segments import Piece, Segment
 
 TILE = re.compile(r"(\d+(?:\+\d+)*)(?:/(\d+))?(?: x(\d+))?")
 

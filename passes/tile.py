@@ -22,9 +22,11 @@ from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, exp
 from edgec.passes.bits import bits
 from edgec.passes.blocks import runs
 from edgec.passes.conversions import conversions
+from edgec.passes.dealt_rows import dealt_rows
 from edgec.passes.dots import dots
 from edgec.passes.first_terms import first_terms
 from edgec.passes.halves import planned as in_halves
+from edgec.passes.loads_ahead import loads_ahead
 from edgec.passes.matrix_sums import MatrixSums, in_matrices
 from edgec.passes.nest import Nest, Result, flatten
 from edgec.passes.pack import Tables, pack
@@ -33,7 +35,8 @@ from edgec.passes.prefetch import Ahead, ahead
 from edgec.passes.reductions import Reduction, reduce_order
 from edgec.passes.rows import RowTile, border_parts, row_tiles
 from edgec.passes.scalar_runs import scalar_runs
-from edgec.passes.schedule import Piece, Schedule, Segment, schedule
+from edgec.passes.schedule import Schedule, schedule
+from edgec.passes.segments import Piece, Segment
 from edgec.passes.short_sums import short_sums
 from edgec.passes.slots import independent
 from edgec.passes.there_and_back import pairs, walks_back
@@ -134,6 +137,7 @@ def _wrap(axes: Sequence[Axis], body: Sequence[Stmt]) -> list[Stmt]:
 
 def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr], target: Any) -> Tiled:
     pieces = short_sums(scalar_runs(bits(pieces, tables), target), tables, target)
+    pieces = loads_ahead(dealt_rows(pieces, target), target)
     body = flattened(pieces)
     everything = [e for s in statements(body) for e in expressions(s)]
     nodes = walk(*everything)
@@ -202,8 +206,8 @@ class _Tiler:
 
     def _segment(self, segment: Segment) -> list[Stmt]:
         packed = segment if self.plan.reduce_vector is None else Segment(0, self.plan.vector.extent, Piece((1,), 1))
-        deal = self.target.dealt_vectors
-        nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables, deal) if self.nest.domains else self.nest
+        deal, copies = self.target.dealt_vectors, self.plan.unroll
+        nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables, deal, copies) if self.nest.domains else self.nest
         self.ahead = None if self.backward else ahead(nest, self.plan, segment, self.tables, self.target)
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         place = segment.count - 1 - number if self.backward else number

@@ -42,8 +42,9 @@ def convolution(channels: int, outputs: int, side: int, kernel: int):
 
 
 def contraction(graph, target):
-    """The loops of the one kernel with a reduction."""
-    return next(t.loops for t in (tile(k, target) for k in lower(graph, target).steps) if any(p.constant for p in t.loops.params))
+    """The loops of the one kernel with a reduction, over buffers whose channels lie together."""
+    steps = lower(graph, target, without=("channel_blocks",)).steps
+    return next(t.loops for t in (tile(k, target) for k in steps) if any(p.constant for p in t.loops.params))
 
 
 def innermost(loops) -> list[For]:

@@ -15,8 +15,9 @@ from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.candidates import candidates
 from edgec.passes.legal import illegal
-from edgec.passes.schedule import Piece, Segment, schedule
+from edgec.passes.schedule import schedule
 from edgec.passes.schedule_text import parse_schedule, print_schedule
+from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
 from edgec.testing_arrows import random_schedule, run_machine_code, run_tiled
 from edgec.testing_bounds import assert_within, error_bounds

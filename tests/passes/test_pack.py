@@ -13,7 +13,7 @@ from edgec.expr import fresh, read, sum_over, walk
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.passes.nest import flatten
 from edgec.passes.pack import Tables, pack
-from edgec.passes.schedule import Piece, Segment
+from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
 from edgec.types import f32
 

@@ -11,7 +11,8 @@ from edgec.backends.target import all_targets, find
 from edgec.compiler import compile, lower, machine_for
 from edgec.edge_file import read_graph
 from edgec.interpreter import interpret
-from edgec.passes.schedule import SMALL_TILE, Piece, schedule
+from edgec.passes.schedule import SMALL_TILE, schedule
+from edgec.passes.segments import Piece
 from edgec.passes.tile import tile
 
 KERNELS = {

@@ -16,7 +16,8 @@ from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Store, expressions, statements
 from edgec.loops_text import print_loops
 from edgec.passes.reductions import LONGEST, _bounds
-from edgec.passes.schedule import Piece, Schedule, Segment
+from edgec.passes.schedule import Schedule
+from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
 from edgec.testing_arrows import run_machine_code, run_tiled
