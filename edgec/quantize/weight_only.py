@@ -11,8 +11,10 @@ take up the mean of what is left; of less than 8 bits, the smallest layers that 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,20 +151,25 @@ def _made(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Sa
 
 def _within(original: Graph, graph: Graph, ways: Sequence[Mapping[Op, Method]], given: Samples, least: float,
             progress: Progress) -> WeightOnly:
-    """The first of the ways that keeps the budget on the samples that are held back from rounding, or the last one; of few, all do both."""
+    """The first of the ways that keeps the budget on the samples that are held back from rounding, or the last one; of few, all do both.
+
+    Where the first does not, it is found by halving: each way gives 8 bits to all that the one before does, and more.
+    """
     apart = len(given) >= 2 * HELD
     rounds = [s for n, s in enumerate(given) if n % HELD != HELD - 1] if apart else given
     judges = list(given[HELD - 1::HELD] if apart else given)[:JUDGES]
-    exact, tried = _outputs(graph, judges), []
-    for methods in ways:
-        if methods in tried:
-            continue
-        tried.append(methods)
-        made = _made(original, graph, methods, rounds, progress)
-        made = replace(made, sqnr=least_sqnr(exact, _outputs(made.graph, judges)))
-        if made.sqnr >= least:
-            break
-    return made
+    exact = _outputs(graph, judges)
+
+    @cache
+    def made(number: int) -> WeightOnly:
+        found = _made(original, graph, ways[number], rounds, progress)
+        return replace(found, sqnr=least_sqnr(exact, _outputs(found.graph, judges)))
+
+    ways = [methods for n, methods in enumerate(ways) if methods not in ways[:n]]
+    last = len(ways) - 1
+    if not last or made(0).sqnr >= least:
+        return made(0)
+    return made(bisect_left(range(last), True, 1, key=lambda n: made(n).sqnr >= least))
 
 
 def _outputs(graph: Graph, samples: Samples) -> list[list[np.ndarray]]:
