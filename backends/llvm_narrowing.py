@@ -14,7 +14,7 @@ from edgec.backends.instruction import call, meaning
 from edgec.backends.llvm_spelling import one_by_one, suffix, to_integer
 from edgec.backends.target import Instruction
 from edgec.expr import Expr, const, make
-from edgec.portable_scaling import integer_scaling, is_scaling
+from edgec.portable.scaling import integer_scaling, is_scaling
 from edgec.types import DTYPES, DType, bool_, f32, i16, i32
 
 SCALE = "edgec_scale"   # the routine float.scale

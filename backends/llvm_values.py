@@ -21,7 +21,7 @@ from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
 from edgec.expr import Expr, const, inside_pairs, transform
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
-from edgec.portable import expand
+from edgec.portable.expansion import expand
 from edgec.types import DType, bf16, bool_, f16, f32, index
 
 SCALARS = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "bool": "i1"}

@@ -1,7 +1,7 @@
 """What LLVM calls on cores without a floating-point unit or long products: our own functions, joined into the object that needs them.
 
-Which function stands for which name is in the target's description (`Target.calls`); what it computes are expressions of portable_float
-and portable_word. An object gets those that its kernels need, each in a section of its own.
+Which function stands for which name is in the target's description (`Target.calls`); what it computes are expressions of
+edgec/portable's float.py and word.py. An object gets those that its kernels need, each in a section of its own.
 
     routine_texts(objects, target)      # {"__aeabi_fmul": "define i32 @__aeabi_fmul(i32 %a, i32 %b) ..."}
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
-from edgec import portable_float, portable_word
 from edgec.backends.codegen import Compiled
 from edgec.backends.inspect_object import undefined_symbols
 from edgec.backends.llvm_narrowing import SCALE
@@ -19,6 +18,7 @@ from edgec.backends.llvm_values import Values
 from edgec.backends.target import Target
 from edgec.expr import Expr
 from edgec.loops import Register, get
+from edgec.portable import float as portable_float, word as portable_word
 from edgec.types import DType, u32, u64
 
 FLOATS = ("add", "subtract", "multiply", "divide", "less", "at_most", "equal", "unordered", "scale")

@@ -15,7 +15,7 @@ from edgec.backends.target import find
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
 from edgec.layer_facts import layer_facts
-from edgec.onnx_reader import load, open_names
+from edgec.onnx.reader import load, open_names
 
 SMALL = ("mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mbv1_025")
 LARGE = "mobilenetv2_100_224_ptqw8"

@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 
 from edgec.drawn_inputs import drawn_inputs
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 SAMPLES = 16  # seeded random inputs that quantization ranges are taken from
 QUANTIZE = Path(__file__).resolve().parent / "quantize_for_peers.py"

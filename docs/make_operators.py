@@ -18,8 +18,8 @@ from typing import Any
 import onnx
 
 from edgec.graph import Op
-from edgec.onnx_sequences import HANDLERS
-from edgec.onnx_tensor import DTYPE_OF_CODE
+from edgec.onnx.sequences import HANDLERS
+from edgec.onnx.tensor import DTYPE_OF_CODE
 from edgec.ops import OPERATORS
 
 WAYS = {

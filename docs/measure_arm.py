@@ -25,7 +25,7 @@ from edgec.backends.inspect_object import section_sizes
 from edgec.backends.target import find
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 DOCS = Path(__file__).resolve().parent
 MODELS = ("mobilenet_v2", "resnet18", "squeezenet1_1", "mobilenetv3_large")

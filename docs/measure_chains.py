@@ -23,7 +23,7 @@ from onnx import helper, numpy_helper
 from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.emission import emit
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 SHAPE = (1, 4, 8, 8)
 NODES, FEWEST = 10_000, 1_000

@@ -31,7 +31,7 @@ def sizes(model: str, compress: str) -> tuple[int, int]:
 
 def opened(model: str) -> bool:
     """Whether the file has an open batch."""
-    from edgec.onnx_reader import open_names
+    from edgec.onnx.reader import open_names
     return "N" in open_names(PEERS / f"{model}_ort_minmax.onnx")
 
 

@@ -17,7 +17,7 @@ from edgec.backends.emulate import emulate
 from edgec.backends.target import find
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 TITLE = "## Half precision and longer vectors"
 # The Cortex-A76 sums f16 in blocks, the Cortex-A710 adds products of f16 to f32 (fmlal); the others have longer vectors, or none.

@@ -14,7 +14,7 @@ from edgec.backends.target import find
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
 from edgec.layer_facts import layer_facts
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 COUNTED = (
     ("mobilenet_v2", "aarch64"),

@@ -20,7 +20,7 @@ from edgec.drawn_inputs import drawn_inputs
 from edgec.errors import CompileError
 from edgec.graph import Graph
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.verification import PRECISIONS, Difference, compare
 
 BOUND = 1e-4

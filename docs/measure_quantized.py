@@ -22,7 +22,7 @@ from edgec.bench.onnxruntime_tensors import Compared, compare_operators, session
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.passes.integers import integer_form
 
 PAGE = Path(__file__).resolve().parent / "quantization.md"

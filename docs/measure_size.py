@@ -21,7 +21,7 @@ from edgec.backends.emulate import emulate
 from edgec.backends.inspect_object import section_sizes
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 PAGE = Path(__file__).with_name("schedules.md")
 BEGIN, END = "<!-- size: begin -->\n", "<!-- size: end -->"

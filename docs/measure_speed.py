@@ -25,7 +25,7 @@ from edgec.bench.worker import Job, compiled_job
 from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
 from edgec.errors import CompileError
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.quantize import quantize
 
 PLAIN = ("onnxruntime", "openvino", "openvino-bf16")  # read the ONNX file itself

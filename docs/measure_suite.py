@@ -1,4 +1,4 @@
-"""Runs ONNX's own test suite (edgec.onnx_suite), interpreted and compiled, and prints the counts by operator.
+"""Runs ONNX's own test suite (edgec.onnx.suite), interpreted and compiled, and prints the counts by operator.
 
     python docs/measure_suite.py                      # all of both, on two processes
     python docs/measure_suite.py --how native --match test_attention --reasons
@@ -19,7 +19,7 @@ from typing import Any
 
 from edgec.cli.runs import compiled, interpreted
 from edgec.isolation import Lost, run_isolated
-from edgec.onnx_suite import VERDICTS, Case, Outcome, cases, outcome
+from edgec.onnx.suite import VERDICTS, Case, Outcome, cases, outcome
 
 HOW = {"interpreter": interpreted, "native": compiled}
 PAGE = Path(__file__).with_name("operators.json")

@@ -22,8 +22,8 @@ import onnxruntime
 from quantization_data import SHARED, more_pictures, task
 
 from edgec.graph import Graph
-from edgec.onnx_reader import load
-from edgec.onnx_writer import model_proto
+from edgec.onnx.reader import load
+from edgec.onnx.writer import model_proto
 from edgec.quantize import quantize
 from edgec.quantize.weight_only import HELD, weight_only
 

@@ -16,7 +16,7 @@ from edgec.backends.target import Target
 from edgec.compiler import compile
 from edgec.errors import CompileError, Unsupported, each_problem
 from edgec.graph import Constant, Graph, Input, Op, graph_input
-from edgec.onnx_known import known_array
+from edgec.onnx.known import known_array
 
 WAYS = ("lower", "decompose", "update", "recurrence", "alternatives", "loops")
 

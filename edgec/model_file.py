@@ -20,7 +20,7 @@ def load(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Ma
          ops: Sequence[str] = ()) -> Graph:
     """The graph of a model file, of its bytes, or of an ONNX ModelProto.
 
-    `shapes`, `bind` and `known` close what the file leaves open, see `edgec.onnx_reader.load`; `requant` is the arithmetic of quantized
+    `shapes`, `bind` and `known` close what the file leaves open, see `edgec.onnx.reader.load`; `requant` is the arithmetic of quantized
     TFLite models, see `edgec.tflite.reader.load`; `ops` are files with operators of the user's. Raises CompileError.
     """
     if is_tflite(model):
@@ -28,14 +28,14 @@ def load(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Ma
             raise ModelError("--ops is for ONNX models", loc=_place(model), hint="TFLite operators have no domain")
         from edgec.tflite.reader import load as load_tflite
         return load_tflite(model, shapes, bind, known, requant)
-    from edgec.onnx_reader import load as load_onnx
+    from edgec.onnx.reader import load as load_onnx
     return load_onnx(model, **onnx_options(model, shapes, bind, known, requant, ops))
 
 
 def onnx_options(model: Any, shapes: Mapping[str, Sequence[Any]] | None = None, bind: Mapping[str, Any] | None = None,
                  known: Mapping[str, np.ndarray] | None = None, requant: str = "",
                  ops: Sequence[str] = ()) -> dict[str, Any]:
-    """The arguments of `load` for an ONNX model as those of `edgec.onnx_reader.load`; ModelError for what is not for such a model."""
+    """The arguments of `load` for an ONNX model as those of `edgec.onnx.reader.load`; ModelError for what is not for such a model."""
     if requant:
         raise ModelError(f"--requant {requant} is for .tflite models", loc=_place(model),
                          hint="an ONNX model says itself how it is rounded; leave the option out")

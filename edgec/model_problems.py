@@ -14,7 +14,7 @@ from edgec.compiler import machine_for
 from edgec.errors import CompileError, each_problem
 from edgec.graph import Graph
 from edgec.model_file import is_tflite, load, onnx_options
-from edgec.onnx_problems import read_with_problems
+from edgec.onnx.problems import read_with_problems
 
 
 def model_problems(model: Any, reading: Mapping[str, Any], compiling: Mapping[str, Any]) -> tuple[Artifact | None, list[CompileError]]:

@@ -2,18 +2,18 @@
 
     gelu(x) = max(x, 0) - a/2 * erfc(a / sqrt(2)),  a = |x|
 
-log2 of that erfc is a times a polynomial of a; two to that power is a polynomial times a power of two, as in `edgec.portable_exp`.
+log2 of that erfc is a times a polynomial of a; two to that power is a polynomial times a power of two, as in `edgec.portable.exp`.
 The polynomial is fitted to what is visible beside x: an error is a part of |x|, and no digit is right where x is far below zero.
 
-The table is one of `edgec.portable_fit.fit`.
+The table is one of `edgec.portable.fit.fit`.
 """
 
 from __future__ import annotations
 
 from edgec.expr import Expr, maximum, unary
-from edgec.portable_arithmetic import Arithmetic
-from edgec.portable_erf import EXP2
-from edgec.portable_exp import magic, split_exponent
+from edgec.portable.arithmetic import Arithmetic
+from edgec.portable.erf import EXP2
+from edgec.portable.exp import magic, split_exponent
 from edgec.types import f32
 
 # log2(erfc(a / sqrt(2))) / a on [0, 8] as a polynomial of a: 3.9e-8 of |gelu / x|

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgec.graph import Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
 from edgec.types import DType, f32, i4, i8, u4, u8

@@ -20,7 +20,7 @@ from edgec.errors import CompileError, ModelError, Unsupported
 from edgec.expr import Expr, ReduceParts, fresh, inside_pairs, read, walk
 from edgec.graph import Constant, Graph, Input, Op, Value, constant
 from edgec.lowering import lower_op, scalar
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
 from edgec.passes.widening import widened
 from edgec.pipeline import graph_pass

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgec.graph import Op, Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.activation import Relu
 from edgec.ops.arithmetic import Add, Clip, Mul
 from edgec.ops.cast import Cast

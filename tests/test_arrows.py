@@ -2,7 +2,7 @@
 
     interpret(Graph) == run_program(Program) == run_tiled(Loops) == native == emulated
 
-Integers and sums of small whole numbers are compared bit for bit, other floats within a proven bound (edgec.testing_bounds).
+Integers and sums of small whole numbers are compared bit for bit, other floats within a proven bound (edgec.testing.bounds).
 """
 
 from dataclasses import replace
@@ -28,9 +28,9 @@ from edgec.ops.pooling import GlobalAveragePool, MaxPool
 from edgec.passes.liveness import liveness
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
-from edgec.testing_arrows import random_schedule, run_machine_code, run_tiled
-from edgec.testing_bounds import assert_within, error_bounds
-from edgec.testing_graphs import graphs, integer_graphs, normal_inputs, random_graph, random_integer_graph, whole_inputs
+from edgec.testing.arrows import random_schedule, run_machine_code, run_tiled
+from edgec.testing.bounds import assert_within, error_bounds
+from edgec.testing.graphs import graphs, integer_graphs, normal_inputs, random_graph, random_integer_graph, whole_inputs
 from edgec.types import TensorType, f32
 
 NATIVE = find("native")

@@ -17,12 +17,12 @@ from edgec.edge_file import read_graph
 from edgec.errors import CompileError, ModelError
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.activation import Relu, Sigmoid
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.matmul import MatMul
-from edgec.testing_bounds import assert_within, error_bounds
-from edgec.testing_graphs import normal_inputs, whole_inputs
+from edgec.testing.bounds import assert_within, error_bounds
+from edgec.testing.graphs import normal_inputs, whole_inputs
 from edgec.types import TensorType, f32
 
 NETWORK = """graph net(%x: f32[1,8,9,9]) -> (%y, %z) {

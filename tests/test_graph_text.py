@@ -12,7 +12,7 @@ from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.graph_text import constant_text, load_graph, parse_graph, print_graph, save_graph
 from edgec.ops.activation import LeakyRelu, Relu
 from edgec.ops.arithmetic import Add, Clip
-from edgec.testing_patterns import patterns
+from edgec.testing.patterns import patterns
 from edgec.types import DTYPES, TensorType, f32
 from edgec.verifier import verify
 

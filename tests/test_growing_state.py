@@ -10,7 +10,7 @@ from edgec.cli import main
 from edgec.compiler import compile, lower, optimise_graph
 from edgec.errors import CompileError, TypeMismatch
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.persistent_state import stepped, with_state
 from edgec.program_interpreter import run_program
 from edgec.program_parser import parse_program

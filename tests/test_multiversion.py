@@ -25,7 +25,7 @@ from edgec.compiler import compile
 from edgec.drawn_inputs import drawn_inputs
 from edgec.edge_file import read_graph
 from edgec.errors import CompileError, Internal
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 DIGITS = Path(__file__).parents[1] / "testdata" / "digits" / "digits.onnx"
 FAMILY = find("x86-64")

@@ -9,7 +9,7 @@ from hypothesis import find
 
 from edgec.expr import Expr
 from edgec.testing import graphs
-from edgec.testing_graphs import INTEGER_STEPS, STEPS, random_graph, random_integer_graph
+from edgec.testing.graphs import INTEGER_STEPS, STEPS, random_graph, random_integer_graph
 from edgec.verifier import verify
 
 FAMILIES = {

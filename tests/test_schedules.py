@@ -14,7 +14,7 @@ from edgec.passes.candidates import candidates
 from edgec.passes.schedule_text import print_schedule
 from edgec.passes.tile import tile
 from edgec.schedules import ESTIMATED, Entry, Schedules, kernel_digest, parse_schedules, read_schedules
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.graphs import whole_inputs
 
 NATIVE = find("native")
 TEXT = """graph g(%x: f32[40,64]) -> (%y) {

@@ -16,7 +16,7 @@ from edgec.compiler import compile
 from edgec.errors import ModelError, TypeMismatch, Unsupported
 from edgec.graph_text import parse_graph
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.several_shapes import merged, one_by_one
 
 DIGITS = "testdata/digits/digits_dyn.onnx"

@@ -21,7 +21,7 @@ from edgec.compiler import lower, optimise_graph
 from edgec.edge_file import read_graph
 from edgec.emission import emit
 from edgec.errors import Internal
-from edgec.testing_graphs import normal_inputs, random_graph, random_integer_graph
+from edgec.testing.graphs import normal_inputs, random_graph, random_integer_graph
 
 NATIVE = find("native")
 EAGER = replace(NATIVE, hand_over=1)  # everything that can be shared is

@@ -5,7 +5,7 @@ import pytest
 
 import edgec
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 MODEL = """<ir_version: 9, opset_import: ["": 18]> g (float[512,256] x, bool[512] c, float[256,256] w) => (float[n,256] y, float[512,256] z) {
   z = MatMul(x, w)  rows = Compress<axis=0>(z, c)  m = MatMul(rows, w)  y = Tanh(m) }"""

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 
 from edgec.graph import Constant, Graph, Input, run_reference
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.passes.integers import integer_form
 
 OWN_LAYOUT = ["NchwcTransformer"]  # blocked layouts for f32, in operators of their own domain

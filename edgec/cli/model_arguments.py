@@ -90,7 +90,7 @@ def add_compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """`shapes`, `bind`, `requant` and `ops` as `edgec.load` takes them; ModelError for what is given twice."""
-    from edgec.onnx_shapes import parse_bind, parse_shape
+    from edgec.onnx.shapes import parse_bind, parse_shape
 
     return {"shapes": _by_name(map(parse_shape, arguments.shape), "--shape"), "bind": _by_name(map(parse_bind, arguments.bind), "--bind"),
             "requant": arguments.requant, "ops": tuple(arguments.ops)}

@@ -120,7 +120,7 @@ def _tell_speed(predicted: Any, target: str | None) -> None:
 def _open_dimensions(arguments: argparse.Namespace) -> dict[str, Any]:
     """The sizes that are given; a named open dimension without one stays open, and is 1 for calibration."""
     from edgec.model_file import is_tflite
-    from edgec.onnx_reader import open_names
+    from edgec.onnx.reader import open_names
     options = model_options(arguments)
     given = {**options["bind"]}
     known = options["shapes"] or is_tflite(arguments.model)

@@ -63,7 +63,7 @@ def _arrays(path: Path | None) -> dict[str, np.ndarray]:
 
 def _graph(arguments: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> Any:
     """The graph of the model as it is, else, where that leaves sizes open, of the model for these very arrays."""
-    from edgec.onnx_specialise import load_for
+    from edgec.onnx.specialise import load_for
     from edgec.persistent_state import with_state
     try:
         return load_model(arguments)
@@ -94,7 +94,7 @@ def _interpreted(graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 def _compiled_somehow(arguments: argparse.Namespace, graph: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The results of compiled code; where sizes that data decides cannot be compiled, of code for these very arrays."""
-    from edgec.onnx_specialise import has_sizes, load_for
+    from edgec.onnx.specialise import has_sizes, load_for
     from edgec.persistent_state import with_state
     try:
         return _compiled(arguments, graph, inputs)

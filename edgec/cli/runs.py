@@ -1,6 +1,6 @@
 """A model on arrays, interpreted or compiled: what `edgec run` does, and what ONNX's test suite is run with.
 
-The arrays stand under the names of the model's inputs (edgec.named_arrays); the graph is made for them (edgec.onnx_specialise).
+The arrays stand under the names of the model's inputs (edgec.named_arrays); the graph is made for them (edgec.onnx.specialise).
 
     compiled(model, {"x": x}, optimize="1")       # {"y": array}
 """
@@ -15,7 +15,7 @@ import numpy as np
 from edgec.errors import Unsupported
 from edgec.graph import Graph
 from edgec.named_arrays import as_bytes, from_bytes
-from edgec.onnx_specialise import has_sizes, load_for
+from edgec.onnx.specialise import has_sizes, load_for
 from edgec.text_slots import longest
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from edgec.expr import Expr, bitcast, compare, const, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
+from edgec.onnx.tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.small_types import is_small
 from edgec.types import DType, TensorType, bool_, u8
 

@@ -15,7 +15,7 @@ from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, const, select
 from edgec.graph import Op, Value, default_elements
 from edgec.lowering import Reader
-from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
+from edgec.onnx.tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.small_types import decoded, encoded, is_small, to_small
 from edgec.types import DType, TensorType, bool_, dtype_of, string
 

@@ -12,7 +12,7 @@ import numpy as np
 from edgec.expr import Expr, binary, cast, const, maximum, minimum, select
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
+from edgec.onnx.tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.fixed_point import high_product, high_product_expr, reciprocal, reciprocal_expr, rounding_shift, rounding_shift_expr
 from edgec.ops.shape_arithmetic import broadcast_shapes
 from edgec.types import TensorType, i8, i32

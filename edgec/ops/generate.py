@@ -13,7 +13,7 @@ import numpy as np
 from edgec.expr import Expr, as_expr, cast, compare, const, dim, floordiv, maximum, select
 from edgec.graph import Op, Value, default_elements
 from edgec.lowering import Reader
-from edgec.onnx_tensor import dtype_of_code
+from edgec.onnx.tensor import dtype_of_code
 from edgec.ops.elementwise import require_kind
 from edgec.ops.shape_arithmetic import MAX_ELEMENTS, Dim, as_index, known, known_numbers, require_sizes
 from edgec.types import TensorType, bf16, dtype_of, f16, f32, i64, index

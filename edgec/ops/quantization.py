@@ -13,7 +13,7 @@ import numpy as np
 from edgec.expr import Expr, as_expr, cast, dim, floordiv, unary
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
-from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
+from edgec.onnx.tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.accumulation import rounded
 from edgec.ops.arithmetic import Clip
 from edgec.ops.cast import Cast

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.graph import Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Mul
 from edgec.ops.cast import Cast
 from edgec.ops.gather import Gather

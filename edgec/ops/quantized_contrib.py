@@ -12,7 +12,7 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.graph import Op, Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops import quantization, quantized
 from edgec.ops.activation import LeakyRelu, Sigmoid
 from edgec.ops.arithmetic import Add, Mul

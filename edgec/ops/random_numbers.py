@@ -16,7 +16,7 @@ import numpy as np
 from edgec.expr import Expr, as_expr, binary, cast, compare, const, maximum, reduce_over, select, sum_over, unary
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.onnx_tensor import dtype_of_code
+from edgec.onnx.tensor import dtype_of_code
 from edgec.types import DType, TensorType, f32, i32, i64, index, u32
 
 MIX = (0x85EBCA6B, 0xC2B2AE35)

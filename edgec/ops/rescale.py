@@ -14,7 +14,7 @@ import numpy as np
 from edgec.expr import Expr, as_expr, binary, cast, compare, const, maximum, minimum, read, select, unary
 from edgec.graph import Op, Value
 from edgec.lowering import Reader
-from edgec.onnx_tensor import CODE_OF_DTYPE, dtype_of_code
+from edgec.onnx.tensor import CODE_OF_DTYPE, dtype_of_code
 from edgec.ops.constant_table import table
 from edgec.ops.fixed_point import high_product, high_product_expr, rounding_shift, rounding_shift_expr
 from edgec.ops.shape_arithmetic import normal_axis, same_dim

@@ -17,7 +17,7 @@ from edgec.expr import Expr, as_expr, cast, compare, const, read, select, sum_ov
 from edgec.graph import Op, Value, constant
 from edgec.kernel import Buffer
 from edgec.lowering import Reader
-from edgec.onnx_tensor import dtype_of_code
+from edgec.onnx.tensor import dtype_of_code
 from edgec.ops.accumulation import rounded
 from edgec.ops.shape_arithmetic import known, known_numbers, normal_axis
 from edgec.types import TensorType, f64, index

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.graph import Op, Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops import activation
 from edgec.ops.activation import Sigmoid
 from edgec.ops.arithmetic import Add, Mul

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgec.errors import Loc
 from edgec.graph import Graph, Op, Value, constant, graph_input, run_reference
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
 from edgec.ops.cell_activation import Emit, literal
 from edgec.ops.comparison import Less, Where

@@ -17,8 +17,8 @@ import numpy as np
 
 from edgec.graph import Graph, Op, Value, constant, map_graph
 from edgec.model_file import load
-from edgec.onnx_tensor import CODE_OF_DTYPE
-from edgec.onnx_writer import model_proto
+from edgec.onnx.tensor import CODE_OF_DTYPE
+from edgec.onnx.writer import model_proto
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.cast import Cast
 from edgec.ops.convolution import Conv

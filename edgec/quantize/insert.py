@@ -3,7 +3,7 @@
 Everything that reads a value on a grid reads it behind its DequantizeLinear, f32 operators too: there is one value, the rounded one.
 Weights are integers behind a DequantizeLinear of one scale a channel, biases i32 with the scale input scale * weight scale.
 
-    graph = inserted(recipe, grids, weights)      # standard ONNX operators; compile it, or write it with edgec.onnx_writer
+    graph = inserted(recipe, grids, weights)      # standard ONNX operators; compile it, or write it with edgec.onnx.writer
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from onnx import ModelProto
 from edgec.backends.target import Target, find
 from edgec.errors import ModelError
 from edgec.graph import Graph, Op, Value
-from edgec.onnx_reader import load
-from edgec.onnx_writer import model_proto
+from edgec.onnx.reader import load
+from edgec.onnx.writer import model_proto
 from edgec.quantize import calibration_data
 from edgec.quantize.bias_correction import corrected
 from edgec.quantize.calibrate import Progress, grids_of, observe

@@ -22,9 +22,9 @@ import numpy as np
 
 from edgec.errors import ModelError
 from edgec.graph import Graph, Op, Value, constant, map_graph
-from edgec.onnx_reader import load
-from edgec.onnx_tensor import CODE_OF_DTYPE
-from edgec.onnx_writer import model_proto
+from edgec.onnx.reader import load
+from edgec.onnx.tensor import CODE_OF_DTYPE
+from edgec.onnx.writer import model_proto
 from edgec.ops.arithmetic import Mul
 from edgec.ops.cast import Cast
 from edgec.ops.convolution import Conv, ConvTranspose

@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from edgec.errors import Loc, ModelError, Unsupported
-from edgec.onnx_tensor import MAX_ELEMENTS
+from edgec.onnx.tensor import MAX_ELEMENTS
 from edgec.tflite.records import Model, Operator, Quantization, Tensor
 from edgec.types import DType, bf16, bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 

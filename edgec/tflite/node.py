@@ -16,7 +16,7 @@ import numpy as np
 
 from edgec.errors import Loc, ModelError, Unsupported
 from edgec.graph import Op, Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
 from edgec.ops.reshape import Transpose
 from edgec.tflite.records import Operator, Quantization, Tensor

@@ -19,9 +19,9 @@ from onnx import TensorShapeProto, ValueInfoProto
 
 from edgec.errors import CompileError, Loc, ModelError, Unsupported, raise_all
 from edgec.graph import Graph, Value, constant, graph_input
-from edgec.onnx_node import named
-from edgec.onnx_shapes import Size, input_types
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.node import named
+from edgec.onnx.shapes import Size, input_types
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.tflite.converters import MOVES, REAL
 from edgec.tflite.file import BROKEN, read_model
 from edgec.tflite.fixed.operators import FIXED

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import edgec
-from edgec import testing_arrows
 from edgec.backends.codegen import compile_module
 from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.interpreter import interpret
 from edgec.passes.integers import integer_form
 from edgec.passes.tile import tile
-from edgec.testing_integers import integer_operators
-from edgec.testing_quantized import byte_inputs, quantized_network
+from edgec.testing import arrows as testing_arrows
+from edgec.testing.integers import integer_operators
+from edgec.testing.quantized import byte_inputs, quantized_network
 
 TARGET = find("alderlake")
 TWIN = {"avx512vnni", "avx512vl"} <= set(find("native").features)

@@ -25,7 +25,7 @@ from edgec.loops import Block, For, If, Let, Loops, Param, Register, Store, get,
 from edgec.loops_interpreter import run_loops
 from edgec.loops_verifier import verify_loops
 from edgec.ops.transcendental import Exp
-from edgec.testing_arrows import Function
+from edgec.testing.arrows import Function
 from edgec.types import DTYPES, SMALL, TensorType, bf16, bool_, f16, f32, f64, i8, i32, i64, index, string
 
 SIZE = 48

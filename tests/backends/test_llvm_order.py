@@ -19,7 +19,7 @@ from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.passes.in_order import dealt_together
 from edgec.passes.tile import tile
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.graphs import whole_inputs
 from edgec.types import f32
 
 IN_ORDER = [t for t in all_targets() if t.in_order]

@@ -16,7 +16,7 @@ from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.loops_verifier import verify_loops
 from edgec.passes.tile import tile
-from edgec.testing_arrows import run_machine_code, run_tiled
+from edgec.testing.arrows import run_machine_code, run_tiled
 from edgec.types import DTYPES
 
 NATIVE = find("native")

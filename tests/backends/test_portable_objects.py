@@ -18,7 +18,7 @@ from edgec.backends.target import all_targets
 from edgec.evaluate import evaluate
 from edgec.expr import argument, binary, const, unary, var
 from edgec.loops import For, Loops, Param, Store, load
-from edgec.portable import FUNCTIONS, UNARY, expand
+from edgec.portable.expansion import FUNCTIONS, UNARY, expand
 from edgec.types import bool_, f32, index
 
 COUNT = 1 << 14

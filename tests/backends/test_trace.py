@@ -9,7 +9,7 @@ from edgec.backends.trace import TICK, Log, traced
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.emission import emit
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.graphs import whole_inputs
 
 NATIVE = find("native")
 TEXT = """graph g(%x: f32[32,48]) -> (%y) {

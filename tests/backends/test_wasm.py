@@ -15,8 +15,8 @@ from edgec.compiler import compile
 from edgec.errors import Internal, Unsupported
 from edgec.graph_text import parse_graph
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
-from edgec.testing_graphs import integer_graphs, normal_inputs, random_graph, whole_inputs
+from edgec.onnx.reader import load
+from edgec.testing.graphs import integer_graphs, normal_inputs, random_graph, whole_inputs
 from edgec.types import f32
 
 TARGET = find("wasm32")

@@ -9,8 +9,8 @@ from onnx import helper
 
 from edgec.errors import Loc, Unsupported
 from edgec.graph import graph_input
-from edgec.onnx_node import NEWEST, Node, build
-from edgec.onnx_problems import read_with_problems
+from edgec.onnx.node import NEWEST, Node, build
+from edgec.onnx.problems import read_with_problems
 from edgec.types import TensorType, f32
 
 F32, F64 = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE

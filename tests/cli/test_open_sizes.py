@@ -9,7 +9,7 @@ import pytest
 from edgec.cli import main
 from edgec.drawn_inputs import drawn_inputs
 from edgec.errors import ModelError
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 HEADER = '<ir_version: 9, opset_import: ["": 20]> '
 MODELS = {

@@ -15,7 +15,7 @@ from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.graph import Constant, Input
 from edgec.memory_speed import memory_speed, speed_at
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 QUICK = ("--seconds", "0.01", "--without", "winograd")  # which does with fewer multiplications than the model says
 

@@ -6,7 +6,7 @@ import pytest
 from edgec.array_file import arrays_bytes, as_type, read_arrays
 from edgec.errors import ModelError
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.types import bf16, u16
 
 

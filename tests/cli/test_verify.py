@@ -10,7 +10,7 @@ from edgec.compiler import lower
 from edgec.drawn_inputs import drawn_inputs
 from edgec.emission import emit
 from edgec.graph import Graph, constant, graph_input
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops import OPERATORS
 from edgec.types import TensorType, f32
 from edgec.verification import compare, verify

@@ -14,14 +14,14 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.graph import constant, graph_input
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
-from edgec.onnx_support import REFUSED
+from edgec.onnx.reader import load
+from edgec.onnx.support import REFUSED
 from edgec.ops import OPERATORS as REGISTERED
 from edgec.ops.quantization import QuantizeLinear
 from edgec.passes.integers import integer_form
-from edgec.testing_integers import OPERATORS, integer_operators
-from edgec.testing_quantized import byte_inputs
-from edgec.testing_whole_numbers import ANY
+from edgec.testing.integers import OPERATORS, integer_operators
+from edgec.testing.quantized import byte_inputs
+from edgec.testing.whole_numbers import ANY
 from edgec.types import TensorType, f32
 
 # SSE4, AVX2, AVX-512 without VNNI, and whatever this computer has; plain NEON, dotprod, i8mm; armv7; DSP instructions, Helium;
@@ -93,7 +93,7 @@ def drawn_operators(names, seeds=4):
 
 def test_every_integer_operator_is_drawn():
     drawn = drawn_operators([*OPERATORS, *ANY])
-    assert not sorted(set(integer_operators_of_the_registry()) - drawn), "draw them in edgec/testing_integers.py or name them here"
+    assert not sorted(set(integer_operators_of_the_registry()) - drawn), "draw them in edgec/testing/integers.py or name them here"
 
 
 def test_families_that_are_drawn_elsewhere_exist():

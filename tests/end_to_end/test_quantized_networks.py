@@ -9,7 +9,7 @@ from edgec.backends.target import find
 from edgec.edge_file import read_graph
 from edgec.interpreter import interpret
 from edgec.passes.integers import integer_form
-from edgec.testing_quantized import byte_inputs, dynamic_product, quantized_network
+from edgec.testing.quantized import byte_inputs, dynamic_product, quantized_network
 from edgec.types import i16
 
 # SSE4, AVX2, AVX-512 with and without VNNI; plain NEON, dotprod, i8mm; armv7; DSP instructions, Helium.

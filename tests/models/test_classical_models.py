@@ -8,7 +8,7 @@ from sklearn import datasets
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
 from edgec.compiler import compile
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 ROWS = 24
 LOADERS = {"digits": datasets.load_digits, "iris": datasets.load_iris, "diabetes": datasets.load_diabetes}

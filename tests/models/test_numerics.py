@@ -7,7 +7,7 @@ import edgec
 from edgec.drawn_inputs import drawn_inputs
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.activation import Relu
 from edgec.ops.arithmetic import Add
 from edgec.ops.convolution import Conv

@@ -8,7 +8,7 @@ import edgec
 from edgec.bench.onnxruntime_tensors import compare_operators
 from edgec.drawn_inputs import drawn_inputs
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.passes.integers import integer_form
 
 MODELS = ["dtln_1", "fastestdet_352", "fsdd_gru2", "fsdd_tcn", "fsdd_transformer", "hand_keypoint", "mlperf_ic_resnet8", "mlperf_kws_dscnn",

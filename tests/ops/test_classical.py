@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from edgec import interpret
 from edgec.compiler import compile
 from edgec.errors import CompileError
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 
 MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
 TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO")

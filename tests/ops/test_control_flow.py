@@ -12,7 +12,7 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.expr import Expr, var
 from edgec.graph import Graph, constant, graph_input, run_reference
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.arithmetic import Add
 from edgec.ops.comparison import Identity
 from edgec.ops.control_flow import If, Loop, Scan

@@ -1,6 +1,6 @@
 """Every operator has a property test: drawn operands against onnxruntime, interpreter and program, or a stated reason why not.
 
-The operators come from the registry. One counts as drawn if `edgec.testing_nodes` draws it or what it consists of, if the random graphs
+The operators come from the registry. One counts as drawn if `edgec.testing.nodes` draws it or what it consists of, if the random graphs
 of `edgec.testing` hold it, or if a test of this folder with `@given` names it.
 """
 
@@ -21,13 +21,13 @@ from edgec.compiler import compile, lower, optimise_graph
 from edgec.evaluate import evaluate_op
 from edgec.graph import Graph, fields_of, run_reference
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.reader import load
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops import OPERATORS
 from edgec.program_interpreter import run_program
-from edgec.testing_draw import Draw
-from edgec.testing_graphs import random_graph, random_integer_graph
-from edgec.testing_nodes import DRAWN, Node, drawn_node
+from edgec.testing.draw import Draw
+from edgec.testing.graphs import random_graph, random_integer_graph
+from edgec.testing.nodes import DRAWN, Node, drawn_node
 from edgec.types import TensorType, dtype_of
 
 NATIVE = find("native")

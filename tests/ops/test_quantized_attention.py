@@ -9,7 +9,7 @@ import edgec
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.graph import constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.quantized import MatMulInteger
 from edgec.ops.quantized_attention import QAttention
 from edgec.passes.integers import integer_form

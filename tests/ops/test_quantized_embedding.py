@@ -10,7 +10,7 @@ import edgec
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.graph import constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.quantized_embedding import GatherBlockQuantized, QEmbedLayerNormalization
 from edgec.types import TensorType, f32, i32, i64, u8
 

@@ -9,7 +9,7 @@ import edgec
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.control_flow import Scan
 from edgec.ops.quantized import MatMulInteger
 from edgec.ops.quantized_recurrent import DynamicQuantizeLSTM

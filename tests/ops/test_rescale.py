@@ -13,7 +13,7 @@ from edgec.backends.target import find
 from edgec.errors import TypeMismatch
 from edgec.evaluate import evaluate_op
 from edgec.graph import Graph, constant, graph_input, run_reference
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.fixed_point import exp_of_negative, half_sum, high_product, reciprocal, rounding_shift
 from edgec.ops.fixed_softmax import FixedReciprocal, FixedShare
 from edgec.ops.integer_pool import IntegerAveragePool

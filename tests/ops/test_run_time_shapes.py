@@ -12,7 +12,7 @@ from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
 from edgec.errors import CompileError, Internal
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.program_interpreter import run_program
 from edgec.program_parser import parse_program
 from edgec.program_text import constants, print_program

@@ -9,7 +9,7 @@ from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
 from edgec.graph import Graph, graph_input, run_reference
 from edgec.named_arrays import as_bytes, from_bytes
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Add
 from edgec.ops.cast import Cast, CastLike
 from edgec.ops.quantization import DequantizeLinear, Product, QuantizeLinear, Ratio

@@ -12,7 +12,7 @@ from edgec.compiler import compile
 from edgec.errors import CompileError
 from edgec.graph import Graph, constant, graph_input
 from edgec.graph_text import load_graph, parse_graph, print_graph, save_graph
-from edgec.onnx_specialise import load_for
+from edgec.onnx.specialise import load_for
 from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat, Expand, Tile
 from edgec.ops.reshape import Reshape, Transpose

@@ -9,7 +9,7 @@ import edgec
 from edgec.errors import TypeMismatch
 from edgec.graph import constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_reader import load
+from edgec.onnx.reader import load
 from edgec.ops.transformer_parts import EmbedLayerNormalization
 from edgec.types import TensorType, i32
 

@@ -17,7 +17,7 @@ from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
-from edgec.testing_arrows import run_machine_code
+from edgec.testing.arrows import run_machine_code
 from edgec.types import TensorType, f32
 
 V3 = find("x86-64-v3")

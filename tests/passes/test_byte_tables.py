@@ -19,7 +19,7 @@ from edgec.passes.byte_tables import byte_tables
 from edgec.passes.fuse import fuse
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
-from edgec.testing_arrows import run_tiled
+from edgec.testing.arrows import run_tiled
 from edgec.types import TensorType, i8, u8
 
 V4 = find("x86-64-v4")

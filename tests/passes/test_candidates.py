@@ -19,9 +19,9 @@ from edgec.passes.schedule import schedule
 from edgec.passes.schedule_text import parse_schedule, print_schedule
 from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
-from edgec.testing_arrows import random_schedule, run_machine_code, run_tiled
-from edgec.testing_bounds import assert_within, error_bounds
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.arrows import random_schedule, run_machine_code, run_tiled
+from edgec.testing.bounds import assert_within, error_bounds
+from edgec.testing.graphs import whole_inputs
 from edgec.types import f32
 
 NATIVE = find("native")

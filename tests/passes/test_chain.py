@@ -13,8 +13,8 @@ from edgec.passes.fuse import fuse
 from edgec.passes.stages import scratch_bytes
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
-from edgec.testing_arrows import run_tiled
-from edgec.testing_bounds import assert_within, error_bounds
+from edgec.testing.arrows import run_tiled
+from edgec.testing.bounds import assert_within, error_bounds
 
 V4 = find("x86-64-v4")
 

@@ -23,7 +23,7 @@ from edgec.passes.loads_ahead import loads_ahead
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
 from edgec.testing import assert_same, programs, random_inputs
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.graphs import whole_inputs
 from edgec.types import f32
 
 TARGET = next(t for t in all_targets() if channel_block(t) == 4)

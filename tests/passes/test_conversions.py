@@ -20,7 +20,7 @@ from edgec.passes.nest import flatten
 from edgec.passes.pack import Tables
 from edgec.passes.tile import tile
 from edgec.passes.value_bounds import value_bounds
-from edgec.testing_arrows import run_machine_code, run_tiled
+from edgec.testing.arrows import run_machine_code, run_tiled
 from edgec.types import DTYPES, f32, i8, i32, u8
 
 NATIVE = find("native")

@@ -17,8 +17,8 @@ from edgec.loops_verifier import verify_loops
 from edgec.passes.cut import Cuttable, balance, cuttable, ranged, trips
 from edgec.passes.tile import tile
 from edgec.program_parser import parse_program
-from edgec.testing_arrows import random_schedule, run_tiled
-from edgec.testing_graphs import normal_inputs, random_graph, random_integer_graph
+from edgec.testing.arrows import random_schedule, run_tiled
+from edgec.testing.graphs import normal_inputs, random_graph, random_integer_graph
 
 NATIVE = replace(find("x86-64-v3"), hand_over=1)
 MACHINES = [NATIVE, replace(NATIVE, masks=True), replace(NATIVE, vector_bits=0), replace(NATIVE, vector_bits=128, scalar_operand="lane")]
@@ -55,7 +55,7 @@ def test_any_parts_in_any_order_compute_the_same_bits(seed, monkeypatch):
         found = cuttable(one, target)
         in_parts(one, found, random)(flat, bindings) if found else run_loops(loops, flat, bindings, ran)
 
-    monkeypatch.setattr("edgec.testing_arrows.run_loops", run)
+    monkeypatch.setattr("edgec.testing.arrows.run_loops", run)
     found = run_tiled(program, tiled, arrays)
     for name, array in expected.items():
         assert array.tobytes() == found[name].tobytes(), name

@@ -13,7 +13,7 @@ from edgec.edge_file import read_graph
 from edgec.loops_interpreter import run_loops
 from edgec.passes.cut import cuttable, ranged
 from edgec.passes.tile import tile
-from edgec.testing_graphs import normal_inputs
+from edgec.testing.graphs import normal_inputs
 
 V4 = replace(find("x86-64-v4"), hand_over=1)
 

@@ -19,8 +19,8 @@ from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.passes.precision import precision
 from edgec.passes.tile import tile
-from edgec.testing_arrows import run_machine_code, run_tiled, schedules
-from edgec.testing_graphs import graphs, whole_inputs
+from edgec.testing.arrows import run_machine_code, run_tiled, schedules
+from edgec.testing.graphs import graphs, whole_inputs
 from edgec.types import DTYPES
 
 NATIVE = find("native")

@@ -13,7 +13,7 @@ from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat, Expand
 from edgec.ops.reshape import Reshape, Shape, Transpose
 from edgec.passes.fold_constants import MAX_GROWTH, fold_constants
-from edgec.testing_patterns import assert_close, patterns, random_arrays
+from edgec.testing.patterns import assert_close, patterns, random_arrays
 from edgec.types import TensorType, f32
 from edgec.verifier import verify
 

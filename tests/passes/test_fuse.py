@@ -19,8 +19,8 @@ from edgec.ops.reshape import Transpose
 from edgec.ops.selection import TopK
 from edgec.passes.fuse import fuse
 from edgec.program_interpreter import run_program
-from edgec.testing_bounds import assert_within, error_bounds
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.bounds import assert_within, error_bounds
+from edgec.testing.graphs import whole_inputs
 from edgec.types import TensorType, f32, i64, u8
 
 

@@ -17,8 +17,8 @@ from edgec.loops import Let, expressions, statements
 from edgec.passes.halves import BLOCK, multiplies_halves
 from edgec.passes.precision import precision
 from edgec.passes.tile import tile
-from edgec.testing_arrows import run_tiled, schedules
-from edgec.testing_graphs import graphs, normal_inputs, whole_inputs
+from edgec.testing.arrows import run_tiled, schedules
+from edgec.testing.graphs import graphs, normal_inputs, whole_inputs
 from edgec.types import f16
 
 HALVES = next(t for t in all_targets() if multiplies_halves(t) and t.emulator)

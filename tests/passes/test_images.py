@@ -19,7 +19,7 @@ from edgec.passes import images as pass_of_images
 from edgec.passes.fuse import fuse
 from edgec.passes.images import images
 from edgec.program_interpreter import run_program
-from edgec.testing_graphs import normal_inputs, random_graph, random_integer_graph
+from edgec.testing.graphs import normal_inputs, random_graph, random_integer_graph
 from edgec.types import TensorType, f32
 
 V3 = find("x86-64-v3")

@@ -12,7 +12,7 @@ from edgec.interpreter import run
 from edgec.normal_gelu import ERROR, SATURATION, TAIL, normal_gelu
 from edgec.ops.activation import Gelu, HardSwish
 from edgec.passes.known_functions import known_functions
-from edgec.portable_fit import largest_error
+from edgec.portable.fit import largest_error
 from edgec.types import f32
 
 ERF = """graph g(%x: f32[2,33]) -> (%y) {

@@ -26,8 +26,8 @@ from edgec.passes.matrix_tiles import cycles, registers
 from edgec.passes.precision import precision
 from edgec.passes.schedule import schedule
 from edgec.passes.tile import tile
-from edgec.testing_arrows import run_tiled, schedules
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.arrows import run_tiled, schedules
+from edgec.testing.graphs import whole_inputs
 from edgec.types import DTYPES
 
 A710 = find("cortex-a710")

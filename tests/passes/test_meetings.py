@@ -15,8 +15,8 @@ from edgec.passes.meetings import meetings
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import tile
 from edgec.program_parser import parse_program
-from edgec.testing_arrows import _flat, run_tiled
-from edgec.testing_graphs import CONTROL_FLOW, INTEGER_STEPS, STEPS, normal_inputs, random_graph
+from edgec.testing.arrows import _flat, run_tiled
+from edgec.testing.graphs import CONTROL_FLOW, INTEGER_STEPS, STEPS, normal_inputs, random_graph
 from edgec.types import f32, i32
 
 EAGER = replace(find("x86-64-v3"), hand_over=1)

@@ -19,7 +19,7 @@ from edgec.ops.matmul import MatMul
 from edgec.ops.reshape import Transpose
 from edgec.passes.pack_operands import recognise
 from edgec.program_interpreter import run_program
-from edgec.testing_bounds import assert_within, error_bounds
+from edgec.testing.bounds import assert_within, error_bounds
 from edgec.types import TensorType, f32
 
 V4, V3 = find("x86-64-v4"), find("x86-64-v3")

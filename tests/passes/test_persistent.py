@@ -20,7 +20,7 @@ from edgec.persistent_state import stepped, with_state
 from edgec.program_interpreter import run_program
 from edgec.program_parser import parse_program
 from edgec.program_text import constants, print_program
-from edgec.testing_graphs import graphs, whole_inputs
+from edgec.testing.graphs import graphs, whole_inputs
 from edgec.types import TensorType, f32, i64
 
 TARGET = find("cortex-m4")

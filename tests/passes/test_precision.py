@@ -12,7 +12,7 @@ from edgec.graph_parser import parse_graph
 from edgec.graph_text import print_graph
 from edgec.interpreter import interpret
 from edgec.passes.precision import precision
-from edgec.testing_graphs import normal_inputs
+from edgec.testing.graphs import normal_inputs
 from edgec.verification import verify
 
 NATIVE = find("native")

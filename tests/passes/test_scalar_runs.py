@@ -12,7 +12,7 @@ from edgec.interpreter import interpret
 from edgec.loops import For, Let, Param, Register, Store, expressions, get, load, statements
 from edgec.passes.scalar_runs import scalar_runs, vectors
 from edgec.passes.tile import tile
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.graphs import whole_inputs
 from edgec.types import f32
 
 ARM = find("aarch64")

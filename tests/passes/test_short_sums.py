@@ -16,7 +16,7 @@ from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import expressions, statements
 from edgec.passes.tile import tile
-from edgec.testing_arrows import run_tiled
+from edgec.testing.arrows import run_tiled
 from edgec.types import DTYPES, i16
 
 SIDE = 6

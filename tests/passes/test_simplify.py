@@ -20,7 +20,7 @@ from edgec.ops.normalization import BatchNormalization
 from edgec.ops.pooling import AveragePool, MaxPool
 from edgec.ops.slicing import Pad
 from edgec.passes.simplify import RULES, simplify
-from edgec.testing_patterns import assert_close, patterns, random_arrays
+from edgec.testing.patterns import assert_close, patterns, random_arrays
 from edgec.types import TensorType, f16, f32, f64
 from edgec.verifier import verify
 

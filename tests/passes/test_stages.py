@@ -11,8 +11,8 @@ from edgec.passes.fuse import fuse
 from edgec.passes.stages import scratch_bytes, stages
 from edgec.program_interpreter import run_program
 from edgec.testing import assert_same, programs, random_inputs
-from edgec.testing_bounds import assert_within, error_bounds
-from edgec.testing_graphs import normal_inputs
+from edgec.testing.bounds import assert_within, error_bounds
+from edgec.testing.graphs import normal_inputs
 from edgec.types import f32
 
 

@@ -20,8 +20,8 @@ from edgec.passes.schedule import Schedule
 from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
-from edgec.testing_arrows import run_machine_code, run_tiled
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.arrows import run_machine_code, run_tiled
+from edgec.testing.graphs import whole_inputs
 from edgec.types import f32, i32, i64, index
 
 NATIVE = find("native")

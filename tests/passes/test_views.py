@@ -20,8 +20,8 @@ from edgec.ops.pooling import AveragePool
 from edgec.ops.reshape import Reshape
 from edgec.passes.views import views
 from edgec.program_interpreter import run_program
-from edgec.testing_bounds import assert_within, error_bounds
-from edgec.testing_graphs import whole_inputs
+from edgec.testing.bounds import assert_within, error_bounds
+from edgec.testing.graphs import whole_inputs
 from edgec.types import TensorType, f32
 
 TARGET = find("x86-64-v3")

@@ -16,7 +16,7 @@ from edgec.emission import emit
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.passes.tile import tile
-from edgec.testing_arrows import run_tiled
+from edgec.testing.arrows import run_tiled
 from edgec.types import DTYPES
 
 M55 = find("cortex-m55")

@@ -26,7 +26,7 @@ from edgec.passes.winograd_cost import forms
 from edgec.passes.winograd_matrices import POINTS
 from edgec.passes.winograd_stages import rewrite
 from edgec.program_interpreter import run_program
-from edgec.testing_quantized import byte_inputs
+from edgec.testing.quantized import byte_inputs
 from edgec.types import DType, TensorType, f32, i8, i32, u8
 
 V4, WHOLE = find("x86-64-v4"), (2, 3, 4)

@@ -9,7 +9,7 @@ import edgec
 from edgec import load
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.onnx_writer import model_proto
+from edgec.onnx.writer import model_proto
 from edgec.ops.control_flow import Scan
 from edgec.ops.matmul import MatMul
 from edgec.ops.quantized import MatMulInteger

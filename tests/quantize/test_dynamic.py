@@ -9,7 +9,7 @@ import onnxruntime
 from edgec import load
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret, run
-from edgec.onnx_writer import model_proto
+from edgec.onnx.writer import model_proto
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.quantize.dynamic import dynamic
 from edgec.types import TensorType, f32

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from edgec.errors import Unsupported
 from edgec.graph import Op, Value
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Abs, Add, Div, Max, Min, Mod, Mul, Neg, Pow, Reciprocal, Sign, Sqrt, Sub
 from edgec.ops.cast import Cast
 from edgec.ops.comparison import And, BitwiseXor, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Not, Or, Where

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgec.graph import Op, Value
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.argmax import ArgMax, ArgMin
 from edgec.ops.arithmetic import Div, Max
 from edgec.ops.cast import Cast

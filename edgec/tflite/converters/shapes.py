@@ -8,7 +8,7 @@ import numpy as np
 
 from edgec.errors import ModelError
 from edgec.graph import Op, Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
 from edgec.ops.depth_space import DepthToSpace, SpaceToDepth
 from edgec.ops.gather import Gather

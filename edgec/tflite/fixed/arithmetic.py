@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.graph import Value
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Add, Clip, Mul, Sub
 from edgec.ops.cast import Cast
 from edgec.ops.comparison import Less, Where

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgec.graph import Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Sub
 from edgec.ops.cast import Cast
 from edgec.ops.rescale import Rescale

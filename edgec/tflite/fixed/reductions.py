@@ -6,7 +6,7 @@ from math import prod
 
 from edgec.errors import Unsupported
 from edgec.graph import Value
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Clip, Sub
 from edgec.ops.cast import Cast
 from edgec.ops.integer_pool import IntegerAveragePool

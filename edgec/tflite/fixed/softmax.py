@@ -11,7 +11,7 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.graph import Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Sub
 from edgec.ops.cast import Cast
 from edgec.ops.fixed_point import exp_of_negative, high_product, rounding_shift

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.graph import Value, constant
-from edgec.onnx_tensor import CODE_OF_DTYPE
+from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.arithmetic import Max, Min, Sub
 from edgec.ops.cast import Cast
 from edgec.ops.fixed_point import high_product, rounding_shift
