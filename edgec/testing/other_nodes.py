@@ -213,6 +213,34 @@ def _encoded_float(d: Draw) -> Made:
             "attributes": {"format": d.pick("f8e4m3fn", "f8e5m2", "f4e2m1"), "saturate": d.integer(0, 1)}, "oracle": False}
 
 
+def _bent(d: Draw) -> Made:
+    return {"arrays": (d.normal(*d.shape(1, 3)),), "attributes": {"alpha": d.pick(1.0, 1.702)}}
+
+
+def _bent_sum(bias: Callable[[Draw], bool]) -> Callable[[Draw], Made]:
+    def drawn(d: Draw) -> Made:
+        shape = d.shape(1, 3)
+        return {"arrays": (d.normal(*shape), *([d.normal(shape[-1])] if bias(d) else []))}
+    return drawn
+
+
+def _normal_sum(d: Draw) -> Made:
+    """Rows of eight and more, so that none has a deviation near 0."""
+    shape, line = (2, d.integer(1, 3), d.integer(8, 20)), d.pick(True, False)
+    rows = [d.normal(shape[-1]) if given else None for given in (True, d.pick(True, False), line)]
+    return {"arrays": (d.normal(*shape), d.normal(*shape), *rows), "roundings": 64}
+
+
+def _embedded(d: Draw) -> Made:
+    """Words with places, and with segments or without."""
+    shape, size = (d.integer(1, 3), d.integer(1, 6)), d.integer(8, 20)
+    kinds = d.pick(True, False)
+    ids, segments = d.whole(0, 8, *shape, dtype=np.int32), d.whole(0, 1, *shape, dtype=np.int32) if kinds else None
+    tables = [d.normal(n, size) for n in (9, 6)]
+    return {"arrays": (ids, segments, *tables, d.normal(2, size) if kinds else None, d.normal(size), d.normal(size)), "roundings": 64,
+            "oracle": False}
+
+
 LEARNING: dict[str, Callable[[Draw], Made]] = {
     "Binarizer": _binarizer, "ArrayFeatureExtractor": _extracted, "FeatureVectorizer": _joined_features, "Imputer": _imputed,
     "Scaler": _scaled_features, "Normalizer": _normal_rows, "LinearClassifier": _linear_classes, "LinearRegressor": _linear_numbers,
@@ -230,5 +258,7 @@ TRAINING: dict[str, Callable[[Draw], Made]] = {
     "Momentum": _step(3, alpha=0.9, beta=0.5, mode="nesterov", norm_coefficient=0.01),
 }
 CONTRIBUTED: dict[str, Callable[[Draw], Made]] = {
+    "QuickGelu": _bent, "BiasGelu": _bent_sum(lambda d: True), "FastGelu": _bent_sum(lambda d: d.pick(True, False)),
+    "SkipLayerNormalization": _normal_sum, "EmbedLayerNormalization": _embedded,
     "MatMulNBits": _product_of_nibbles, "QAttention": _quantized_attention, "DynamicQuantizeLSTM": _quantized_lstm,
 }

@@ -27,6 +27,7 @@ from edgec.ops import OPERATORS
 from edgec.program_interpreter import run_program
 from edgec.testing.draw import Draw
 from edgec.testing.graphs import random_graph, random_integer_graph
+from edgec.testing.integers import integer_operators
 from edgec.testing.nodes import DRAWN, Node, drawn_node
 from edgec.types import TensorType, dtype_of
 
@@ -179,8 +180,9 @@ def inside(graph):
 
 @cache
 def drawn_by_generators():
-    """Operators of the random graphs, those of DRAWN, and what they consist of once compiled."""
+    """Operators of the random graphs, those of DRAWN and of the drawn integers, and what they consist of once compiled."""
     graphs = [draw(Random(seed), 6) for seed in range(150) for draw in (random_graph, random_integer_graph)]
+    graphs += [integer_operators(seed) for seed in range(2)]  # held against the interpreter by end_to_end/test_integer_operators.py
     for domain, name in DRAWN:
         graphs += [graph_of(drawn_node(Random(seed), domain, name))[0] for seed in range(2)]
     graphs += [load(sized(name)(seed)[0], bind=BOUNDS.get(name)) for name in SIZED for seed in range(2)]
