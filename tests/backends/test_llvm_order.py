@@ -6,20 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgec.backends.emulate import emulate, missing_tools
+from edgec.backends.emulate import missing_tools
 from edgec.backends.llvm import module_text
 from edgec.backends.llvm_order import FENCE, FENCE_NAME, Step, _groups, dealt_place
 from edgec.backends.target import all_targets
 from edgec.compiler import compile, lower
 from edgec.expr import var, walk
 from edgec.graph_parser import parse_graph
-from edgec.interpreter import interpret
 from edgec.loops import For, Let, Param, expressions, iota, load, statements
 from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.passes.in_order import dealt_together
 from edgec.passes.tile import tile
-from edgec.testing.graphs import whole_inputs
+from edgec.testing.emulated import assert_exact
 from edgec.types import f32
 
 IN_ORDER = [t for t in all_targets() if t.in_order]
@@ -55,11 +54,7 @@ def innermost(loops) -> list[For]:
 def test_sums_of_whole_numbers_are_exact_at_every_extent(target):
     assert not missing_tools(target)
     for sizes in SIZES:
-        graph = convolution(*sizes)
-        inputs = [whole_inputs(graph, seed) for seed in range(2)]
-        found = emulate(compile(graph, target, winograd=False), inputs).outputs
-        for given, output in zip(inputs, found):
-            np.testing.assert_array_equal(output["y"], interpret(graph, given)["y"], err_msg=str(sizes))
+        assert_exact(convolution(*sizes), target, winograd=False)
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -141,11 +136,7 @@ def sliding(graph, target):
 @pytest.mark.parametrize("target", IN_ORDER, ids=lambda t: t.name)
 def test_windows_of_whole_numbers_are_exact_at_every_extent(target):
     for sizes in WINDOWS:
-        graph = depthwise(*sizes)
-        inputs = [whole_inputs(graph, seed) for seed in range(2)]
-        found = emulate(compile(graph, target, winograd=False), inputs).outputs
-        for given, output in zip(inputs, found):
-            np.testing.assert_array_equal(output["y"], interpret(graph, given)["y"], err_msg=str(sizes))
+        assert_exact(depthwise(*sizes), target, winograd=False)
 
 
 def test_loads_sums_and_stores_of_a_window_stand_apart():

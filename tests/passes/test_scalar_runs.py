@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from edgec.backends.emulate import emulate, missing_tools
+from edgec.backends.emulate import missing_tools
 from edgec.backends.target import all_targets, find
-from edgec.compiler import compile, lower
+from edgec.compiler import lower
 from edgec.expr import mul_add, walk
 from edgec.graph_parser import parse_graph
-from edgec.interpreter import interpret
 from edgec.loops import For, Let, Param, Register, Store, expressions, get, load, statements
 from edgec.passes.scalar_runs import scalar_runs, vectors
 from edgec.passes.tile import tile
-from edgec.testing.graphs import whole_inputs
+from edgec.testing.emulated import assert_exact
 from edgec.types import f32
 
 ARM = find("aarch64")
@@ -78,8 +77,4 @@ def test_the_first_layer_reads_vectors_in_its_loops():
 def test_sums_are_exact_at_every_extent(target):
     assert not missing_tools(target)
     for sizes in SIZES:
-        graph = first_layer(*sizes)
-        inputs = [whole_inputs(graph, seed) for seed in range(2)]
-        found = emulate(compile(graph, target, winograd=False), inputs).outputs
-        for given, output in zip(inputs, found):
-            np.testing.assert_array_equal(output["y"], interpret(graph, given)["y"], err_msg=str(sizes))
+        assert_exact(first_layer(*sizes), target, winograd=False)
