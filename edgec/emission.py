@@ -31,7 +31,7 @@ from edgec.backends.join import DataSection
 from edgec.backends.join_modules import join_modules
 from edgec.backends.llvm import module_text
 from edgec.backends.soft_routines import soft_routines
-from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, regions_of
+from edgec.backends.steps import CallStep, LoopStep, Place, RegionStep, SizeStep, Step, calls_of, regions_of
 from edgec.backends.target import Target
 from edgec.backends.trace import TICK, tick_text, traced
 from edgec.backends.workers import compile_modules
@@ -52,6 +52,8 @@ from edgec.schedules import Schedules, known_schedules
 from edgec.several_shapes import merged
 from edgec.stored_constants import stored_constants
 from edgec.text_ports import NO_TEXTS, Texts
+
+MANY_CALLS = 500  # in one function, with pointers that live across them: LLVM's register allocation takes the square of their number
 
 
 def emit(program: Program, target: Target, prefix: str, optimize: str = "3", keep: Sequence[str] = (), **options: Any) -> Artifact:
@@ -100,7 +102,7 @@ def emit_levels(parts: Sequence[tuple[Program, Target]], target: Target, prefix:
         objects = list(compile_modules(texts, machine, optimize, keep, **options).values())
         symbol = part_symbol(interface, number) if len(parts) > 1 else interface.run_symbol
         text = entry_text(interface, steps, machine.pointer_bits, symbol, team=() if apart else team)
-        entry = compile_module(text, machine, optimize, keep)
+        entry = compile_module(text, machine, "0" if len(calls_of(steps)) > MANY_CALLS else optimize, keep)
         frames = entry.stack * (2 if regions_of([*steps, *team]) else 1)  # a region's own lies under PREFIX_run's
         stack = max(stack, frames + max((o.stack for o in objects), default=0))
         modules += [entry, *objects]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import edgec
+from edgec import emission
 from edgec.backends.inspect_object import defined_globals, undefined_symbols, writable_sections
 from edgec.backends.native import Loaded
 from edgec.backends.target import find
@@ -270,3 +271,21 @@ def test_a_warm_compilation_is_the_cold_one_and_knows_its_options(tmp_path):
     assert warm.object == cold.object and warm.manifest == cold.manifest and sorted(tmp_path.rglob("*")) == entries
     assert compile(graph, "x86-64-v2", prefix="other", cache=tmp_path, workers=0).interface.prefix == "other"
     assert compile(graph, "x86-64-v2", prefix="digits", optimize="0", cache=tmp_path, workers=0).object != cold.object
+
+
+def test_a_function_of_very_many_calls_is_not_optimised(monkeypatch):
+    """LLVM's register allocation would take the square of their number; the kernels keep their level."""
+    levels, compile_module = [], emission.compile_module
+
+    def noted(text, target, optimize, *given):
+        levels.append(optimize)
+        return compile_module(text, target, optimize, *given)
+
+    monkeypatch.setattr(emission, "compile_module", noted)
+    graph = network()
+    for most, level in ((500, "3"), (0, "0")):
+        monkeypatch.setattr(emission, "MANY_CALLS", most)
+        levels.clear()
+        artifact = compile(graph, workers=0)
+        assert levels == [level]
+        check(artifact, graph)
