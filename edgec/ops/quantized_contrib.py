@@ -11,13 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from edgec.errors import Unsupported
-from edgec.graph import Op, Value, constant
+from edgec.graph import Value, constant
 from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops import quantization, quantized
 from edgec.ops.activation import LeakyRelu, Sigmoid
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.cast import Cast
 from edgec.ops.comparison import Where
+from edgec.ops.contributed import Contributed
 from edgec.ops.joining import Concat
 from edgec.ops.matmul import MatMul
 from edgec.ops.pooling import MaxPool
@@ -26,17 +27,6 @@ from edgec.ops.softmax import Softmax
 from edgec.types import TensorType, f32, i16, i32, u2, u4, u8, u16
 
 FLAT_SOFTMAX = 13  # the first opset whose Softmax works along one axis
-
-
-class Contributed(Op):
-    """Base of what is compiled as `decompose` says."""
-
-    abstract = True
-    domain = "com.microsoft"
-
-    def infer(self):
-        made = self.decompose()
-        return tuple(v.type for v in made) if isinstance(made, tuple) else made.type
 
 
 class QuantizeLinear(Contributed):

@@ -12,13 +12,12 @@ import numpy as np
 
 from edgec.errors import Unsupported
 from edgec.graph import Value, constant
-from edgec.ops.arithmetic import Add
+from edgec.ops.contributed import Contributed
 from edgec.ops.gather import Gather
 from edgec.ops.normalization import LayerNormalization
 from edgec.ops.quantization import DequantizeLinear
-from edgec.ops.quantized_contrib import STORED, Contributed, unpacked
-from edgec.ops.slicing import Slice
-from edgec.ops.transformer_parts import ones_of
+from edgec.ops.quantized_contrib import STORED, unpacked
+from edgec.ops.transformer_parts import EPSILON, added_rows, ones_of
 from edgec.types import i4, u4, u8
 
 
@@ -45,20 +44,13 @@ class QEmbedLayerNormalization(Contributed):
     segment_embedding_zero_point: Value | None = None
     gamma_zero_point: Value
     beta_zero_point: Value
-    epsilon: float = 9.999999960041972e-13
+    epsilon: float = EPSILON
     outputs: int = 2
 
     def decompose(self) -> tuple[Value, ...]:
-        ids = self.input_ids
-        self.require(ids.type.rank == 2 and ids.type.is_static, f"input_ids is {ids.type}; two known sizes are needed")
-        self.require((self.segment_ids is None) == (self.segment_embedding is None), "segment_ids and segment_embedding belong together")
-        positions = Slice(self.position_embedding, _numbers(0), _numbers(ids.shape[1]), _numbers(0)).output
-        total = Add(self._real("word_embedding", Gather(self.word_embedding, ids).output),
-                    self._real("position_embedding", positions)).output
-        if self.segment_embedding is not None:
-            total = Add(total, self._real("segment_embedding", Gather(self.segment_embedding, self.segment_ids).output)).output
+        total = added_rows(self, real=self._real)
         gamma, beta = (self._real(name, getattr(self, name)) for name in ("gamma", "beta"))
-        return (LayerNormalization(total, gamma, beta, epsilon=self.epsilon).results[0], ones_of(self.mask, ids))[:self.outputs]
+        return (LayerNormalization(total, gamma, beta, epsilon=self.epsilon).results[0], ones_of(self.mask, self.input_ids))[:self.outputs]
 
     def _real(self, name: str, integers: Value) -> Value:
         """The numbers that integers of the operand `name` stand for."""
@@ -100,7 +92,3 @@ class GatherBlockQuantized(Contributed):
             raise Unsupported("GatherBlockQuantized needs a constant table of 2, 4 or 8 bits", loc=self._pending_loc)
         rows = unpacked(stored.array.reshape(-1, stored.shape[-1]), self.bits)
         return constant(rows.reshape(*stored.shape[:-1], -1).astype(STORED[self.bits].numpy), stored.name)
-
-
-def _numbers(*values: int) -> Value:
-    return constant(np.array(values, np.int64))

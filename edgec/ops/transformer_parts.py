@@ -8,6 +8,8 @@ Definitions: onnxruntime's contributed operators.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from edgec.graph import Op, Value, constant
@@ -17,6 +19,7 @@ from edgec.ops.activation import Sigmoid
 from edgec.ops.arithmetic import Add, Mul
 from edgec.ops.cast import Cast
 from edgec.ops.comparison import Equal
+from edgec.ops.contributed import Contributed
 from edgec.ops.gather import Gather
 from edgec.ops.normalization import LayerNormalization
 from edgec.ops.reduction import ReduceSum
@@ -26,18 +29,7 @@ from edgec.types import i32
 EPSILON = 9.999999960041972e-13
 
 
-class Fused(Op):
-    """Base of what is compiled as `decompose` says."""
-
-    abstract = True
-    domain = "com.microsoft"
-
-    def infer(self):
-        made = self.decompose()
-        return tuple(v.type for v in made) if isinstance(made, tuple) else made.type
-
-
-class Gelu(Fused):
+class Gelu(Contributed):
     """com.microsoft Gelu: x * P(X <= x) for a standard normal X."""
     x: Value
 
@@ -45,7 +37,7 @@ class Gelu(Fused):
         return activation.Gelu(self.x).output
 
 
-class BiasGelu(Fused):
+class BiasGelu(Contributed):
     """com.microsoft BiasGelu: Gelu of a sum."""
     a: Value
     b: Value
@@ -54,7 +46,7 @@ class BiasGelu(Fused):
         return activation.Gelu(Add(self.a, self.b).output).output
 
 
-class FastGelu(Fused):
+class FastGelu(Contributed):
     """com.microsoft FastGelu: the tanh approximation of Gelu, of a sum where there is a bias."""
     x: Value
     bias: Value | None = None
@@ -64,7 +56,7 @@ class FastGelu(Fused):
         return activation.Gelu(x, approximate="tanh").output
 
 
-class QuickGelu(Fused):
+class QuickGelu(Contributed):
     """com.microsoft QuickGelu: x / (1 + exp(-alpha * x))."""
     x: Value
     alpha: float = 1.7020000219345093
@@ -74,7 +66,7 @@ class QuickGelu(Fused):
         return Mul(self.x, Sigmoid(scaled).output).output
 
 
-class SkipLayerNormalization(Fused):
+class SkipLayerNormalization(Contributed):
     """com.microsoft SkipLayerNormalization: LayerNormalization of x + skip + bias; further results are mean, 1 / deviation, and the sum."""
     x: Value
     skip: Value
@@ -91,7 +83,7 @@ class SkipLayerNormalization(Fused):
         return (*normal.results, total)[:self.outputs] if self.outputs > 3 else normal.results
 
 
-class EmbedLayerNormalization(Fused):
+class EmbedLayerNormalization(Contributed):
     """com.microsoft EmbedLayerNormalization: rows of words, positions and segments, added and normalised.
 
     Further results: how many ones each row of the mask has (0 without one), and the sum.
@@ -110,18 +102,24 @@ class EmbedLayerNormalization(Fused):
     outputs: int = 1
 
     def decompose(self) -> tuple[Value, ...]:
-        ids = self.input_ids
-        self.require(ids.type.rank == 2 and ids.type.is_static, f"input_ids is {ids.type}; two known sizes are needed")
-        self.require((self.segment_ids is None) == (self.segment_embedding is None), "segment_ids and segment_embedding belong together")
-        if self.position_ids is None:
-            positions = Slice(self.position_embedding, _numbers(0), _numbers(ids.shape[1]), _numbers(0)).output
-        else:
-            positions = Gather(self.position_embedding, self.position_ids).output
-        total = Add(Gather(self.word_embedding, ids).output, positions).output
-        if self.segment_embedding is not None:
-            total = Add(total, Gather(self.segment_embedding, self.segment_ids).output).output
+        total = added_rows(self, self.position_ids)
         y = LayerNormalization(total, self.gamma, self.beta, epsilon=self.epsilon).results[0]
-        return (y, ones_of(self.mask, ids), total)[:self.outputs]
+        return (y, ones_of(self.mask, self.input_ids), total)[:self.outputs]
+
+
+def added_rows(op: Op, position_ids: Value | None = None, real: Callable[[str, Value], Value] = lambda name, rows: rows) -> Value:
+    """Rows of words, of positions and, where they are given, of segments, added; `real(operand, rows)` decodes what was read of a table."""
+    ids = op.input_ids
+    op.require(ids.type.rank == 2 and ids.type.is_static, f"input_ids is {ids.type}; two known sizes are needed")
+    op.require((op.segment_ids is None) == (op.segment_embedding is None), "segment_ids and segment_embedding belong together")
+    if position_ids is None:
+        positions = Slice(op.position_embedding, _numbers(0), _numbers(ids.shape[1]), _numbers(0)).output
+    else:
+        positions = Gather(op.position_embedding, position_ids).output
+    total = Add(real("word_embedding", Gather(op.word_embedding, ids).output), real("position_embedding", positions)).output
+    if op.segment_embedding is None:
+        return total
+    return Add(total, real("segment_embedding", Gather(op.segment_embedding, op.segment_ids).output)).output
 
 
 def ones_of(mask: Value | None, ids: Value) -> Value:

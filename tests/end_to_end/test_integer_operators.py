@@ -30,15 +30,16 @@ TARGETS = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "native", "aarch64", "cortex-a
            "cortex-m3", "cortex-m0plus")
 
 
+@pytest.mark.parametrize("names", [(), tuple(ANY)], ids=["quantized", "whole_numbers"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_bit(target, request):
-    """`--long` draws 40 graphs a target."""
+def test_every_bit(target, names, request):
+    """Operators of quantized models, and standard operators on integers of 8 to 64 bits; `--long` draws 40 graphs a target."""
     missing = missing_tools(find(target))
     if missing:
         pytest.skip(f"{target}: {', '.join(missing)} not installed")
     first = 100 * TARGETS.index(target)
     for seed in range(first, first + (40 if request.config.getoption("--long") else 1)):
-        equal(integer_operators(seed), target, seed)
+        equal(integer_operators(seed, names), target, seed)
 
 
 def equal(graph, target, seed):
@@ -47,17 +48,6 @@ def equal(graph, target, seed):
     found = edgec.compile(graph, target, optimize="1", workers=0).run(arrays)
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=f"{name} of graph {seed}")
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_bit_of_whole_numbers(target, request):
-    """Standard operators on integers of 8 to 64 bits; `--long` draws 40 graphs a target."""
-    missing = missing_tools(find(target))
-    if missing:
-        pytest.skip(f"{target}: {', '.join(missing)} not installed")
-    first = 100 * TARGETS.index(target)
-    for seed in range(first, first + (40 if request.config.getoption("--long") else 1)):
-        equal(integer_operators(seed, list(ANY)), target, seed)
 
 
 # Families of operators that take integers and are drawn by other tests, or compute with floats whatever they take.
