@@ -211,6 +211,16 @@ def agree(judge):
 
 
 @pytest.fixture(scope="session")
+def shared_folder():
+    """shared_folder(name): a folder beside the repository; the test is skipped where it is absent."""
+    def find(name: str) -> Path:
+        if not (SHARED / name).is_dir():
+            pytest.skip(f"no ../shared/{name} beside the repository")
+        return SHARED / name
+    return find
+
+
+@pytest.fixture(scope="session")
 def shared_file():
     """shared_file(folder, name): a file beside the repository; the test is skipped where it is absent."""
     def find(folder: str, name: str) -> Path:

@@ -30,6 +30,13 @@ def real_inputs(name, file):
     return None
 
 
+@pytest.mark.parametrize("folder, names", [("peers", {name for folder, name in INT8 if folder == "peers"}),
+                                           ("zoo_tflite", {f"{name}_{kind}.tflite" for name in ZOO for kind in ("int8", "f32")})])
+def test_every_shared_file_is_compared(folder, names, shared_folder):
+    """A file that is added there fails here until a list above has it."""
+    assert {path.name for path in shared_folder(folder).glob("*.tflite")} == names
+
+
 @pytest.mark.parametrize("folder, name", INT8, ids=[f"{folder}-{name}" for folder, name in INT8])
 def test_int8_bit_for_bit(folder, name, shared_file, judge):
     file = shared_file(folder, name)
