@@ -92,7 +92,7 @@ def _kind(annotation: Any) -> str:
 
 
 def fields_of(cls: type) -> tuple[Field, ...]:
-    """The declared fields of an operator class in order, base classes first."""
+    """The declared fields of an operator class in order, operands first, of each kind those of base classes first."""
     if cls not in _FIELDS:
         found: dict[str, Field] = {}
         for base in reversed(cls.__mro__):
@@ -102,7 +102,7 @@ def fields_of(cls: type) -> tuple[Field, ...]:
                     has = hasattr(cls, name)
                     default = getattr(cls, name, None)
                     found[name] = Field(name, kind, default, not has and kind in ("operand", "attribute"))
-        _FIELDS[cls] = tuple(found.values())
+        _FIELDS[cls] = tuple(sorted(found.values(), key=lambda field: field.kind == "attribute"))
     return _FIELDS[cls]
 
 

@@ -17,7 +17,18 @@ import numpy as np
 from edgec.expr import dim, inside
 from edgec.graph import Op, Value
 from edgec.ops.accumulation import fold, narrow, rounded, widen
-from edgec.ops.window import Window, explicit_pads, greatest, padded, per_axis, require_counts, tap_views, window_of
+from edgec.ops.window import (
+    Convolution,
+    TransposedConvolution,
+    Window,
+    explicit_pads,
+    greatest,
+    padded,
+    per_axis,
+    require_counts,
+    tap_views,
+    window_of,
+)
 from edgec.types import DType, TensorType
 
 
@@ -42,18 +53,12 @@ def require_operands(op: Op, x: Value, w: Value, bias: Value | None, transposed:
         op.require(bias.shape == (made,), f"bias has shape {list(bias.shape)}, must be [{made}]")
 
 
-class Conv(Op):
+class Conv(Convolution):
     """ONNX Conv: y[n,o,p] = b[o] + sum over c, k of x[n, c, p*stride + k*dilation - pad] * w[o, c, k] (ONNX operators, Conv-22)."""
 
     x: Value
     w: Value
     b: Value | None = None
-    auto_pad: str = "NOTSET"
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         require_operands(self, self.x, self.w, self.b)
@@ -97,7 +102,7 @@ def convolve(x: np.ndarray, w: np.ndarray, window: Window, group: int) -> np.nda
     return total.reshape(x.shape[0], w.shape[0], *counts)
 
 
-class ConvTranspose(Op):
+class ConvTranspose(TransposedConvolution):
     """ONNX ConvTranspose: the gradient of Conv; y[n,o,p] = b[o] + sum of x[n,c,i] * w[c,o,k] where i*stride + k*dilation - pad = p.
 
     Output size: stride*(size-1) + output_padding + (kernel-1)*dilation + 1 - pads, unless output_shape or auto_pad SAME_* fixes it and
@@ -107,14 +112,6 @@ class ConvTranspose(Op):
     x: Value
     w: Value
     b: Value | None = None
-    auto_pad: str = "NOTSET"
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    output_padding: tuple = ()
-    output_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         require_operands(self, self.x, self.w, self.b, transposed=True)

@@ -34,7 +34,7 @@ from edgec.expr import (
 )
 from edgec.graph import Op, Value
 from edgec.ops.accumulation import fold, mean, narrow, rounded, widen
-from edgec.ops.window import Window, padded, require_counts, tap_views, window_of
+from edgec.ops.window import Pooling, Window, padded, require_counts, tap_views, window_of
 from edgec.types import DType, TensorType, i64, index
 
 
@@ -63,20 +63,14 @@ def reduce_window(op: Op, at, x, combine: str, value, fill) -> Expr:
     return fold(window.kernel, combine, lambda *k: value(x(n, c, *window.position(y, k), fill=fill)))
 
 
-class MaxPool(Op):
+class MaxPool(Pooling):
     """ONNX MaxPool: the greatest element of each window and, as a second output, its index in the flat input (ONNX operators, MaxPool-22).
 
     Of equal elements the first in row-major order counts; storage_order=1 numbers the (last two) spatial axes column-major.
     """
 
     x: Value
-    auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
-    dilations: tuple = ()
-    kernel_shape: tuple
-    pads: tuple = ()
     storage_order: int = 0
-    strides: tuple = ()
     outputs: int = 1
 
     def infer(self):
@@ -155,17 +149,11 @@ def column_major(place: Expr, shape) -> Expr:
     return offset
 
 
-class AveragePool(Op):
+class AveragePool(Pooling):
     """ONNX AveragePool: the mean of each window; padding counts only with count_include_pad (ONNX operators, AveragePool-22)."""
 
     x: Value
-    auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
     count_include_pad: int = 0
-    dilations: tuple = ()
-    kernel_shape: tuple
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         return pooled_type(self, self.x)
@@ -209,17 +197,11 @@ def members(op: Op, y, sizes) -> Expr:
     return product
 
 
-class LpPool(Op):
+class LpPool(Pooling):
     """ONNX LpPool: (sum of |x|^p over the window)^(1/p) (ONNX operators, LpPool-22)."""
 
     x: Value
-    auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
-    dilations: tuple = ()
-    kernel_shape: tuple
     p: int = 2
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         self.require(self.p > 0, f"p is {self.p}; it must be positive")

@@ -20,7 +20,7 @@ from edgec.ops.constant_table import table
 from edgec.ops.convolution import convolution_sum, convolve, kernel_of, require_operands
 from edgec.ops.matmul import matmul_indices, matmul_shape
 from edgec.ops.shape_arithmetic import broadcast_shapes, same_dim, same_shape, shape_text
-from edgec.ops.window import require_counts, window_of
+from edgec.ops.window import Convolution, require_counts, window_of
 from edgec.types import DType, TensorType, dtype_of, f32, i8, i16, i32, i64, index, u8, u16
 
 BYTES = (i8, u8)
@@ -192,19 +192,13 @@ def centered(weights: Value, zero_point: Value | None, axis: int) -> np.ndarray 
     return less.astype(next(t for t in (np.int8, np.uint8, np.int16) if less.min() >= np.iinfo(t).min and less.max() <= np.iinfo(t).max))
 
 
-class ConvInteger(Op):
+class ConvInteger(Convolution):
     """ONNX ConvInteger: Conv of 8-bit integers less their zero points, as i32 (ConvInteger-10)."""
 
     x: Value
     w: Value
     x_zero_point: Value | None = None
     w_zero_point: Value | None = None
-    auto_pad: str = "NOTSET"
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         require_bytes(self, (self.x, self.x_zero_point), (self.w, self.w_zero_point))
@@ -220,7 +214,7 @@ class ConvInteger(Op):
         return integer_convolution_sum(self, at, x, w, x_zero_point, w_zero_point)
 
 
-class QLinearConv(Op):
+class QLinearConv(Convolution):
     """ONNX QLinearConv: ConvInteger plus an i32 bias, scaled to the 8-bit output (QLinearConv-10)."""
 
     x: Value
@@ -232,12 +226,6 @@ class QLinearConv(Op):
     y_scale: Value
     y_zero_point: Value
     b: Value | None = None
-    auto_pad: str = "NOTSET"
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         require_scaled(self)

@@ -24,6 +24,7 @@ from edgec.ops.matmul import MatMul
 from edgec.ops.pooling import MaxPool
 from edgec.ops.reshape import Reshape, Transpose
 from edgec.ops.softmax import Softmax
+from edgec.ops.window import Convolution, Pooling
 from edgec.types import TensorType, f32, i16, i32, u2, u4, u8, u16
 
 FLAT_SOFTMAX = 13  # the first opset whose Softmax works along one axis
@@ -154,7 +155,7 @@ class DynamicQuantizeMatMul(Contributed):
         return MatMulIntegerToFloat(a, self.b, scale, self.b_scale, zero, self.b_zero_point, self.bias).output
 
 
-class QLinearConv(Contributed):
+class QLinearConv(Contributed, Convolution):
     """com.microsoft QLinearConv: that of ONNX, with the channels as the last axis of input and output with channels_last=1."""
     x: Value
     x_scale: Value
@@ -165,13 +166,7 @@ class QLinearConv(Contributed):
     y_scale: Value
     y_zero_point: Value
     b: Value | None = None
-    auto_pad: str = "NOTSET"
     channels_last: int = 0
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def decompose(self) -> Value:
         attributes = {n: v for n, v in self.attributes.items() if n != "channels_last"}
@@ -181,15 +176,9 @@ class QLinearConv(Contributed):
         return Transpose(y, (0, *range(2, rank), 1)).output if self.channels_last else y
 
 
-class NhwcMaxPool(Contributed):
+class NhwcMaxPool(Contributed, Pooling):
     """com.microsoft NhwcMaxPool: MaxPool of bytes whose channels are the last axis."""
     x: Value
-    auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
-    dilations: tuple = ()
-    kernel_shape: tuple
-    pads: tuple = ()
-    strides: tuple = ()
 
     def decompose(self) -> Value:
         rank = self.x.type.rank

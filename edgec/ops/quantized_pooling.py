@@ -21,7 +21,7 @@ from edgec.ops.accumulation import fold
 from edgec.ops.pooling import AveragePool, members, windows
 from edgec.ops.quantized import number, requantize, requantized, require_bytes, require_single
 from edgec.ops.quantized_arithmetic import less, zero_of
-from edgec.ops.window import require_counts, window_of
+from edgec.ops.window import Pooling, require_counts, window_of
 from edgec.types import DType, TensorType, f32, i32
 
 
@@ -62,17 +62,11 @@ def sum_over_box(extents: Sequence[Any], value, zero: Expr) -> Expr:
     return total - zero * (cast(count, i32) if isinstance(count, Expr) else count)
 
 
-class QLinearAveragePool(QuantizedMean):
+class QLinearAveragePool(QuantizedMean, Pooling):
     """com.microsoft QLinearAveragePool: the mean of each window, quantized; channels are the last axis with channels_last=1."""
 
-    auto_pad: str = "NOTSET"
-    ceil_mode: int = 0
     channels_last: int = 0
     count_include_pad: int = 0
-    dilations: tuple = ()
-    kernel_shape: tuple
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         self.check()

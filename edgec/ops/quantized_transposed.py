@@ -32,6 +32,7 @@ from edgec.ops.quantized import (
     sum_type,
     wrapped,
 )
+from edgec.ops.window import TransposedConvolution
 from edgec.types import DType, TensorType, f32, i32, index
 
 
@@ -104,7 +105,7 @@ def _reached_weights(op: Op, at: tuple[Expr, ...], x: Reader, axes: list[Phase],
     return _where_reached(axes, box_sum(ranges, lambda corner: read(sums, (*corner, *place))))
 
 
-class ConvTransposeInteger(Op):
+class ConvTransposeInteger(TransposedConvolution):
     """edgec ConvTransposeInteger: ConvTranspose of 8-bit integers less their zero points, as i32."""
 
     domain = "edgec"
@@ -112,14 +113,6 @@ class ConvTransposeInteger(Op):
     w: Value
     x_zero_point: Value | None = None
     w_zero_point: Value | None = None
-    auto_pad: str = "NOTSET"
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    output_padding: tuple = ()
-    output_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         require_bytes(self, (self.x, self.x_zero_point), (self.w, self.w_zero_point))
@@ -133,7 +126,7 @@ class ConvTransposeInteger(Op):
         return _sum(self, at, x, w, x_zero_point, w_zero_point)
 
 
-class QLinearConvTranspose(Op):
+class QLinearConvTranspose(TransposedConvolution):
     """edgec QLinearConvTranspose: ConvTransposeInteger plus an i32 bias, scaled to the 8-bit (16-bit) output as in QLinearConv."""
 
     domain = "edgec"
@@ -146,14 +139,6 @@ class QLinearConvTranspose(Op):
     y_scale: Value
     y_zero_point: Value
     b: Value | None = None
-    auto_pad: str = "NOTSET"
-    dilations: tuple = ()
-    group: int = 1
-    kernel_shape: tuple = ()
-    output_padding: tuple = ()
-    output_shape: tuple = ()
-    pads: tuple = ()
-    strides: tuple = ()
 
     def infer(self) -> TensorType:
         require_scaled(self)

@@ -45,6 +45,14 @@ class Recurrent(Op):
     b: Value | None = None
     sequence_lens: Value | None = None
     initial_h: Value | None = None
+    activations: tuple = ()
+    activation_alpha: tuple = ()
+    activation_beta: tuple = ()
+    clip: float | None = None
+    direction: str = "forward"
+    hidden_size: int | None = None
+    layout: int = 0
+    outputs: int = 1
 
     @property
     def backward(self) -> tuple[bool, ...]:
@@ -186,13 +194,6 @@ class RNN(Recurrent):
     """ONNX RNN: h = f(x W^T + h R^T + biases) at every step (RNN-22)."""
 
     activations: tuple = ("Tanh", "Tanh")
-    activation_alpha: tuple = ()
-    activation_beta: tuple = ()
-    clip: float | None = None
-    direction: str = "forward"
-    hidden_size: int | None = None
-    layout: int = 0
-    outputs: int = 1
 
     def exact_step(self, functions, x, states, w, r, wb, rb, p):
         return (functions[0](x @ w.T + states[0] @ r.T + wb + rb),)
@@ -210,15 +211,7 @@ class GRU(Recurrent):
 
     gates = 3
     default = ("Sigmoid", "Tanh")
-    activations: tuple = ()
-    activation_alpha: tuple = ()
-    activation_beta: tuple = ()
-    clip: float | None = None
-    direction: str = "forward"
-    hidden_size: int | None = None
-    layout: int = 0
     linear_before_reset: int = 0
-    outputs: int = 1
 
     def exact_step(self, functions, x, states, w, r, wb, rb, p):
         (h,), (f, g) = states, functions
@@ -265,15 +258,7 @@ class LSTM(Recurrent):
     default = ("Sigmoid", "Tanh", "Tanh")
     initial_c: Value | None = None
     p: Value | None = None
-    activations: tuple = ()
-    activation_alpha: tuple = ()
-    activation_beta: tuple = ()
-    clip: float | None = None
-    direction: str = "forward"
-    hidden_size: int | None = None
     input_forget: int = 0
-    layout: int = 0
-    outputs: int = 1
 
     @property
     def first_states(self) -> tuple[Value | None, ...]:

@@ -23,6 +23,40 @@ from edgec.types import index
 AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
+class Windowed(Op):
+    """Base of operators whose windows slide over the spatial axes."""
+
+    abstract = True
+    auto_pad: str = "NOTSET"
+    dilations: tuple = ()
+    pads: tuple = ()
+    strides: tuple = ()
+
+
+class Convolution(Windowed):
+    """Base of operators whose windows have weights; without `kernel_shape` the weights say it."""
+
+    abstract = True
+    group: int = 1
+    kernel_shape: tuple = ()
+
+
+class TransposedConvolution(Convolution):
+    """Base of operators that spread each input element over a window of the output."""
+
+    abstract = True
+    output_padding: tuple = ()
+    output_shape: tuple = ()
+
+
+class Pooling(Windowed):
+    """Base of operators that make one number of each window."""
+
+    abstract = True
+    ceil_mode: int = 0
+    kernel_shape: tuple
+
+
 @dataclass(frozen=True)
 class Window:
     """One window shape; every field has one entry a spatial axis. `begin` and `end` count the padding (ints or dimensions)."""
