@@ -9,13 +9,16 @@ Bytes are transformed into 16 bits and summed in 32 (winograd_arithmetic).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import combinations
 
 from edgec.expr import Expr, argument, as_expr, cast, const, fresh, inside, mul_add, read, reduce_over, substitute, transform
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.passes.winograd_arithmetic import arithmetic, transformed, weights_of
 from edgec.passes.winograd_convolution import Convolution
+from edgec.passes.winograd_matrices import Matrix
 from edgec.types import DType, f32, index
 
 
@@ -115,21 +118,52 @@ def _patch(c: Convolution, dtype: DType, at: dict[Expr, Expr]) -> Expr:
     return inside([(substitute(i, at), e) for i, e in dict.fromkeys(pairs)], cast(substitute(c.data, at), dtype), 0)
 
 
-def _two_sided(matrix: list[list[Fraction]], values: list[list[Expr]]) -> list[list[Expr]]:
+def _two_sided(matrix: Matrix, values: list[list[Expr]]) -> list[list[Expr]]:
     """matrix * values * matrix^T on expressions, columns first; zero coefficients vanish, partial sums are shared."""
-    columns = [[_combination(row, [values[i][j] for i in range(len(values))]) for j in range(len(values))] for row in matrix]
-    return [[_combination(row, line) for row in matrix] for line in columns]
+    columns = [_product(matrix, [line[j] for line in values]) for j in range(len(values))]
+    return [_product(matrix, [column[i] for column in columns]) for i in range(len(matrix))]
 
 
-def _combination(coefficients: list[Fraction], values: list[Expr]) -> Expr:
-    total: Expr | None = None
-    for c, value in sorted(zip(coefficients, values), key=lambda item: item[0] < 0):
-        if c == 0:
-            continue
-        if total is None:
-            total = value if c == 1 else value * const(c, value.dtype)
-        elif abs(c) == 1:
-            total = total + value if c == 1 else total - value
-        else:
-            total = mul_add(value, const(c, f32), total) if value.dtype is f32 else total + value * const(c, value.dtype)
+def _product(matrix: Matrix, values: Sequence[Expr]) -> list[Expr]:
+    """matrix * values. Points come in pairs p and -p, so columns (of A^T) and rows (of B^T) come in pairs that differ in signs alone: what
+    these have in common is added up once, 10 and 12 operations in F(4,3) instead of 14 and 21."""
+    rows, values = [list(row) for row in matrix], list(values)
+    for j, k in _mirrored(list(zip(*matrix))):
+        values[j], values[k] = values[j] + values[k], values[j] - values[k]
+        for row in rows:
+            row[j], row[k] = (row[j] + row[k]) / 2, (row[j] - row[k]) / 2
+    found = [_combination(row, values) for row in rows]
+    for i, k in _mirrored(rows):
+        same, other = [(a + b) / 2 for a, b in zip(rows[i], rows[k])], [(a - b) / 2 for a, b in zip(rows[i], rows[k])]
+        least = min(abs(c) for c in other if c)
+        factor = least if all((c / least).denominator == 1 for c in other) else Fraction(1)
+        total, part = _combination(same, values), _combination([c / factor for c in other], values)
+        found[i], found[k] = _added(total, factor, part), _added(total, -factor, part)
+    return found
+
+
+def _mirrored(lines: Sequence[Sequence[Fraction]]) -> list[tuple[int, int]]:
+    """Pairs of rows whose coefficients differ in signs alone, in some but not in all."""
+    pairs, free = list[tuple[int, int]](), list(range(len(lines)))
+    for i, k in combinations(range(len(lines)), 2):
+        signs = {a * b > 0 for a, b in zip(lines[i], lines[k]) if a or b}
+        if i in free and k in free and len(signs) == 2 and list(map(abs, lines[i])) == list(map(abs, lines[k])):
+            pairs.append((i, k))
+            free = [n for n in free if n not in (i, k)]
+    return pairs
+
+
+def _combination(coefficients: Sequence[Fraction], values: Sequence[Expr]) -> Expr:
+    """The sum of values times coefficients, begun with one that needs no product."""
+    pairs = sorted(zip(coefficients, values), key=lambda item: (item[0] < 0, item[0] != 1))
+    (c, value), *rest = [(c, value) for c, value in pairs if c]
+    total = value if c == 1 else value * const(c, value.dtype)
+    for c, value in rest:
+        total = _added(total, c, value)
     return total
+
+
+def _added(total: Expr, c: Fraction, value: Expr) -> Expr:
+    if abs(c) == 1:
+        return total + value if c == 1 else total - value
+    return mul_add(value, const(c, f32), total) if value.dtype is f32 else total + value * const(c, value.dtype)
