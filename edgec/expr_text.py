@@ -24,7 +24,7 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", 
          "xor": "^", "shl": "<<", "shr": ">>", "floordiv": "//", "mod": "%"}
 BOOLEAN = (*COMPARE, "isnan", "isinf")
 WORDS = {"true", "false", "inf", "nan", "inside", "in", "cast", "bitcast", "saturate", "within", "select", "mul_add", "item", "as", "dot",
-         "word", "for", "if", "else", "barrier", "prefetch", "call", "block", "store", "merge", "where", "kernel", "repeat", "vars",
+         "word", "for", "if", "else", "prefetch", "block", "store", "merge", "where", "kernel", "repeat", "vars",
          "dot_block", "schedule", *UNARY, *BINARY}
 SHARED_LENGTH = 24  # characters above which a subexpression used twice gets a name of its own
 DEPTH = 12          # nesting above which any subexpression does, so that reading text back needs no deep recursion

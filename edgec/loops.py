@@ -7,7 +7,6 @@
                | Prefetch param index                 -- a hint: the memory around an element is wanted soon
                | If condition: Stmt* else: Stmt*
                | Block Stmt*
-               | Call name arguments | Barrier        -- reserved for parallel regions
     Param    ::= name dtype size writable             -- a pointer to dense elements
     Register ::= name dtype lanes                     -- a machine value, assigned by Let
 
@@ -94,18 +93,7 @@ class Block:
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
-    name: str
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Barrier:
-    """A point that every slot of a parallel region reaches before any passes."""
-
-
-Stmt = For | Let | Store | Prefetch | If | Block | Call | Barrier
+Stmt = For | Let | Store | Prefetch | If | Block
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from edgec.errors import Internal
 from edgec.evaluate import NAMED, compute
 from edgec.expr import Expr, evaluate_dim, inside_pairs
-from edgec.loops import Barrier, Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, group_of
+from edgec.loops import Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, group_of
 from edgec.types import index
 
 Value = Any  # int for scalar indices, else a numpy scalar or a vector of lanes
@@ -75,10 +75,8 @@ class _Machine:
                 self.body(statement.body if self.value(condition) else statement.orelse)
             case Block():
                 self.body(statement.body)
-            case Barrier() | Prefetch():
-                pass
-            case _:
-                raise Internal(f"{self.loops.name} calls {statement.name}, which the interpreter does not have")
+            case Prefetch():
+                pass  # a hint changes nothing
 
     def store(self, statement: Store) -> None:
         at, value = self.value(statement.index), self.value(statement.value)

@@ -12,7 +12,7 @@ from typing import Any
 from edgec.errors import ModelError
 from edgec.expr import dim, fresh
 from edgec.expr_parser import ExprParser, Tokens, parse_declarations
-from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store
+from edgec.loops import Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store
 
 
 @dataclass
@@ -39,8 +39,7 @@ class _Reader:
             self._close()
         head = tokens.peek() if tokens.kind != "string" else ""
         readers = {"loops": self._loops, "symbols": self._symbols, "param": self._param, "for": self._for, "if": self._if,
-                   "else": self._else, "block": self._block, "call": self._call, "prefetch": self._prefetch,
-                   "barrier": self._barrier}
+                   "else": self._else, "block": self._block, "prefetch": self._prefetch}
         if tokens.kind == "shared":
             number = tokens.take()
             tokens.expect("=")
@@ -115,26 +114,6 @@ class _Reader:
         tokens.expect(":")
         self.open.append(_Open(indent, lambda body: self._add(Block(body))))
 
-    def _call(self, tokens: Tokens, indent: int) -> None:
-        name, arguments = tokens.name(), []
-        tokens.expect("(")
-        while not tokens.accept(")"):
-            if arguments:
-                tokens.expect(",")
-            arguments.append(self._argument(tokens))
-        self._add(Call(name, tuple(arguments)))
-
-    def _argument(self, tokens: Tokens) -> Any:
-        alone = tokens.kind in ("word", "string") and tokens.peek(1) in (",", ")")
-        named = self.parser.sources.get(_unquoted(tokens)) if alone else None
-        if isinstance(named, Param):
-            tokens.take()
-            return named
-        return self.parser.expr()
-
-    def _barrier(self, tokens: Tokens, indent: int) -> None:
-        self._add(Barrier())
-
     def _prefetch(self, tokens: Tokens, indent: int) -> None:
         param = self._known(tokens.name(), Param, tokens)
         tokens.expect("[")
@@ -182,13 +161,6 @@ class _Reader:
         while len(self.open) > 1:
             self._close()
         return Loops(self.name, tuple(self.params), self.symbols, tuple(self.open[0].body))
-
-
-def _unquoted(tokens: Tokens) -> str:
-    at = tokens.at
-    name = tokens.name()
-    tokens.at = at
-    return name
 
 
 def parse_loops(text: str) -> Loops:

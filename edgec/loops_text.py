@@ -2,7 +2,7 @@
 
     loops     ::= loops NAME   symbols n in 1..8   param*   statement*          -- the body of a statement is indented by two spaces
     param     ::= param NAME: dtype[size] [writable] [constant] [dealt N]
-    statement ::= for NAME in start..stop [step N]:   | if expr:  else:   | block:   | call NAME(argument, ...)   | barrier
+    statement ::= for NAME in start..stop [step N]:   | if expr:  else:   | block:
                 | NAME: dtype[lanes] = expr           -- the first assignment of a register; later ones are NAME = expr
                 | PARAM[index : lanes : active] = expr    | prefetch PARAM[index]
                 | %number = expr                      -- a part that the next statement's expressions share
@@ -18,7 +18,7 @@ from typing import Any
 
 from edgec.expr import Expr, as_expr, walk
 from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix
-from edgec.loops import Barrier, Block, Call, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, children, expressions, statements
+from edgec.loops import Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, children, expressions, statements
 from edgec.program_text import numbered, unique_names
 from edgec.types import index
 
@@ -64,7 +64,7 @@ class _Writer:
 
     def _body(self, body: Sequence[Stmt], indent: str) -> None:
         for statement in body:
-            roots = _roots(statement)
+            roots = expressions(statement)
             printer = self._printer(roots)
             self.lines += [indent + line for line in printer.prepare(*roots)]
             self._statement(statement, [printer.text(root) for root in roots], indent)
@@ -93,12 +93,6 @@ class _Writer:
                 self.lines.append(f"{indent}{self.source(param)}[{texts[0]}{lanes_suffix(value.lanes, active)}] = {texts[1]}")
             case Prefetch(param=param):
                 self.lines.append(f"{indent}prefetch {self.source(param)}[{texts[0]}]")
-            case Call(name=name, arguments=arguments):
-                rest = iter(texts)
-                shown = ", ".join(self.source(a) if isinstance(a, Param) else next(rest) for a in arguments)
-                self.lines.append(f"{indent}call {identifier(name)}({shown})")
-            case Barrier():
-                self.lines.append(f"{indent}barrier")
 
     def _type(self, register: Register) -> str:
         if register in self.seen:
@@ -107,17 +101,11 @@ class _Writer:
         return f": {register.dtype}" + (f"[{register.lanes}]" if register.lanes > 1 else "")
 
 
-def _roots(statement: Stmt) -> tuple[Expr, ...]:
-    if isinstance(statement, Call):
-        return tuple(a for a in statement.arguments if isinstance(a, Expr))
-    return expressions(statement)
-
-
 def _registers(loops: Loops) -> list[Register]:
     """Every register in order of appearance, assigned or not."""
     found: dict[Register, None] = {}
     for statement in statements(loops.body):
-        found.update((node.data, None) for node in walk(*_roots(statement)) if node.op == "get")
+        found.update((node.data, None) for node in walk(*expressions(statement)) if node.op == "get")
         if isinstance(statement, Let):
             found.setdefault(statement.register)
     return list(found)

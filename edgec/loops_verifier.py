@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from edgec.errors import Internal, raise_all
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, walk
-from edgec.loops import Call, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, expressions
+from edgec.loops import For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, expressions
 from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
@@ -53,9 +53,8 @@ class _Checker:
     def body(self, body: Sequence[Stmt], assigned: set[Register]) -> set[Register]:
         """Check statements in order; the registers assigned after them."""
         for statement in body:
-            if not isinstance(statement, Call):
-                for root in expressions(statement):
-                    self.expression(root, assigned)
+            for root in expressions(statement):
+                self.expression(root, assigned)
             assigned = self.statement(statement, assigned)
         return assigned
 
@@ -76,8 +75,6 @@ class _Checker:
             case Prefetch(param=param, index=at):
                 self.param(param)
                 self.require(at.dtype is index and at.lanes == 1, f"the index {at} of a prefetch is no single index")
-            case Call(name=name):
-                self.require(False, f"call of {name}: calls are reserved")
         return self.body(getattr(statement, "body", ()), assigned)
 
     def loop(self, loop: For, assigned: set[Register]) -> set[Register]:

@@ -46,7 +46,7 @@ def test_a_vector_matmul():
     ("y[0 : 4] = select(x[14 : 4] < 0.0, 0.0, x[14 : 4])\n", lambda y: y.__setitem__(slice(0, 4), np.maximum(X[14:18], 0))),
     ("if n < 4:\n  y[0] = 1.0\nelse:\n  y[0] = 2.0\n", lambda y: y.__setitem__(0, 1)),
     ("if n < 3:\n  y[0] = 1.0\nelse:\n  y[0] = 2.0\n", lambda y: y.__setitem__(0, 2)),
-    ("a: f32 = x[1]\na = a + x[2]\nblock:\n  y[max(n - 2, n // 2)] = a\nbarrier\n", lambda y: y.__setitem__(1, X[1] + X[2])),
+    ("a: f32 = x[1]\na = a + x[2]\nblock:\n  y[max(n - 2, n // 2)] = a\n", lambda y: y.__setitem__(1, X[1] + X[2])),
     ("for i in 0..4:\n  y[i] = inside(i - 2 < 32; x[i - 2]; 9.0)\n", lambda y: y.__setitem__(slice(0, 4), [9, 9, X[0], X[1]])),
     ("y[0 : 4] = inside(iota<4>() - 2 < 32; x[0 : 4]; 9.0)\n", lambda y: y.__setitem__(slice(0, 4), [9, 9, X[2], X[3]])),
     ("y[0 : 4] = x[0 : 4] * x[5]\n", lambda y: y.__setitem__(slice(0, 4), X[:4] * X[5])),

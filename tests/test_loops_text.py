@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from edgec.errors import ModelError
 from edgec.expr import const, fresh, var
-from edgec.loops import Barrier, Block, Call, For, Let, Loops, Param, Prefetch, Register, Store, get, load
+from edgec.loops import Block, For, Let, Loops, Param, Prefetch, Register, Store, get, load
 from edgec.loops_interpreter import run_loops
 from edgec.loops_parser import parse_loops
 from edgec.loops_text import loops_key, print_loops
@@ -30,8 +30,6 @@ for i0 in 0..n:
   else:
     block:
       y[16*i0 : 16] = inside(i0 - 4 < n; acc0; 1.0)
-  barrier
-  call notify(y, i0 + 1)
   y[0] = lane<3>(acc0)
 """
 
@@ -89,10 +87,10 @@ def test_loop_variables_never_hide_symbols_or_registers():
 
 def test_odd_names_are_quoted():
     x, y = Param("a b", f32, 4), Param("for", f32, 4, True)
-    loops = Loops("x/y", (x, y), (), (Store(y, const(0, index), load(x, 1)), Call("f g", (x, const(2, index))),
-                                      Prefetch(x, const(64, index)), Block((Barrier(),))))
+    loops = Loops("x/y", (x, y), (), (Store(y, const(0, index), load(x, 1)),
+                                      Prefetch(x, const(64, index)), Block((Store(y, const(1, index), load(x, 2)),))))
     text = print_loops(loops)
-    assert '"for"[0] = "a b"[1]\ncall "f g"("a b", 2)\nprefetch "a b"[64]\nblock:\n  barrier\n' in text
+    assert '"for"[0] = "a b"[1]\nprefetch "a b"[64]\nblock:\n  "for"[1] = "a b"[2]\n' in text
     assert print_loops(parse_loops(text)) == text
 
 
@@ -105,7 +103,7 @@ def test_odd_names_are_quoted():
     ("  else:", "  then:", "line 14"),
     ("  y[0] = lane<3>(acc0)", "  y[0 : 4] = lane<3>(acc0)", "a store of 4 lanes is given 1"),
     ("  y[0] = lane<3>(acc0)", "  z[0] = lane<3>(acc0)", "unknown param z"),
-    ("  barrier", "  else:", "line 17"),
+    ("  y[0] = lane<3>(acc0)", "  else:", "line 17"),
 ])
 def test_mistakes_name_the_line(line, replacement, message):
     assert line in TEXT

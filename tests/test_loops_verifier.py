@@ -6,7 +6,7 @@ import pytest
 from edgec.errors import Internal
 from edgec.expr import binary, const, fresh, make, read, var
 from edgec.kernel import Buffer
-from edgec.loops import Call, For, If, Let, Loops, Param, Prefetch, Register, Store, get, iota, lane, load, splat, vector
+from edgec.loops import For, If, Let, Loops, Param, Prefetch, Register, Store, get, iota, lane, load, splat, vector
 from edgec.loops_verifier import loops_errors, verify_loops
 from edgec.types import f32, i32, index
 
@@ -56,7 +56,6 @@ def test_good_loops_pass():
     ((Let(ACC, const(1, i32)),), "i32 is assigned to register acc of f32"),
     ((If(ONE, ()),), "is no single truth value"),
     ((If(V8 < ONE, ()),), "is no single truth value"),
-    ((Call("f", ()),), "call of f"),
     ((Store(Y, ZERO, read(Buffer("b", f32, (4,), "input"), (0,))),), "read has no meaning in loops"),
     ((Store(Y, ZERO, make("add", (ONE, const(1, i32)), f32)),), "operands of f32, i32"),
     ((Store(Y, ZERO, make("select", (ONE, ONE, ONE), f32)),), "operand types of"),
