@@ -42,6 +42,7 @@ from edgec.kernels_alike import Tiling
 from edgec.loops import Loops
 from edgec.passes.cut import Cuttable, ranged
 from edgec.passes.meetings import meetings
+from edgec.passes.overlapped import overlapped
 from edgec.passes.parallel import Region, parallel
 from edgec.passes.shared_loops import shared_loops
 from edgec.passes.tile import Tiled
@@ -223,7 +224,8 @@ def _symbol(kernel: Kernel, one: Tiled, places: Sequence[Place], target: Target,
     key = (kernel.external, id(one.loops.body), one.loops.params, one.loops.symbols, shared)
     if not one.loops.body or key not in known:
         roots = [b.root for b in one.buffers]
-        text = external_text("KERNEL", kernel.external, roots) if kernel.external else module_text(one.loops, target, "KERNEL", shared)
+        loops = overlapped(one.loops, target)
+        text = external_text("KERNEL", kernel.external, roots) if kernel.external else module_text(loops, target, "KERNEL", shared)
         symbol = stem + hashlib.sha256(text.encode()).hexdigest()[:16]
         texts.setdefault(symbol, text.replace("@KERNEL(", f"@{symbol}("))
         known[key] = one.loops, symbol

@@ -31,6 +31,7 @@ from edgec.kernel_facts import kernel_facts
 from edgec.model_file import load
 from edgec.passes.candidates import candidates
 from edgec.passes.nest import Nest
+from edgec.passes.overlapped import overlapped
 from edgec.passes.schedule import Schedule, schedule
 from edgec.passes.schedule_text import parse_schedule, print_schedule
 from edgec.passes.tile import tile
@@ -219,7 +220,7 @@ def candidate(kernel: Kernel, target: Target, plans: Sequence[str] = ()) -> Cand
                        for b in (buffer.root for buffer in tiled.buffers))
     loops = {a.var for a in kernel.repeat}
     indices = tuple(0 if s in loops else s.hi for s in tiled.loops.symbols)
-    return Candidate(module_text(tiled.loops, target, "KERNEL", frozenset()), parameters, indices)
+    return Candidate(module_text(overlapped(tiled.loops, target), target, "KERNEL", frozenset()), parameters, indices)
 
 
 def _work(nest: Nest) -> int:

@@ -32,6 +32,7 @@ from edgec.passes.in_order import (
 )
 from edgec.passes.matrix_tiles import cycles as matrix_cycles, is_column, matrix_of, registers as matrix_registers
 from edgec.passes.nest import Nest, strides_of
+from edgec.passes.overlapped import overlaps
 from edgec.passes.points import is_picked
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.segments import Segment, ragged, segments_of
@@ -233,7 +234,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
     blocked = target.in_order and deals(nest, target) and in_blocks(nest, row)
     most, handed_on = target.dealt_vectors if shared and deals(nest, target) else 1, between(nest, target)
-    matrix = matrix_of(nest, target)
+    matrix, two = matrix_of(nest, target), overlaps(nest, target)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
@@ -249,7 +250,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
             registers = max(registers, window_registers(r, wide, nest, row, target) if not shared and steps > UNROLL_LIMIT else 0)
             if shared and r > 1 and _is_mixed(vector, v, lanes, target):
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
-            registers += handed_on
+            registers = max(registers + handed_on, 2 * r * wide if two else 0)
             if registers <= (target.general_registers if calls else target.registers):
                 time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix, whole)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
