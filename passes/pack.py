@@ -5,6 +5,8 @@ lanes of one tile. The table is computed by evaluating the constant's own index 
 any operator packs the same way.
 
     w[o, c, p, q]  read in tiles of 32 o, reduction order p q c   ->   table[o // 32, p, q, c, o % 32]
+
+Loops around the tiles come first, so that a table is read from its beginning to its end: that of a batch of products is table[b, t, ...].
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from dataclasses import replace
 import numpy as np
 
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, maximum, minimum, read, rebuild, transform, walk
+from edgec.expr import Expr, as_expr, maximum, minimum, read, rebuild, transform, walk
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.in_order import dealt_together
 from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.segments import Piece, Segment
-from edgec.types import DType, dtype_of
+from edgec.types import DType, dtype_of, index
 
 
 class Tables:
@@ -75,18 +77,19 @@ class Tables:
 
 
 def pack(nest: Nest, segment: Segment, vector: Axis, order: dict[Expr, Sequence[Expr]], tables: Tables, deal: int = 1,
-         copies: int = 1) -> Nest:
+         copies: int = 1, outer: Sequence[Axis] = ()) -> Nest:
     """The nest with constants of its reductions read from tables made for one segment of the vector axis.
 
     `order` gives the loop order of each reduction's axes, outermost first; `deal` is the number of vectors that one load may fill in turn.
-    Where the steps of a sum come in rounds of `copies`, those of several steps may be filled together.
+    Where the steps of a sum come in rounds of `copies`, those of several steps may be filled together. `outer` are the loops around the
+    tiles.
     """
     domains = {}
     for node, d in nest.domains.items():
         if d.is_nested:
             domains[node] = d
             continue
-        packed = lambda n: _packed(n, nest, d, segment, vector, order[node], tables, deal, copies)
+        packed = lambda n: _packed(n, nest, d, segment, vector, order[node], tables, deal, copies, outer)
         body = transform(replace_words(d.body, {n: packed(n) for n in walk(*d.body) if n.op == "word"}), packed)
         domains[node] = replace(d, body=tuple(body))
     return replace(nest, domains=domains)
@@ -102,34 +105,36 @@ def replace_words(body: Sequence[Expr], words: dict[Expr, Expr | None]) -> tuple
 
 
 def _packed(n: Expr, nest: Nest, d: Domain, segment: Segment, vector: Axis, order: Sequence[Expr], tables: Tables,
-            deal: int = 1, copies: int = 1) -> Expr | None:
+            deal: int = 1, copies: int = 1, outer: Sequence[Axis] = ()) -> Expr | None:
     source = _source(n)
     if source is None or source in tables.made or vector.var not in n.free or not (n.free & set(d.axes)):
         return None
     reduced = (*d.around, *zip(d.axes, d.extents))
     extents = {a.var: a.extent for a in nest.axes} | {v: e.data if e.op == "const" else None for v, e in reduced}
     order = (*(v for v, _ in d.around), *order)
-    axes = [a.var for a in nest.axes if a.var in n.free and a is not vector] + [v for v in order if v in n.free]
+    before = [a.var for a in outer if a.var in n.free]
+    inside = [a.var for a in nest.axes if a.var in n.free and a is not vector and a not in outer]
+    axes = [*before, *inside, *(v for v in order if v in n.free)]
     if any(not isinstance(extents.get(v), int) for v in axes) or any(v not in extents for v in n.free):
         return None
     sizes = [extents[v] for v in axes]
     size = int(np.prod(sizes, dtype=np.int64)) * segment.piece.width * segment.count * n.dtype.bits // source.dtype.bits
     if size > tables.growth * source.size + 1024:
         return None
-    key = (source, n, segment, tuple(axes))
+    key = (source, n, segment, tuple(axes), len(before))
     together = _steps_together(n, d, order[-1], segment.piece, deal, copies)
     dealt = deal if together > 1 else _dealt(n, segment.piece, deal)
     lanes, real = segment.piece.lanes[0], segment.piece.width
 
     def layout(contents: np.ndarray) -> np.ndarray:
-        data = _table(n, vector.var, segment, axes, sizes, contents)
+        data = _table(n, vector.var, segment, axes, sizes, len(before), contents)
         dealt_out = data.reshape(-1, dealt, lanes).swapaxes(-1, -2) if dealt else data
         return np.ascontiguousarray(dealt_out).reshape(data.shape)
 
     param = tables.laid_out(key, source, layout, n.dtype, dealt)
     local = vector.var - segment.start
-    offset, place = local // real, local % real
-    for v, extent in zip(axes, sizes):
+    offset, place = as_expr(0, index), local % real
+    for v, extent in (*zip(before, sizes), (local // real, segment.count), *zip(axes[len(before):], sizes[len(before):])):
         offset = offset * extent + v
     if together > 1:  # vectors of some steps, one after the other, are dealt out as if they were one step's
         offset, place = offset // together, offset % together * real + place
@@ -163,15 +168,13 @@ def _source(n: Expr) -> Param | None:
     return next(iter(sources)) if len(sources) == 1 and all(p.constant for p in sources) else None
 
 
-def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: list[int], source: np.ndarray) -> np.ndarray:
-    """table[tile, axes..., lane]; no lane is padding, so packing costs no flash."""
-    real = segment.piece.width
-    rank = len(axes) + 2
-    env = {v: np.arange(s).reshape([-1 if k == p + 1 else 1 for k in range(rank)]) for p, (v, s) in enumerate(zip(axes, sizes))}
-    tile = np.arange(segment.count).reshape([-1] + [1] * (rank - 1))
-    lanes = np.arange(real).reshape([1] * (rank - 1) + [-1])
-    env[vector] = segment.start + tile * real + lanes
-    shape = (segment.count, *sizes, real)
+def _table(n: Expr, vector: Expr, segment: Segment, axes: list[Expr], sizes: list[int], before: int, source: np.ndarray) -> np.ndarray:
+    """table[axes before the tiles..., tile, axes..., lane]; no lane is padding, so packing costs no flash."""
+    shape = (*sizes[:before], segment.count, *sizes[before:], segment.piece.width)
+    counts = [np.arange(s).reshape([-1 if k == p else 1 for k in range(len(shape))]) for p, s in enumerate(shape)]
+    tile, lanes = counts.pop(before), counts.pop()
+    env = dict(zip(axes, counts))
+    env[vector] = segment.start + tile * segment.piece.width + lanes
     if n.op == "load":
         return source[np.broadcast_to(_within(evaluate(n.args[0], env, _no_reads), source), shape)]
     memory = Buffer("memory", dtype_of(source.dtype), source.shape, "constant")

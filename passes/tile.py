@@ -207,7 +207,9 @@ class _Tiler:
     def _segment(self, segment: Segment) -> list[Stmt]:
         packed = segment if self.plan.reduce_vector is None else Segment(0, self.plan.vector.extent, Piece((1,), 1))
         deal, copies = self.target.dealt_vectors, self.plan.unroll
-        nest = pack(self.nest, packed, self.plan.vector, self.orders, self.tables, deal, copies) if self.nest.domains else self.nest
+        nest = self.nest
+        if nest.domains:
+            nest = pack(nest, packed, self.plan.vector, self.orders, self.tables, deal, copies, self.plan.outer)
         self.ahead = None if self.backward else ahead(nest, self.plan, segment, self.tables, self.target)
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         place = segment.count - 1 - number if self.backward else number

@@ -101,3 +101,24 @@ def test_weights_shared_by_two_shapes_are_packed_for_both():
       %z = Conv(%p, @w) : f32[1,16,3,3]
     }""", 4.0)
     assert weights <= found <= 2 * weights
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_table_is_read_from_its_beginning_to_its_end(outside):
+    """Whether the loop over a batch of products stands around the tiles of vectors or inside them."""
+    data = np.random.default_rng(1).standard_normal((3, 16, 5)).astype(np.float32)
+    w = Buffer("w", f32, (3, 16, 5), "constant", data=data)
+    a, y = Buffer("a", f32, (3, 4, 5), "input"), Buffer("y", f32, (3, 4, 16), "output")
+    b, i, o = Axis(fresh("b", 0, 2), 3), Axis(fresh("i", 0, 3), 4), Axis(fresh("o", 0, 15), 16)
+    value = sum_over(5, lambda c: read(a, (b.var, i.var, c)) * read(w, (b.var, o.var, c)))
+    tables = Tables([y, a, w], [y])
+    nest = flatten([Stage("y", (), value, y, (b.var, i.var, o.var))], (b, i, o), tables.params)
+    (node, domain), = nest.domains.items()
+    outer = (nest.axes[0],) if outside else ()
+    packed = pack(nest, Segment(0, 2, Piece((8,), 8)), nest.axes[2], {node: domain.axes}, tables, outer=outer)
+    load = next(n for d in packed.domains.values() for n in walk(*d.body) if n.op == "load" and n.data[0].constant)
+    batch, tile_, c, lane = np.ogrid[:3, :2, :5, :8]
+    places = np.broadcast_to(evaluate(load.args[0], {b.var: batch, domain.axes[0]: c, o.var: tile_ * 8 + lane}, None), (3, 2, 5, 8))
+    walked = places if outside else places.swapaxes(0, 1)
+    np.testing.assert_array_equal(walked.ravel(), np.arange(240))
+    np.testing.assert_array_equal(tables.data(load.data[0])[places], data.reshape(3, 2, 8, 5).swapaxes(2, 3))
