@@ -139,11 +139,13 @@ class _Function(Values):
                 self.registers[r] = self.emit(f"phi {self.type(r.dtype, r.lanes)} [ {a}, %{ends[0][0]} ], [ {b}, %{ends[1][0]} ]")
 
     def _prefetch(self, s: Prefetch) -> None:
-        """For reading, into the second-level cache; the place may lie outside of the parameter, so nothing is said to be in bounds."""
+        """Into the second-level cache, or to be written into the first; the place may lie outside of the parameter, so nothing is said to
+        be in bounds."""
         kind = "i8" if s.param.dtype is bool_ else self.type(s.param.dtype)
         place = self.emit(f"getelementptr {kind}, ptr %{s.param.name}, {self.pointer} {self.value(s.index)}")
         self.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
-        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 2, i32 1)")
+        writes, nearness = (1, 3) if s.param.writable else (0, 2)
+        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {nearness}, i32 1)")
 
     def _store(self, s: Store) -> None:
         value = self.portable(s.value)

@@ -75,7 +75,10 @@ class Store:
 
 @dataclass(frozen=True, eq=False)
 class Prefetch:
-    """Asks for the memory around an element, which may lie outside of the parameter; no value depends on it."""
+    """Asks for the memory around an element, which may lie outside of the parameter; no value depends on it.
+
+    A parameter that is writable is asked for to be stored to.
+    """
 
     param: Param
     index: Expr

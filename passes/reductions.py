@@ -17,6 +17,7 @@ from typing import Any
 from edgec.expr import Expr, binary, const, dot, fresh, inside, make as make_node, mul_add, neutral, substitute, walk
 from edgec.linear import coefficient, coefficient_within
 from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
+from edgec.passes.activations_ahead import rows_asked
 from edgec.passes.in_order import channel_block
 from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
@@ -235,11 +236,13 @@ class Reduction:
             self._axes(body, rest, {**env, axis: self._place(axis, const(last, index))}, met, step, last - whole)
 
     def _asked(self, env: dict[Expr, Expr], axis: Expr, k: Expr, copies: int) -> list[Stmt]:
-        """What is asked for with each round of the innermost loop, see prefetch.py."""
-        ahead = self.tiler.ahead
-        if ahead is None or ahead.read not in walk(*self.domain.body) or self.wide is not None:
-            return []
-        return ahead.statements(self.domain, self.order, self.points[0], {**env, axis: k}, copies)
+        """What is asked for with each round of the innermost loop, see prefetch.py and activations_ahead.py."""
+        weights, rows = self.tiler.ahead, self.tiler.rows_ahead
+        reads = walk(*self.domain.body) if self.wide is None and (weights is not None or rows is not None) else ()
+        asked = rows_asked(rows, self.tiler.plan, self.points[0], axis, k, copies) if rows in reads else []
+        if weights is not None and weights.read in reads:
+            asked += weights.statements(self.domain, self.order, self.points[0], {**env, axis: k}, copies)
+        return asked
 
     def _lane_step(self, axis: Expr, base: Expr, copy: int, copies: int) -> KStep | None:
         """Where multiply-adds take a lane of a vector: which lane this one of `copies` steps from `base` on is, if its vector is whole."""

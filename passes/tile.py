@@ -19,6 +19,7 @@ from edgec.expr import Expr, as_expr, binary, const, fresh, inside_pairs, is_con
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
 from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
+from edgec.passes.activations_ahead import ends_asked, rows_ahead
 from edgec.passes.bits import bits
 from edgec.passes.blocks import runs
 from edgec.passes.conversions import conversions
@@ -178,7 +179,8 @@ class _Tiler:
         return loop
 
     block_range: dict[Axis, tuple[Expr, Expr]] = {}
-    ahead: Ahead | None = None  # what the tiles of the segment ask for
+    ahead: Ahead | None = None      # what the tiles of the segment ask for, of weights
+    rows_ahead: Expr | None = None  # and of rows
 
     def _loops(self, axes: Sequence[Axis], inner: Inner) -> list[Stmt]:
         if not axes:
@@ -211,6 +213,7 @@ class _Tiler:
         if nest.domains:
             nest = pack(nest, packed, self.plan.vector, self.orders, self.tables, deal, copies, self.plan.outer)
         self.ahead = None if self.backward else ahead(nest, self.plan, segment, self.tables, self.target)
+        self.rows_ahead = None if self.backward else rows_ahead(nest, self.plan, self.target)
         number = fresh("t", 0, segment.count - 1) if segment.count > 1 else const(0, index)
         place = segment.count - 1 - number if self.backward else number
         body = self._loops(self.plan.middle, lambda: self._row_tiles(nest, self._columns(segment, place)))
@@ -246,7 +249,7 @@ class _Tiler:
     # ------------------------------------------------------------------------------------------------------ one register tile
 
     def _tile(self, nest: Nest, points: list[Point]) -> list[Stmt]:
-        body: list[Stmt] = []
+        body: list[Stmt] = ends_asked(nest, points, self.target)
         values = self.values(nest, nest.values, points, body, None)
         tests = _open_tests([v for at_point in values for v in at_point])
         if not MIN_TESTS <= len(tests) <= MAX_TESTS:
