@@ -15,9 +15,10 @@ import numpy as np
 from edgec.errors import Unsupported
 from edgec.expr import Expr, cast, compare, const, maximum, minimum, select
 from edgec.graph import Graph, Op, Value, constant, graph_input
+from edgec.ops.arithmetic import Neg
 from edgec.ops.gather import looked_up
 from edgec.ops.known_values import known_value
-from edgec.ops.selection import PlaceOf, Rank, Unravel, places_of_true
+from edgec.ops.selection import Unravel, places_in_order, places_of_true
 from edgec.types import TensorType, f32, i32, i64
 
 
@@ -84,7 +85,7 @@ def kept_boxes(boxes: Value, scores: Value, most: Value | None, iou: Value | Non
     from edgec.ops.gather import GatherElements
     from edgec.ops.reshape import Reshape
     batch, classes, count = scores.shape
-    order = PlaceOf(Rank(scores, axis=2, descending=1).output, axis=2, count=count).output
+    order = places_in_order(Neg(scores).output, 2, count, descending=False)
     sides = Sides(boxes, order, center_point_box=center_point_box).output
     wanted = AboveThreshold(GatherElements(scores, order, axis=2).output, score).output
     limit, overlap = (Reshape(constant(np.array(0, d.numpy)) if v is None else v, constant(np.zeros(0, np.int64))).output

@@ -1,8 +1,8 @@
 """Choosing elements by their order or their truth: TopK NonZero Unique.
 
-Nothing is moved to sort: the place of an element among the others is the number of those before it, a count; the element that belongs at a
-place is the one whose count is that. Both are reductions, so they fuse and vectorise as any other. How many elements are true, or
-different, must be known when the model is read: it is the size of a result.
+Few elements are sorted by counting: the place of one among the others is the number of those before it, and the one that belongs at a place
+is that with this count. Both are reductions, so they fuse and vectorise as any other. Many are sorted by merging runs (edgec.ops.sorting).
+How many elements are true, or different, must be known when the model is read: it is the size of a result.
 
     TopK(x, k, axis=-1).results        # (values, indices)
 """
@@ -19,8 +19,10 @@ from edgec.expr import Expr, cast, compare, const, maximum, minimum, reduce_over
 from edgec.graph import Op, Value, constant
 from edgec.lowering import Reader
 from edgec.ops.known_values import known_value
-from edgec.ops.shape_arithmetic import as_index, known, known_numbers, normal_axis, product
-from edgec.types import TensorType, bool_, i64, index
+from edgec.ops.shape_arithmetic import as_index, known, known_numbers, normal_axis, product, same_dim
+from edgec.ops.sizes import Compacted
+from edgec.ops.sorting import SortKey, merged_places, merging_pays
+from edgec.types import TensorType, bf16, bool_, dtype_of, i64, index
 
 
 def count(size: Any, holds: Any) -> Expr:
@@ -34,15 +36,13 @@ class Rank(Op):
     domain = "edgec"
     x: Value
     axis: int
-    descending: int = 0
 
     def infer(self) -> TensorType:
         return self.x.type.with_dtype(i64)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        order = sorted_order(x, self.axis, bool(self.descending))
         ranks = np.empty(x.shape, np.int64)
-        np.put_along_axis(ranks, order, np.broadcast_to(along(x, self.axis), x.shape), self.axis)
+        np.put_along_axis(ranks, sorted_order(x, self.axis, False), np.broadcast_to(along(x, self.axis), x.shape), self.axis)
         return ranks
 
     def lower(self, at: tuple[Expr, ...], x: Reader) -> Expr:
@@ -50,8 +50,7 @@ class Rank(Op):
 
         def before(k: Expr) -> Expr:
             other = x(*at[:self.axis], k, *at[self.axis + 1:])
-            less = compare("lt", mine, other) if self.descending else compare("lt", other, mine)
-            return less | (compare("eq", other, mine) & (k < here))
+            return compare("lt", other, mine) | (compare("eq", other, mine) & (k < here))
         return count(x.shape[self.axis], before)
 
 
@@ -61,10 +60,24 @@ def along(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def sorted_order(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
-    """The places of the elements in sorted order, equal ones in the order they have."""
+    """The places of the elements in sorted order, equal ones in the order they have; NaN is the greatest."""
+    x = x.astype(np.float32) if dtype_of(x.dtype) is bf16 else x  # which numpy cannot sort where there are NaN
     if not descending:
         return np.argsort(x, axis=axis, kind="stable")
     return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+
+
+def places_in_order(x: Value, axis: int, count: int, descending: bool, merge: bool | None = None) -> Value:
+    """The places, i64, of the first `count` elements along an axis in sorted order: by counting, or by merging runs where that pays."""
+    from edgec.ops.cast import Cast
+    from edgec.ops.reshape import Transpose
+    key = SortKey(x, descending=int(descending)).output
+    if not (merging_pays(x.shape[axis], count) if merge is None else merge):
+        return PlaceOf(Rank(key, axis=axis).output, axis=axis, count=count).output
+    last = x.type.rank - 1
+    perm = tuple(n for n in range(last + 1) if n != axis) + (axis,)
+    places = merged_places(Transpose(key, perm=perm).output, count)
+    return Cast(Transpose(places, perm=tuple(int(n) for n in np.argsort(perm))).output, to=7).output
 
 
 class PlaceOf(Op):
@@ -124,8 +137,7 @@ class TopK(Op):
     def decompose(self) -> tuple[Value, ...]:
         from edgec.ops.gather import GatherElements
         axis = self.axis % self.x.type.rank
-        ranks = Rank(self.x, axis=axis, descending=self.largest).output
-        places = PlaceOf(ranks, axis=axis, count=self.results[1].shape[axis]).output
+        places = places_in_order(self.x, axis, self.results[1].shape[axis], bool(self.largest))
         return GatherElements(self.x, places, axis=axis).output, places
 
 
@@ -157,10 +169,13 @@ class NonZero(Op):
 
 def places_of_true(mask: Value, number: int) -> Value:
     """The places of the `number` true elements of a vector, in order."""
-    from edgec.ops.cast import Cast
-    from edgec.ops.cumulative import CumSum
-    before = CumSum(Cast(mask, to=7).output, constant(np.array(0)), exclusive=1).output
-    return PlaceOf(before, mask, axis=0, count=number).output
+    return first_ones(Compacted(mask).results[0], number)
+
+
+def first_ones(x: Value, number: int) -> Value:
+    """The first elements of a vector."""
+    from edgec.ops.slicing import Slice
+    return Slice(x, constant(np.array([0])), constant(np.array([number])), constant(np.array([0]))).output
 
 
 class Unravel(Op):
@@ -207,7 +222,7 @@ class Unique(Op):
 
     def reference(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         rows = x.reshape(-1, 1) if self.axis is None else np.moveaxis(x, self.axis, 0).reshape(x.shape[self.axis], -1)
-        keys = [tuple(r.tolist()) for r in rows]
+        keys = [tuple((v != v, 0 if v != v else v) for v in r.tolist()) for r in rows]  # NaN is one value, behind all others
         firsts = {}
         for place, key in enumerate(keys):
             firsts.setdefault(key, place)
@@ -237,6 +252,7 @@ def different(x: Value, axis: int | None, in_order: int, room: int, cut: Callabl
     from edgec.ops.cast import Cast
     from edgec.ops.gather import Gather
     from edgec.ops.reshape import Reshape, Transpose
+    from edgec.ops.uniqueness import different_numbers
     data = Reshape(x, constant(np.array([-1]))).output if axis is None else x
     axis = 0 if axis is None else axis % x.type.rank
     front = (axis, *(n for n in range(data.type.rank) if n != axis))
@@ -244,6 +260,11 @@ def different(x: Value, axis: int | None, in_order: int, room: int, cut: Callabl
     width = product(moved.shape[1:])
     shape = [0 if isinstance(size, Expr) else size, -1 if isinstance(width, Expr) else width]
     rows = Reshape(moved, constant(np.array(shape))).output
+    rows = SortKey(rows).output if rows.dtype.is_float else rows
+    if same_dim(width, 1) and merging_pays(size, size):
+        firsts, inverse, counts, mask = different_numbers(Reshape(rows, constant(np.array([-1]))).output, in_order)
+        firsts, counts = (cut(first_ones(v, room), mask) for v in (firsts, counts))
+        return Gather(data, firsts, axis=axis).output, firsts, inverse, counts
     group = FirstEqual(rows).output
     mask = SameAsPlace(group).output
     if in_order:

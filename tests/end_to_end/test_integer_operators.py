@@ -54,7 +54,7 @@ def equal(graph, target, seed):
 ELSEWHERE = {
     "control_flow": "test_control_flow.py", "run_time_control": "test_data_sizes.py", "sizes": "test_data_sizes.py",
     "selection": "test_selection.py", "boxes": "test_data_sizes.py", "text": "test_text.py", "text_bytes": "test_text.py",
-    "trees": "test_classical.py", "random_numbers": "test_numbers.py", "spectrum": "test_sampled.py",
+    "sorting": "test_sorting.py", "uniqueness": "test_sorting.py", "trees": "test_classical.py", "random_numbers": "test_numbers.py", "spectrum": "test_sampled.py",
     "transformer_parts": "test_transformer_parts.py",
 }
 FLOATS = {"ReduceL2": "a root of a sum", "TfIdfVectorizer": "counts times weights"}

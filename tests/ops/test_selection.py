@@ -48,7 +48,7 @@ def test_parts(check):
     check(SameAsPlace, [np.array([0, 0, 2])], oracle=False)
     check(Occurrences, [np.array([0, 2, 2])], oracle=False, number=4)
     check(Unravel, [np.array([0, 7, 11]), np.array([3, 4])], oracle=False, constants=(1,))
-    check(Rank, [rows], oracle=False, axis=0, descending=1)
+    check(Rank, [rows], oracle=False, axis=0)
     check(PlaceOf, [np.array([2, 0, 1, 0]), np.array([True, False, True, True])], oracle=False, axis=0, count=3)
 
 
