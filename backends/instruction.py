@@ -220,9 +220,9 @@ def _suffix(result: Operand) -> str:
     return "." + (f"v{result.lanes}" if result.lanes != 1 else "") + SUFFIXES.get(element, element)
 
 
-def widening_multiply_add(target: Target, narrow: str) -> Instruction | None:
-    """The row that adds products of `narrow` elements to f32 vectors without rounding them; None where there is none."""
-    rows = [row for row in target.instructions if _adds_products(meaning(row), narrow)]
+def widening_multiply_add(target: Target, narrow: str, lanes: int = 0) -> Instruction | None:
+    """The row that adds products of `narrow` elements to f32 vectors of so many lanes (0: any) without rounding them; None without one."""
+    rows = [row for row in target.instructions if _adds_products(meaning(row), narrow) and lanes in (0, meaning(row).result.lanes)]
     return rows[0] if rows else None
 
 

@@ -151,8 +151,8 @@ class DotProducts(ByteTables):
         factors = [narrow_factor(a) for a in e.args[:2]] if e.dtype is f32 else []
         if not factors or None in factors or factors[0].dtype is not factors[1].dtype:
             return None
-        row = widening_multiply_add(self.target, factors[0].dtype.name)
-        if row is None or meaning(row).result.lanes != e.lanes:
+        row = widening_multiply_add(self.target, factors[0].dtype.name, e.lanes)
+        if row is None:
             return None
         scalars_last = sorted(factors, key=lambda x: -x.lanes)  # they may be a lane of a vector there
         a, b = (self.operand(x, e.lanes, {**local, x: self._value(x, dict(local))}) for x in scalars_last)

@@ -77,11 +77,15 @@ def _block(nest: Nest, d: Domain) -> dict[Expr, int]:
     moving = next((x for x in loads if not x.data[0].constant), loads[0])
     found: dict[Expr, int] = {}
     for v, extent in sorted(free, key=lambda pair: abs(coefficient(moving.args[0], pair[0]) or 1 << 40)):
-        room = BLOCK // prod(found.values())
-        found[v] = max(n for n in range(1, room + 1) if extent % n == 0)
+        found[v] = block_length(extent, BLOCK // prod(found.values()))
         if found[v] < extent:
             break
     return {v: n for v, n in found.items() if n > 1} if prod(found.values()) >= LEAST else {}
+
+
+def block_length(extent: int, room: int = BLOCK) -> int:
+    """The longest divisor of an extent up to `room`: as many products of it are summed up in f16."""
+    return max(n for n in range(1, room + 1) if extent % n == 0)
 
 
 def _is_product(body: Expr) -> bool:

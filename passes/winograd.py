@@ -34,7 +34,7 @@ def winograd(program: Program, target: Any, *, sizes: tuple[int, ...] = (2, 3, 4
     total = _constant_bytes(program)
     options = {kernel: _worthwhile(forms(c, target, sizes, total), WORTH_EXACT if c.is_integer else WORTH) for kernel, c in found.items()}
     chosen = _within(options, int(total * (target.max_flash_growth - 1)))
-    return program.with_steps(rewrite(found[k], chosen[k].m, chosen[k].band) if k in chosen else k for k in program.steps)
+    return program.with_steps(rewrite(found[k], chosen[k].m, chosen[k].band, chosen[k].half) if k in chosen else k for k in program.steps)
 
 
 def _constant_bytes(program: Program) -> int:
@@ -43,7 +43,7 @@ def _constant_bytes(program: Program) -> int:
 
 
 def _worthwhile(all_forms: list[Form], worth: float) -> list[Form]:
-    """The direct form, then those that beat it clearly, each clearly better than all with smaller tiles, which are more accurate."""
+    """The direct form, then those that beat it clearly, each clearly better than all before it, which are more accurate."""
     kept, least = all_forms[:1], all_forms[0].cycles * worth
     for form in all_forms[1:]:
         if form.cycles < least:

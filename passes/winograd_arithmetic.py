@@ -1,6 +1,7 @@
 """What a convolution in Winograd form computes with: the matrices and types of F(m, r), for floats and, exactly, for integers.
 
-Floats take the matrices as they are. For integers their fractions are cleared: at integer points row i of G times a whole number s[i] is
+Floats take the matrices as they are. Operands that lie in memory as f16 are transformed in f32, or, where the matrices amplify rounding
+errors little, in f16; products are added up in f32 (in blocks of f16 first, where the machine does so, halves.py). For integers their fractions are cleared: at integer points row i of G times a whole number s[i] is
 whole, and so is A^T with its columns times S / s[i], S being the least common multiple; what comes out is S^2 y. Inputs and weights so
 transformed are integers of 16 bits, their products are added up modulo 2^32, and since S^2 = odd * 2^e, where odd has an inverse there,
 
@@ -20,8 +21,11 @@ import numpy as np
 from edgec.evaluate import evaluate
 from edgec.expr import Expr, as_expr, binary, const
 from edgec.passes.winograd_convolution import Convolution
-from edgec.passes.winograd_matrices import POINTS, Matrix, matrices
-from edgec.types import DType, f32, i16, i32
+from edgec.passes.winograd_matrices import POINTS, Matrix, amplification, matrices
+from edgec.types import DType, f16, f32, i16, i32
+
+AMPLIFIED = 8.0  # the most that matrices may amplify the errors of f16: F(2,3) has 7.1
+LARGEST = 65504.0  # of the finite numbers of f16
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +47,14 @@ class Arithmetic:
         return binary("shr", total * const(pow(self.scale >> power, -1, 1 << 32), i32), as_expr(power, i32))
 
 
-def arithmetic(c: Convolution, m: int) -> Arithmetic | None:
-    """That of F(m, r) for a convolution; None where 16 bits, or 32 for the sums, might not hold its integers."""
+def arithmetic(c: Convolution, m: int, half: bool = False) -> Arithmetic | None:
+    """That of F(m, r) for a convolution; None where 16 bits, or 32 for the sums, might not hold its integers.
+
+    With `half` its transformed operands are f16: None where they are not to begin with, where too much would be lost, and where a
+    transformed weight is too large.
+    """
+    if half:
+        return _half(c, m)
     if not c.is_integer:
         return Arithmetic(*matrices(m, c.size), f32, f32, 1)
     return _whole(c, m) if m in POINTS and all(Fraction(p).denominator == 1 for p in POINTS[m]) else None
@@ -62,6 +72,12 @@ def transformed(w: np.ndarray, g: Matrix) -> np.ndarray:
     """U[f, c, o] = G w G^T, f = alpha * row + column, in the type of w."""
     rows = np.array(g, dtype=w.dtype)
     return np.ascontiguousarray(np.einsum("ip,jq,pqko->ijko", rows, rows, w).reshape(len(g) ** 2, *w.shape[2:]))
+
+
+def _half(c: Convolution, m: int) -> Arithmetic | None:
+    found = Arithmetic(*matrices(m, c.size), f16, f32, 1)
+    accurate = c.is_half and amplification(m, c.size) <= AMPLIFIED
+    return found if accurate and np.abs(transformed(weights_of(c), found.g)).max(initial=0) <= LARGEST else None
 
 
 def _whole(c: Convolution, m: int) -> Arithmetic | None:

@@ -1,4 +1,4 @@
-"""Recognises 3x3 (r x r) convolutions of stride 1, of f32 or of bytes, by the axes and reads of a kernel alone.
+"""Recognises 3x3 (r x r) convolutions of stride 1, of f32, f16 or bytes, by the axes and reads of a kernel alone.
 
     y[o,y,x] = relu(sum_over(c, p, q; x[c, y+p-1, x+q-1] * w[o,c,p,q]))   ->   Convolution(rows y x, taps p q, channel c, out o)
 """
@@ -11,7 +11,7 @@ from math import prod
 from edgec.expr import Expr, ReduceParts, inside_pairs, walk
 from edgec.kernel import Axis, Kernel
 from edgec.linear import coefficient
-from edgec.types import f32, i32
+from edgec.types import f16, f32, i32
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +20,8 @@ class Convolution:
 
     kernel: Kernel
     node: Expr            # the reduction
-    data: Expr            # the read of the input inside it, f32 or bytes
-    weight: Expr          # the read of the constant, f32 or bytes
+    data: Expr            # the read of the input inside it, f32, f16 or bytes
+    weight: Expr          # the read of the constant, f32, f16 or bytes
     rows: tuple[Axis, Axis]       # y and x
     taps: tuple[Expr, Expr]       # their reduction axes
     channel: tuple[Expr, int]     # the remaining reduction axis and its extent
@@ -33,6 +33,11 @@ class Convolution:
     def is_integer(self) -> bool:
         """Whether bytes are multiplied and added up in i32."""
         return self.node.dtype is i32
+
+    @property
+    def is_half(self) -> bool:
+        """Whether both operands lie in memory as f16."""
+        return self.data.dtype is f16 and self.weight.dtype is f16
 
     @property
     def images(self) -> int:
@@ -51,10 +56,10 @@ def recognise(kernel: Kernel) -> Convolution | None:
     parts = ReduceParts(nodes[0])
     if len(parts.axes) != 3 or parts.body[0].op != "mul" or any(e.op != "const" for e in parts.extents) or parts.init[0].data != 0:
         return None
-    data, weight = parts.body[0].args if nodes[0].dtype is f32 else map(_bytes, parts.body[0].args)
+    data, weight = map(_halves if nodes[0].dtype is f32 else _bytes, parts.body[0].args)
     guards: list = []
     while data.op == "inside" and data.args[1].data == 0:
-        guards, data = guards + inside_pairs(data), data.args[0]
+        guards, data = guards + inside_pairs(data), _halves(data.args[0])
     if nodes[0].dtype is i32 and not all(x.dtype.is_integer and x.dtype.bits == 8 for x in (data, weight)):
         return None
     if data.op != "read" or weight.op != "read" or weight.data.kind != "constant" or data.data.root.kind == "constant":
@@ -71,6 +76,11 @@ def _bytes(factor: Expr) -> Expr:
     """The 8-bit integer that a factor of an integer product was before it was widened; the factor where it was none."""
     inner = factor.args[0] if factor.op == "cast" else factor
     return inner if inner.dtype.is_integer and inner.dtype.bits == 8 else factor
+
+
+def _halves(factor: Expr) -> Expr:
+    """The f16 that a factor was before it was widened; the factor where it was none."""
+    return factor.args[0] if factor.op == "cast" and factor.dtype is f32 and factor.args[0].dtype is f16 else factor
 
 
 def _match_axes(kernel: Kernel, node: Expr, parts: ReduceParts, data: Expr, weight: Expr, guards: tuple) -> Convolution | None:

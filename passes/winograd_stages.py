@@ -4,7 +4,7 @@
     M[f,b,o] = sum_over(c; V[f,b,c] * U[f,c,o])      one matrix product per frequency f; U = G w G^T, computed at compile time in f64
     y        = A^T M A      then whatever followed the convolution
 
-Bytes are transformed into 16 bits and summed in 32 (winograd_arithmetic).
+Bytes are transformed into 16 bits and summed in 32, f16 into f32 or f16 (winograd_arithmetic).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from edgec.passes.winograd_matrices import Matrix
 from edgec.types import DType, f32, index
 
 
-def rewrite(c: Convolution, m: int, band: int) -> Kernel:
-    """The convolution's kernel in the form F(m, r), `band` rows of tiles a block."""
-    return _Rewrite(c, m, band).kernel()
+def rewrite(c: Convolution, m: int, band: int, half: bool = False) -> Kernel:
+    """The convolution's kernel in the form F(m, r), `band` rows of tiles a block, its transformed operands as f16 with `half`."""
+    return _Rewrite(c, m, band, half).kernel()
 
 
 class _Rewrite:
     """The three-stage kernel of one convolution with output tiles of m x m."""
 
-    def __init__(self, c: Convolution, m: int, band: int):
+    def __init__(self, c: Convolution, m: int, band: int, half: bool):
         self.c, self.m, self.alpha, self.band = c, m, m + c.size - 1, band
-        self.how = arithmetic(c, m)
+        self.how = arithmetic(c, m, half)
         self.tiles = tuple(-(-a.extent // m) for a in c.rows)
         self.block = self.band * self.tiles[1]
         blocks = -(-self.tiles[0] // self.band)

@@ -20,6 +20,10 @@ PAIRS = ("a1:<8 x i8> = low(a); a2:<8 x i8> = high(a); b1:<8 x i8> = low(b); b2:
 ADD_UP = "s_{half}:<4 x i32> = llvm.aarch64.neon.saddlp.v4i32.v8i16(r_{half}); u_{half}:<4 x i32> = add(acc_{half}, s_{half}); " \
          "t_{half}:<4 x i32> = held(u_{half})"
 
+# Eight products of f16 in f32: both halves of the operands, which stand in one register each.
+FMLAL = ("c1:<4 x float> = low(acc); c2:<4 x float> = high(acc); p:<4 x float> = llvm.aarch64.neon.fmlal.v4f32.v8f16(c1, a, b); "
+         "q:<4 x float> = llvm.aarch64.neon.fmlal2.v4f32.v8f16(c2, a, b); join(p, q)")
+
 INSTRUCTIONS = (
     row("smmla", "i8mm", "llvm.aarch64.neon.smmla.v4i32.v16i8", "acc:i32[2,2] += matmul(a:i8[2,8], b:i8[2,8])"),
     row("ummla", "i8mm", "llvm.aarch64.neon.ummla.v4i32.v16i8", "acc:i32[2,2] += matmul(a:u8[2,8], b:u8[2,8])"),
@@ -34,6 +38,7 @@ INSTRUCTIONS = (
     row("bfdot", "bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", "acc:f32[4] += dot(a:bf16[8], b:bf16[8], group=2)"),
     row("fmlal", "fp16fml", "llvm.aarch64.neon.fmlal.v4f32.v8f16(acc, a:<8 x half>, b:<8 x half>)",
         "acc:f32[4] += dot(a:f16[4], b:f16[4], group=1)"),
+    row("fmlal", "fp16fml", FMLAL, "acc:f32[8] += dot(a:f16[8], b:f16[8], group=1)"),
     row("fcvtns", "neon", "llvm.aarch64.neon.fcvtns", "r:i32[4] = nearest(a:f32[4])"),
     row("fcvtns", "neon", "llvm.aarch64.neon.fcvtns", "r:i32[1] = nearest(a:f32[1])"),
     row("sqxtn", "neon", "llvm.aarch64.neon.sqxtn.v4i16", "r:i16[4] = saturate(a:i32[4])"),
