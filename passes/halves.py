@@ -64,6 +64,11 @@ def multiplies_halves(target: Any) -> bool:
     return bool(rows) and target.vector_bits > 0 and widening_multiply_add(target, "f16") is None
 
 
+def taken_as_halves(d: Domain, target: Any) -> bool:
+    """Whether one instruction adds the products of a reduction's f16 factors to f32, so that nothing converts them before."""
+    return all(map(_is_product, d.body)) and widening_multiply_add(target, "f16") is not None
+
+
 def _block(nest: Nest, d: Domain) -> dict[Expr, int]:
     """The axes of the sums in f16 with what of their extents a block takes: those without a border, least step through memory first."""
     if d.combine != "add" or len(d.body) != 1 or not _is_product(d.body[0]):

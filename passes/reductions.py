@@ -18,6 +18,7 @@ from edgec.expr import Expr, binary, const, dot, fresh, inside, make as make_nod
 from edgec.linear import coefficient, coefficient_within
 from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
 from edgec.passes.activations_ahead import rows_asked
+from edgec.passes.halves import taken_as_halves
 from edgec.passes.in_order import channel_block
 from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
@@ -246,11 +247,13 @@ class Reduction:
 
     def _lane_step(self, axis: Expr, base: Expr, copy: int, copies: int) -> KStep | None:
         """Where multiply-adds take a lane of a vector: which lane this one of `copies` steps from `base` on is, if its vector is whole."""
-        width = self.tiler.target.lanes(16 if self.domain.sums_halves else self.domain.word_bits)
-        first = copy // width * width
-        if self.tiler.target.scalar_operand != "lane" or width == 1 or first + width > copies:
-            return None
-        return KStep(axis, base + first, copy - first, width)
+        target = self.tiler.target
+        bits = (16, 32) if self.domain.sums_halves or taken_as_halves(self.domain, target) else (self.domain.word_bits,)
+        for width in map(target.lanes, bits if target.scalar_operand == "lane" else ()):
+            first = copy // width * width
+            if width > 1 and first + width <= copies:
+                return KStep(axis, base + first, copy - first, width)
+        return None
 
     def _place(self, axis: Expr, k: Expr) -> Expr:
         """Where step k of a loop is: k, or as far from the end when tables are walked backward."""

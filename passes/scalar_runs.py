@@ -3,6 +3,7 @@
 The rows of a window along an axis whose neighbours are neighbours in memory (the first layer of a CNN, whose input has channels outside)
 read scalars that overlap: four rows of a 3x3 convolution of stride 2 read elements 0 to 8 of a row of the picture, each row three of them.
 As vectors those are three loads and three registers. Nothing is read that no sum takes: the last vector of a run overlaps the one before.
+Scalars of f16 that are widened for their sum are widened as vectors.
 
     acc0 = x[i] * w0 + acc0; ... acc3 = x[i + 6] * w0 + acc3   ->   acc0 = lane(x[i : 4], 0) * w0 + acc0; ... lane(x[i + 3 : 4], 3) ...
 """
@@ -14,10 +15,10 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from edgec.expr import Expr, mul_add
+from edgec.expr import Expr, cast, mul_add
 from edgec.linear import join, split
 from edgec.loops import Block, For, If, Let, Stmt, lane, load
-from edgec.types import f32
+from edgec.types import f16, f32
 
 
 def scalar_runs(body: Sequence[Stmt], target: Any) -> list[Stmt]:
@@ -45,12 +46,12 @@ def _taken_by_lane(sums: Sequence[Let], width: int) -> list[Stmt]:
     places: dict[tuple[Any, Expr], dict[int, Expr]] = {}
     for s in sums:
         for n in _scalars(s):
-            constant, terms = split(n.args[0])
-            places.setdefault((n.data[0], join(0, terms)), {})[constant] = n
+            constant, terms = split(_loaded(n).args[0])
+            places.setdefault((_loaded(n).data[0], join(0, terms)), {})[constant] = n
     lanes: dict[Expr, Expr] = {}
     for (param, base), scalars in places.items():
         for start, size in vectors(sorted(scalars), width):
-            whole = load(param, base + start, size)
+            whole = cast(load(param, base + start, size), f32)
             lanes |= {scalars[start + n]: lane(whole, n) for n in range(size) if scalars[start + n] not in lanes}
     return [_on_lanes(s, lanes) for s in sums] if lanes else list(sums)
 
@@ -71,12 +72,17 @@ def vectors(places: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
 
 
 def _scalars(s: Let) -> list[Expr]:
-    """The scalars from memory by which a sum of vectors multiplies."""
+    """The scalars from memory, widened or not, by which a sum of vectors multiplies."""
     value = s.value
     if value.op != "mul_add" or s.register.lanes == 1 or s.register.dtype is not f32:
         return []
-    return [n for n in value.args[:2] if n.op == "load" and n.lanes == 1 and n.dtype is f32 and n.data[0].dtype is f32
-            and n.args[0].lanes == 1 and not n.data[0].constant]
+    return [n for n in value.args[:2] if (x := _loaded(n)).op == "load" and x.lanes == 1 and x.dtype in (f16, f32)
+            and x.data[0].dtype is x.dtype and x.args[0].lanes == 1 and not x.data[0].constant]
+
+
+def _loaded(factor: Expr) -> Expr:
+    """What is loaded for a factor of f32."""
+    return factor.args[0] if factor.op == "cast" else factor
 
 
 def _on_lanes(s: Let, lanes: dict[Expr, Expr]) -> Let:

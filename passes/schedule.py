@@ -16,6 +16,7 @@ from edgec.expr import Expr, walk
 from edgec.kernel import Axis
 from edgec.linear import coefficient, coefficient_within
 from edgec.loops import group_of
+from edgec.passes.halves import taken_as_halves
 from edgec.passes.in_order import (
     alone,
     blocked_cycles,
@@ -421,6 +422,10 @@ def _widens(nest: Nest) -> bool:
     return any(n.op == "cast" and n.args[0].op == "load" for d in nest.domains.values() for n in walk(*d.body))
 
 
+def _takes_halves(nest: Nest, target: Any) -> bool:
+    return any(taken_as_halves(d, target) for d in nest.domains.values())
+
+
 def _unroll(nest: Nest, target: Any, points: int, partials: int, row: Axis | None = None) -> int:
     """Copies of the innermost step: enough work per iteration to hide the loop, two whole vectors of k where scalars come by lane."""
     if target.compact:
@@ -428,6 +433,6 @@ def _unroll(nest: Nest, target: Any, points: int, partials: int, row: Axis | Non
     if target.in_order and points > 1 and deals(nest, target):
         return round_length(nest, in_blocks(nest, row))
     if target.scalar_operand == "lane" and points > 1:
-        return max(partials, target.lanes(32) * (1 if _widens(nest) or between(nest, target) or matrix_of(nest, target) else 2))
+        return max(partials, target.lanes(32) * (1 if _widens(nest) and not _takes_halves(nest, target) or between(nest, target) or matrix_of(nest, target) else 2))
     copies = max(1, 16 // max(1, points))
     return max(partials, min(4, 1 << (copies.bit_length() - 1)))

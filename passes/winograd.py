@@ -17,6 +17,7 @@ from edgec.kernel import Kernel, Program
 from edgec.passes.winograd_convolution import recognise
 from edgec.passes.winograd_cost import Form, forms
 from edgec.passes.winograd_stages import rewrite
+from edgec.types import f16, f32
 
 BETTER = 0.96  # the share of the cost of smaller tiles below which larger ones are worth their error
 WORTH = 0.8  # the share of the direct cost below which three stages, their scratch and the larger weights are worth it
@@ -26,20 +27,23 @@ WORTH_EXACT = 0.9  # the same for integers, which lose nothing by it
 def winograd(program: Program, target: Any, *, sizes: tuple[int, ...] = (2, 3, 4, 5, 6)) -> Program:
     """The program with convolutions in Winograd form where that is estimated to be faster; `sizes` are the tile sizes m to consider.
 
-    All weights together grow by no more than the target's `max_flash_growth`: what saves most for its bytes comes first.
+    All weights together grow by no more than the target's `max_flash_growth`, counted from four bytes each where they have been narrowed
+    to f16: what saves most for its bytes comes first.
     """
     if target.lanes(32) == 1 or target.max_flash_growth <= 1:
         return program
     found = {kernel: convolution for kernel in program.steps if (convolution := recognise(kernel)) is not None}
     total = _constant_bytes(program)
     options = {kernel: _worthwhile(forms(c, target, sizes, total), WORTH_EXACT if c.is_integer else WORTH) for kernel, c in found.items()}
-    chosen = _within(options, int(total * (target.max_flash_growth - 1)))
+    chosen = _within(options, int(_constant_bytes(program, narrowed=f32.bytes) * target.max_flash_growth) - total)
     return program.with_steps(rewrite(found[k], chosen[k].m, chosen[k].band, chosen[k].half) if k in chosen else k for k in program.steps)
 
 
-def _constant_bytes(program: Program) -> int:
+def _constant_bytes(program: Program, narrowed: int = f16.bytes) -> int:
+    """Bytes of all constants, an element of f16 counted as `narrowed`."""
     reads = (n for kernel in program.steps for stage in kernel.stages for n in walk(stage.value) if n.op == "read")
-    return sum(b.bytes for b in dict.fromkeys(n.data.root for n in reads) if b.kind == "constant")
+    constants = (b for b in dict.fromkeys(n.data.root for n in reads) if b.kind == "constant")
+    return sum(b.bytes // f16.bytes * narrowed if b.dtype is f16 else b.bytes for b in constants)
 
 
 def _worthwhile(all_forms: list[Form], worth: float) -> list[Form]:

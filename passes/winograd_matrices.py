@@ -58,3 +58,15 @@ def error_bound(m: int, channels: int, largest_x: float, largest_w: float, r: in
     as many in A^T M A with a = m + r - 1, and one in U; the rest of the factor is for the higher orders."""
     roundings = channels + 4 * (m + r - 1) + 8
     return roundings * 2.0 ** -24 * amplification(m, r) * r ** 2 * channels * largest_x * largest_w
+
+
+def half_error_bound(channels: int, largest_x: float, largest_w: float, in_blocks: bool, r: int = 3) -> float:
+    """A bound on |computed - exact| of every output of F(2, r) with transformed operands of f16, x and w being f16 to begin with.
+
+    A product has three roundings of f16 more than in f32, two in B^T d B and one in U, with `in_blocks` up to 32 in a sum of f16 besides;
+    what becomes smaller than f16's normal numbers is off by half of the smallest number at most, once in U and once a step of a block.
+    """
+    at = np.abs(np.array(matrices(2, r)[0], dtype=np.float64)).sum(1).max() ** 2
+    relative = 4 * 2.0 ** -11 + in_blocks / 63
+    small = 2.0 ** -25 * at * channels * (4 * largest_x + in_blocks)
+    return error_bound(2, channels, largest_x, largest_w, r) + relative * amplification(2, r) * r ** 2 * channels * largest_x * largest_w + small

@@ -137,3 +137,36 @@ def test_convolutions_under_emulation(target, shape):
     arrays = whole_inputs(graph)
     expected = interpret(precision(graph, machine, to="f16"), arrays)["y"]
     np.testing.assert_array_equal(compile(graph, machine, precision="f16", workers=0).run(arrays)["y"], expected)
+
+
+def two_layers(channels: int, middle: int, outputs: int, side: int):
+    """A window over the input, whose scalars lie side by side, then a pointwise layer that reads its result as f16."""
+    rng = np.random.default_rng(channels)
+    weights = {"w": rng.integers(-2, 3, (middle, channels, 3, 3)), "v": rng.integers(-2, 3, (outputs, middle, 1, 1))}
+    return parse_graph(f"""graph g(%x: f32[1,{channels},{side},{side}]) -> (%y) {{
+      @w: f32[{middle},{channels},3,3]
+      @v: f32[{outputs},{middle},1,1]
+      %a = Conv(%x, @w) pads=[1,1,1,1] : f32[1,{middle},{side},{side}]
+      %r = Relu(%a) : f32[1,{middle},{side},{side}]
+      %y = Conv(%r, @v) : f32[1,{outputs},{side},{side}]
+    }}""", {name: array.astype(np.float32) for name, array in weights.items()})
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16, 9), (2, 24, 9, 6), (12, 20, 33, 5)], ids=str)
+@pytest.mark.parametrize("target", ["aarch64", HALVES.name, WIDENING.name])
+def test_results_stored_as_f16_are_exact_under_emulation(target, shape):
+    """Sums of eight lanes, since as many f16 fill a vector: one row of the target adds them by both halves of its operands."""
+    machine = find(target)
+    if missing_tools(machine):
+        pytest.skip(f"{target}: {', '.join(missing_tools(machine))} not installed")
+    graph = two_layers(*shape)
+    arrays = whole_inputs(graph)
+    artifact = compile(graph, machine, precision="f16", winograd=False, workers=0, keep=("asm",))
+    assert ("fmlal2" in artifact.asm) == (target == WIDENING.name)
+    np.testing.assert_array_equal(artifact.run(arrays)["y"], interpret(precision(graph, machine, to="f16"), arrays)["y"])
+
+
+def test_scalars_of_f16_that_lie_side_by_side_come_as_vectors():
+    loaded = [n for one in loops(two_layers(3, 16, 16, 9), WIDENING)[1] for s in statements(one.loops.body) if isinstance(s, Let)
+              for e in expressions(s) for n in walk(e) if n.op == "load" and not n.data[0].constant and n.dtype is f16]
+    assert {n.lanes for n in loaded} == {4, 8}  # of the window, and of the second layer's channels
