@@ -417,13 +417,10 @@ def _partials(nest: Nest, target: Any, points: int) -> int:
     return partials
 
 
-def _widens(nest: Nest) -> bool:
+def _widens(nest: Nest, target: Any) -> bool:
     """Whether reductions widen what they read: loads that stand far ahead of their use then take registers twice."""
-    return any(n.op == "cast" and n.args[0].op == "load" for d in nest.domains.values() for n in walk(*d.body))
-
-
-def _takes_halves(nest: Nest, target: Any) -> bool:
-    return any(taken_as_halves(d, target) for d in nest.domains.values())
+    return any(n.op == "cast" and n.args[0].op == "load" for d in nest.domains.values() if not taken_as_halves(d, target)
+               for n in walk(*d.body))
 
 
 def _unroll(nest: Nest, target: Any, points: int, partials: int, row: Axis | None = None) -> int:
@@ -433,6 +430,6 @@ def _unroll(nest: Nest, target: Any, points: int, partials: int, row: Axis | Non
     if target.in_order and points > 1 and deals(nest, target):
         return round_length(nest, in_blocks(nest, row))
     if target.scalar_operand == "lane" and points > 1:
-        return max(partials, target.lanes(32) * (1 if _widens(nest) and not _takes_halves(nest, target) or between(nest, target) or matrix_of(nest, target) else 2))
+        return max(partials, target.lanes(32) * (1 if _widens(nest, target) or between(nest, target) or matrix_of(nest, target) else 2))
     copies = max(1, 16 // max(1, points))
     return max(partials, min(4, 1 << (copies.bit_length() - 1)))
