@@ -1,9 +1,10 @@
 """What a convolution in Winograd form computes with: the matrices and types of F(m, r), for floats and, exactly, for integers.
 
 Floats take the matrices as they are. Operands that lie in memory as f16 are transformed in f32, or, where the matrices amplify rounding
-errors little, in f16; products are added up in f32 (in blocks of f16 first, where the machine does so, halves.py). For integers their fractions are cleared: at integer points row i of G times a whole number s[i] is
-whole, and so is A^T with its columns times S / s[i], S being the least common multiple; what comes out is S^2 y. Inputs and weights so
-transformed are integers of 16 bits, their products are added up modulo 2^32, and since S^2 = odd * 2^e, where odd has an inverse there,
+errors little, in f16; products are added up in f32 (in blocks of f16 first, where the machine does so, halves.py). For integers their
+fractions are cleared: at integer points row i of G times a whole number s[i] is whole, and so is A^T with its columns times S / s[i], S
+being the least common multiple; what comes out is S^2 y. Inputs and weights so transformed are integers of 16 bits, their products are
+added up modulo 2^32, and since S^2 = odd * 2^e, where odd has an inverse there,
 
     y = (S^2 y * odd^-1 mod 2^32) >> e        exact while |y| < 2^(31 - e): e is 2 for F(2,3) and F(3,3), 6 for F(4,3)
 

@@ -67,6 +67,6 @@ def half_error_bound(channels: int, largest_x: float, largest_w: float, in_block
     what becomes smaller than f16's normal numbers is off by half of the smallest number at most, once in U and once a step of a block.
     """
     at = np.abs(np.array(matrices(2, r)[0], dtype=np.float64)).sum(1).max() ** 2
-    relative = 4 * 2.0 ** -11 + in_blocks / 63
+    products = amplification(2, r) * r ** 2 * channels * largest_x * largest_w
     small = 2.0 ** -25 * at * channels * (4 * largest_x + in_blocks)
-    return error_bound(2, channels, largest_x, largest_w, r) + relative * amplification(2, r) * r ** 2 * channels * largest_x * largest_w + small
+    return error_bound(2, channels, largest_x, largest_w, r) + (4 * 2.0 ** -11 + in_blocks / 63) * products + small
