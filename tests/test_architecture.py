@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("edgec", "passes", "backends")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 # The top of edgec: it uses passes and backends; everything below must do without them.
-TOP = ("__main__", "cli", "compiler", "emission", "compiled_texts", "verification", "bench", "machine_peak", "tune",
+TOP = ("__main__", "cli", "compiler", "emission", "routine", "compiled_texts", "verification", "bench", "machine_peak", "tune",
        "profile", "profile_page", "memory_speed", "tune_worker", "candidate_timing", "schedules", "edge_commands", "testing", "quantize",
        "compile_problems", "model_problems", "program_ports", "several_shapes", "kernels_alike")
 # Imported inside a function, when a command asks for it: the commands of text tests that go through the compiler.
