@@ -39,6 +39,7 @@ from edgec.passes.fold_constants import fold_constants
 from edgec.passes.fuse import fuse
 from edgec.passes.images import images
 from edgec.passes.input_order import input_order
+from edgec.passes.joined_taps import joined_taps
 from edgec.passes.layout import layout
 from edgec.passes.liveness import liveness
 from edgec.passes.pack_operands import pack_operands
@@ -78,6 +79,7 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (word_operands, "products of two computed tensors of bytes are known by the stages that make their factors"),
     (images, "the sizes of what kernels hand on are known, and those of one image count for the passes below"),
     (winograd, "a convolution is recognised in its final layout, while it is still one stage"),
+    (joined_taps, "taps of windows that are left as they are become one axis with their channels"),
     (pack_operands, "products of two run-time tensors are what the passes before have left as one stage"),
     (bands, "what is still one stage may share bands of rows with what it reads"),
     (walks, "what is one point only now that bands and blocks are known can be shared walk by walk"),
@@ -87,8 +89,8 @@ PROGRAM_PASSES: tuple[tuple[Callable[..., Program], str], ...] = (
     (channel_blocks, "buffers may lie in blocks of channels once nothing looks at how dimensions follow one another any more"),
     (liveness, "places in the arena come last, when all buffers and scratch are known"),
 )
-OPTIONAL = frozenset({"bands", "byte_tables", "cells", "chain", "channel_blocks", "images", "views", "packed", "scales", "stages", "walks",
-                      "winograd", "pack_operands", "sequences", "word_operands"})
+OPTIONAL = frozenset({"bands", "byte_tables", "cells", "chain", "channel_blocks", "images", "joined_taps", "views", "packed",
+                      "scales", "stages", "walks", "winograd", "pack_operands", "sequences", "word_operands"})
 COMPRESSIONS = ("", "huffman")
 MOST_STRING_BYTES = 1 << 20
 CACHED_BYTES = 64 << 20  # larger objects are put together again from their cached kernels

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from edgec.expr import Expr, compare, const, is_const, substitute, transform, walk
@@ -33,8 +34,8 @@ def overlaps(nest: Nest, target: Any) -> bool:
         return False
     domain, = nest.domains.values()
     long = [e for e in domain.extents if not is_const(e, 1)]
-    return (domain.body[0].op == "dot" and not domain.guards and not domain.peeled and len(domain.body) == 1 and len(long) == 1
-            and is_const(long[0]) and long[0].data <= MOST_STEPS and not nest.is_update)
+    return (domain.body[0].op == "dot" and not domain.guards and not domain.peeled and len(domain.body) == 1 and len(long) <= 2
+            and all(map(is_const, long)) and prod(e.data for e in long) <= MOST_STEPS and not nest.is_update)
 
 
 def _suits(target: Any) -> bool:
@@ -83,7 +84,8 @@ def _tile(body: Sequence[Stmt]) -> Tile | None:
         return None
     steps = middle[0] if len(middle) == 1 and isinstance(middle[0], For) else None
     tile = Tile(start, tuple(middle if steps is None else steps.body), steps, stores)
-    return tile if _is_short(tile) and _is_apart(tile) else None
+    fits = 2 * len(start) <= REGISTERS
+    return tile if fits and _is_short(tile) and _is_apart(tile) else None
 
 
 def _is_short(tile: Tile) -> bool:

@@ -58,8 +58,13 @@ def sliding_taps(d: Domain, plan: Schedule, target: Any) -> frozenset[Expr]:
     for n in (n for b in d.body for n in walk(b) if n.op == "load" and plan.vector.var not in n.free):
         along = coefficient(n.args[0], plan.row.var)
         steps = {v: coefficient(n.args[0], v) for v in d.axes if along}
-        found |= {v for v, step in steps.items() if step and along % step == 0 and 0 < along // step < _reach(d, v)}
+        found |= {v for v, step in steps.items() if step and _meet(along, step, plan.rows, _reach(d, v))}
     return frozenset(found)
+
+
+def _meet(along: int, step: int, rows: int, reach: int) -> bool:
+    """Whether some of `rows` rows that lie `along` apart read the same place within `reach` taps that lie `step` apart."""
+    return any(n * along % step == 0 and 0 < n * along // step < reach for n in range(1, rows))
 
 
 def _reach(d: Domain, axis: Expr) -> int:
