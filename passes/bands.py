@@ -9,6 +9,7 @@ is worth the rows that neighbouring bands compute twice. A third kernel that rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -22,6 +23,7 @@ from edgec.passes.uses import Uses
 BYTES_PER_CYCLE = 8.0  # beyond the second-level cache, one way
 SHARE = 0.5            # of the second-level cache, for what lives in one band
 FEW = 0.13             # the share of rows computed twice up to which a band pays
+DEAR = 0.3             # the share of the traffic saved that computing more rows twice may cost
 LEAST_BANDS = 4        # so that threads can share them
 MANY = 16              # bands of which one more or less hardly counts
 EVEN = 0.02            # so many more rows may be computed twice where two threads then share the bands evenly
@@ -79,13 +81,15 @@ def _joined(kernel: Kernel, before: list[Kernel], uses: Uses, cut: dict[Kernel, 
         least = target.l2_bytes * (SHARE if producer in cut else 1)  # a tensor that stays in the cache gains nothing
         if window is None or buffer.bytes <= least or not _undisturbed(producer, before) or not _same_loop(producer, kernel, buffer):
             continue
+        if _wanted_below(kernel, buffer, uses, target):
+            continue
         if producer in cut:
             how = cut[producer]
             fits = window.dimension == how.dimension and (window.step, window.low, window.high) == (1, 0, 0)
             if fits and window.axis.extent == how.rows * how.band.extent and how.held + _band_bytes(buffer, how) <= SHARE * target.l2_bytes:
                 return producer, *_append(producer, kernel, buffer, window, how)
         elif _is_plain(producer) and _stored_along(producer, window.dimension) and _weights(producer) <= MOST_WEIGHTS * target.l2_bytes:
-            rows = _rows(producer, buffer, window, target)
+            rows = _rows(producer, kernel, buffer, window, uses, target)
             if rows:
                 return producer, *_merge(producer, kernel, buffer, window, rows)
     return None
@@ -152,20 +156,74 @@ def _row_window(kernel: Kernel, node: Expr, dimension: int) -> tuple[Axis, int, 
 
 # --------------------------------------------------------------------------------------------------------------------- cost
 
-def _rows(producer: Kernel, buffer: Buffer, window: Window, target: Any) -> int:
-    """Rows of the consumer per band, 0 where bands do not pay: the least divisor of its extent that computes few rows twice."""
-    row, extent = buffer.bytes // buffer.max_shape[window.dimension], window.axis.extent
-    fitting = [r for r in range(1, extent // LEAST_BANDS + 1) if extent % r == 0 and _halo(window, r) * row <= SHARE * target.l2_bytes]
-    twice = {r: _halo(window, r) * (extent // r) / buffer.max_shape[window.dimension] - 1 for r in fitting}
-    good = [r for r in fitting if r > 1 and twice[r] <= FEW]
+def _rows(producer: Kernel, consumer: Kernel, buffer: Buffer, window: Window, uses: Uses, target: Any) -> int:
+    """Rows of the consumer per band, 0 where bands do not pay.
+
+    Where few rows can be computed twice, that is the least divisor of its extent which does so. A lower band computes more of them twice,
+    and is taken where that costs less than a third of the traffic which it alone saves: that of the buffer, where there is no other, or
+    that of the consumer's own result, where a kernel joins that reads it row by row.
+    """
+    room, twice = SHARE * target.l2_bytes, _computed_twice(buffer, window, target)
+    cycles = _work(producer) / (target.lanes(32) * (1 if target.vector_bits >= 512 else target.fma_per_cycle))
+    found = _cheap_rows(twice, window, target)
+    found = found if found and twice[found] * cycles < _cycles_of(buffer.bytes) else 0
+    result, joins = consumer.stages[-1].target, _joins_below(consumer, uses, target)
+    lower = max((r for r in twice if r > 1 and (not joins or _held(buffer, result, window, r) <= room)), default=0)
+    spills = joins and result.bytes > room and bool(found) and _held(buffer, result, window, found) > room
+    saved = buffer.bytes if not found else result.bytes * spills
+    more = (twice[lower] - twice.get(found, 0.0)) * cycles if lower else 0.0
+    return lower if lower and saved and more < DEAR * _cycles_of(saved) else found
+
+
+def _computed_twice(buffer: Buffer, window: Window, target: Any) -> dict[int, float]:
+    """The share of rows that bands of so many rows compute twice, for those that divide the extent and fit the cache."""
+    size, extent = buffer.max_shape[window.dimension], window.axis.extent
+    fits = [r for r in range(1, extent // LEAST_BANDS + 1) if extent % r == 0 and _halo(window, r) < size
+            and _halo(window, r) * (buffer.bytes // size) <= SHARE * target.l2_bytes]
+    return {r: max(0.0, _halo(window, r) * (extent // r) / size - 1) for r in fits}
+
+
+def _held(buffer: Buffer, result: Buffer, window: Window, rows: int) -> int:
+    """Bytes of a band of both stages."""
+    return _halo(window, rows) * (buffer.bytes // buffer.max_shape[window.dimension]) + rows * (result.bytes // window.axis.extent)
+
+
+def _cheap_rows(twice: Mapping[int, float], window: Window, target: Any) -> int:
+    """The least rows of a band that computes few twice, so that two threads share the bands evenly; 0 where none does."""
+    good, extent = [r for r in twice if r > 1 and twice[r] <= FEW], window.axis.extent
     best = (good[0] if window.high > window.low else good[-1]) if good else 0  # without a halo, large bands cost nothing
     if best and extent // best % 2 and extent // best < MANY and target.hand_over:
-        even = [r for r in fitting if r > 1 and extent // r % 2 == 0 and twice[r] <= max(FEW, twice[best] + EVEN)]
+        even = [r for r in twice if r > 1 and extent // r % 2 == 0 and twice[r] <= max(FEW, twice[best] + EVEN)]
         best = min(even, key=lambda r: abs(r - best), default=best)
-    if not best or _halo(window, best) >= buffer.max_shape[window.dimension]:
-        return 0
-    speed = target.lanes(32) * (1 if target.vector_bits >= 512 else target.fma_per_cycle)
-    return best if max(0.0, twice[best]) * _work(producer) / speed < 2 * buffer.bytes / BYTES_PER_CYCLE else 0
+    return best
+
+
+def _cycles_of(size: int) -> float:
+    """What it takes to store so many bytes beyond the cache and to load them again."""
+    return 2 * size / BYTES_PER_CYCLE
+
+
+def _reader_below(kernel: Kernel, uses: Uses, target: Any) -> tuple[Kernel, Window] | None:
+    """The only kernel that reads a kernel's result, and how, if it could join."""
+    result = kernel.stages[-1].target
+    reader = uses.only_reader(result)
+    window = _window(reader, result) if reader is not None and _is_plain(reader) else None
+    return (reader, window) if window is not None and _weights(reader) <= MOST_WEIGHTS * target.l2_bytes else None
+
+
+def _joins_below(kernel: Kernel, uses: Uses, target: Any) -> bool:
+    """Whether the only reader of a kernel's result reads it row by row."""
+    found = _reader_below(kernel, uses, target)
+    return found is not None and (found[1].step, found[1].low, found[1].high) == (1, 0, 0)
+
+
+def _wanted_below(kernel: Kernel, buffer: Buffer, uses: Uses, target: Any) -> bool:
+    """Whether a kernel does better as the producer of a larger tensor, from which rows are computed twice, than as a reader of `buffer`."""
+    found, result = _reader_below(kernel, uses, target), kernel.stages[-1].target
+    if found is None or found[1].high == found[1].low or result.bytes <= max(buffer.bytes, target.l2_bytes):
+        return False
+    reader, window = found
+    return _stored_along(kernel, window.dimension) and bool(_rows(kernel, reader, result, window, uses, target))
 
 
 def _halo(window: Window, rows: int) -> int:

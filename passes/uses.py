@@ -41,6 +41,11 @@ class Uses:
         stores, readers = self._stores.get(buffer, {}), self._reads.get(buffer, {})
         return next(iter(stores)) if len(stores) == 1 and readers.keys() == {reader} else None
 
+    def only_reader(self, buffer: Buffer) -> Kernel | None:
+        """The kernel that reads a temporary, if no other does."""
+        readers = self._reads.get(buffer, {}) if buffer.kind == "temporary" and buffer.parent is None else {}
+        return next(iter(readers)) if len(readers) == 1 else None
+
     def users(self, buffer: Buffer) -> set[Kernel]:
         """The kernels that store or read any part of a root buffer."""
         return {*self._stores.get(buffer, {}), *self._reads.get(buffer, {})}

@@ -111,6 +111,40 @@ def test_a_shortcut_in_the_last_stage():
 def test_two_threads_share_bands_evenly_where_that_costs_next_to_nothing(threads):
     """Seven bands of sixteen rows read 12.5 % of the rows twice, eight of fourteen 14.3 %."""
     target = replace(small(8, 112), hand_over=6000 if threads else 0)
-    _, after = banded(block(8, 112), target)
+    _, after = banded(block(8, 112, project=False), target)
     bands_of = [k.axes[0].extent for k in after.steps if len(k.stages) > 1]
     assert bands_of == ([8] if threads else [7])
+
+
+def test_bands_are_lower_where_the_result_of_one_stays_for_the_kernel_that_joins():
+    """Bands of 14 rows hold 16 of one tensor and 14 of the next, more than the cache has room for; of 8 rows they hold 10 and 8."""
+    _, after = banded(block(8, 112), small(8, 112))
+    kernel, = after.steps
+    assert len(kernel.stages) == 3 and kernel.axes[0].extent == 14
+
+
+def test_a_band_that_computes_more_twice_than_it_saves_is_left():
+    """The same tensors, the first a sum of 4 or of 400 products an element."""
+    def joined(inputs: int) -> int:
+        x = graph_input("x", TensorType(f32, (1, inputs, 48, 48)))
+        wide = Relu(Conv(x, constant(weights(0, 8, inputs, 1, 1))).output).output
+        deep = Conv(wide, constant(weights(2, 8, 1, 5, 5)), group=8, strides=(2, 2), pads=(2, 2, 2, 2)).output
+        before, after = banded(Graph((x,), (deep,), ("y",), "net"), replace(V3, l2_bytes=8 * 48 * 20 * 4))
+        return len(before.steps) - len(after.steps)
+    assert (joined(4), joined(400)) == (1, 0)
+
+
+def chain_of_two(size: int) -> Graph:
+    """A narrow convolution before a block: both the narrow tensor and the wide one are larger than the cache."""
+    x = graph_input("x", TensorType(f32, (1, 4, size, size)))
+    narrow = Relu(Conv(x, constant(weights(0, 6, 4, 1, 1))).output).output
+    wide = Relu(Conv(narrow, constant(weights(1, 16, 6, 1, 1))).output).output
+    deep = Relu(Conv(wide, constant(weights(2, 16, 1, 3, 3)), group=16, pads=(1, 1, 1, 1)).output).output
+    return Graph((x,), (Conv(deep, constant(weights(3, 4, 16, 1, 1))).output,), ("y",), "net")
+
+
+def test_a_kernel_joins_the_larger_of_its_neighbours():
+    graph, target = chain_of_two(64), replace(V3, l2_bytes=90 << 10)
+    assert check(graph, target) == 2
+    _, after = banded(graph, target)
+    assert [len(k.stages) for k in after.steps] == [1, 3]
