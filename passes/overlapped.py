@@ -18,7 +18,7 @@ from math import prod
 from typing import Any
 
 from edgec.expr import Expr, compare, const, is_const, substitute, transform, walk
-from edgec.loops import For, If, Let, Loops, Register, Stmt, Store, get
+from edgec.loops import For, If, Let, Loops, Prefetch, Register, Stmt, Store, get
 from edgec.passes.nest import Nest
 from edgec.types import index
 
@@ -45,16 +45,19 @@ def _suits(target: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """The body of a loop over tiles: registers set, the sums, in a loop or written out, and stores of what becomes of them."""
+    """The body of a loop over tiles: registers set, the sums, in a loop or written out, and stores of what becomes of them.
 
-    start: tuple[Let, ...]
-    sums: tuple[Let, ...]
+    Requests for memory may stand anywhere before the stores, and stay with the tile that they stand in.
+    """
+
+    start: tuple[Let | Prefetch, ...]
+    sums: tuple[Let | Prefetch, ...]
     steps: For | None
     stores: tuple[Store, ...]
 
     @property
     def registers(self) -> list[Register]:
-        return [s.register for s in self.start]
+        return [s.register for s in self.start if isinstance(s, Let)]
 
     def statements(self) -> tuple[Stmt, ...]:
         """Everything before the stores."""
@@ -80,11 +83,12 @@ def _tile(body: Sequence[Stmt]) -> Tile | None:
     first = next((n for n, s in enumerate(body) if isinstance(s, For) or isinstance(s, Let) and s.value.op == "dot"), len(body))
     stores = tuple(s for s in body[first:] if isinstance(s, Store))
     start, middle = body[:first], body[first:len(body) - len(stores)]
-    if not middle or len(stores) < LEAST_STORES or not all(isinstance(s, Let) for s in start) or body[len(body) - len(stores):] != stores:
+    plain = all(isinstance(s, (Let, Prefetch)) for s in start) and body[len(body) - len(stores):] == stores
+    if not middle or len(stores) < LEAST_STORES or not plain:
         return None
     steps = middle[0] if len(middle) == 1 and isinstance(middle[0], For) else None
     tile = Tile(start, tuple(middle if steps is None else steps.body), steps, stores)
-    fits = 2 * len(start) <= REGISTERS
+    fits = 2 * len(tile.registers) <= REGISTERS
     return tile if fits and _is_short(tile) and _is_apart(tile) else None
 
 
@@ -93,17 +97,21 @@ def _is_short(tile: Tile) -> bool:
     loop = tile.steps
     known = loop is None or is_const(loop.start) and is_const(loop.stop) and loop.step == 1
     short = loop is None or known and loop.stop.data - loop.start.data <= MOST_STEPS
-    return short and all(isinstance(s, Let) and s.value.op == "dot" for s in tile.sums)
+    return short and all(isinstance(s, Prefetch) or isinstance(s, Let) and s.value.op == "dot" for s in tile.sums)
 
 
 def _is_apart(tile: Tile) -> bool:
     """Whether the sums of a tile need nothing of the tile before, and its stores no register but theirs."""
-    mine = set(tile.registers)
-    values = [s.value for s in (*tile.start, *tile.sums)]
+    mine, start, sums = set(tile.registers), _lets(tile.start), _lets(tile.sums)
+    values = [s.value for s in (*start, *sums)]
     stored, read = {s.param for s in tile.stores}, {n.data[0] for n in walk(*values) if n.op == "load"}
     used = {n.data for s in tile.stores for n in walk(s.value, s.index) if n.op == "get"}
-    free = not any(n.op == "get" for s in tile.start for n in walk(s.value))
-    return len(mine) == len(tile.start) and {s.register for s in tile.sums} == mine == used and free and stored.isdisjoint(read)
+    free = not any(n.op == "get" for s in start for n in walk(s.value))
+    return len(mine) == len(start) and {s.register for s in sums} == mine == used and free and stored.isdisjoint(read)
+
+
+def _lets(body: Sequence[Stmt]) -> list[Let]:
+    return [s for s in body if isinstance(s, Let)]
 
 
 def _carried(loop: For, tile: Tile) -> list[Stmt]:
@@ -145,4 +153,6 @@ def _at(body: Sequence[Stmt], env: dict[Expr, Expr]) -> list[Stmt]:
                 found.append(replace(s, index=substitute(s.index, env), value=substitute(s.value, env)))
             case Let():
                 found.append(replace(s, value=substitute(s.value, env)))
+            case Prefetch():
+                found.append(replace(s, index=substitute(s.index, env)))
     return found

@@ -13,7 +13,7 @@ from edgec.backends.targets.x86_64 import INSTRUCTIONS, V4
 from edgec.compiler import lower
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
-from edgec.loops import For, If, Let, Store, statements
+from edgec.loops import For, If, Let, Prefetch, Store, statements
 from edgec.loops_interpreter import run_loops
 from edgec.loops_verifier import verify_loops
 from edgec.ops.quantized import QLinearConv
@@ -102,6 +102,13 @@ def test_stores_stand_among_the_sums_of_short_ones_alone():
                   replace(MACHINE, scalar_operand="lane")):
         (one,) = pieces(layer(64, 64, 64, True), other)[1]
         assert overlapped(one.loops, other) is one.loops
+
+
+def test_tiles_that_ask_for_memory_ahead_overlap():
+    (one,) = pieces(layer(64, 256, 3136, True))[1]
+    assert any(isinstance(s, Prefetch) for s in statements(one.loops.body))
+    body = overlapped(one.loops, MACHINE).body
+    assert mixed(body) and any(isinstance(s, Prefetch) for s in statements(body))
 
 
 def test_two_tiles_fit_the_registers():
