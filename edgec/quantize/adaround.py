@@ -20,7 +20,7 @@ STRETCH, OFFSET = 1.2, -0.1  # the sigmoid reaches beyond 0 and 1 and is clipped
 
 def adaround(problem: Reconstruction, levels: Uniform) -> np.ndarray:
     """Codes [..., K, outputs], each one of the two next to the weight: never farther in products than rounding to nearest."""
-    scale, zero = levels.of(slice(None), problem.weights.shape)
+    scale, zero = levels.of(slice(None))
     place = np.clip(problem.weights / scale + zero, levels.low, levels.high)
     low = np.minimum(np.floor(place), levels.high - 1)
     share = _learnt(problem, scale, zero, low, place - low)

@@ -10,7 +10,7 @@ samples themselves: half of them give weights, the other half says which damping
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,11 +68,17 @@ class PairedMoments:
 
     def problem(self, weights: np.ndarray, damping: float = DAMPING) -> Reconstruction:
         """What is to be rounded in place of weights f64[groups, K, outputs]."""
+        return next(self.problems(weights, (damping,)))
+
+    def problems(self, weights: np.ndarray, dampings: Sequence[float]) -> Iterator[Reconstruction]:
+        """The same with each of several dampings."""
         moment, crossed = self.moment, self.crossed
-        if np.array_equal(moment, crossed):
-            return Reconstruction(weights, moment, damping)
-        ridge = damping * unit(moment)
-        return Reconstruction(np.linalg.solve(moment + ridge, (crossed + ridge) @ weights), moment, damping)
+        changed = not np.array_equal(moment, crossed)
+        scale, wanted = unit(moment), crossed @ weights if changed else weights
+        size = np.diagonal(scale, axis1=-2, axis2=-1)[..., None]
+        for damping in dampings:
+            near = np.linalg.solve(moment + damping * scale, wanted + damping * size * weights) if changed else weights
+            yield Reconstruction(near, moment, damping)
 
     def shift(self, weights: np.ndarray, real: np.ndarray) -> np.ndarray:
         """f64[groups, K, outputs] whose sum over K goes into the bias: what the means lose by rounding weights to `real`."""
@@ -81,13 +87,21 @@ class PairedMoments:
 
     def loss(self, weights: np.ndarray, real: np.ndarray, shift: np.ndarray | float) -> float:
         """The mean square of x real + shift - t weights, but for what does not depend on `real`."""
-        x, t = self.square / self.count, self.cross / self.count
+        return self.judge(weights)(real, shift)
+
+    def judge(self, weights: np.ndarray) -> Callable[[np.ndarray, np.ndarray | float], float]:
+        """That loss as a function of real f64[groups, K, outputs] and shift f64[groups, outputs]."""
+        x, aim = self.square / self.count, 2 * (self.cross / self.count) @ weights
         near, exact = self.means
-        lost = np.sum(real * (x @ real - 2 * (t @ weights)))
-        if not self.centred:
-            return float(lost)
-        change = np.einsum("gk,gko->go", near, real) - np.einsum("gk,gko->go", exact, weights)
-        return float(lost + np.sum(shift * (2 * change + shift)))
+        before = np.einsum("gk,gko->go", exact, weights)
+
+        def loss(real: np.ndarray, shift: np.ndarray | float) -> float:
+            lost = np.vdot(real, x @ real - aim)
+            if not self.centred:
+                return float(lost)
+            change = np.einsum("gk,gko->go", near, real) - before
+            return float(lost + np.sum(shift * (2 * change + shift)))
+        return loss
 
 
 def chosen_damping(halves: Sequence[PairedMoments], weights: np.ndarray, rounded: Callable[[Reconstruction], np.ndarray]) -> float:
@@ -95,10 +109,10 @@ def chosen_damping(halves: Sequence[PairedMoments], weights: np.ndarray, rounded
     if len(halves) < 2:
         return DAMPING
 
-    def lost(damping: float) -> float:
-        found = 0.0
-        for seen, other in (halves, halves[::-1]):
-            real = rounded(seen.problem(weights, damping))
-            found += other.loss(weights, real, seen.shift(weights, real).sum(1) if seen.centred else 0.0)
-        return found
-    return min(DAMPINGS, key=lost)
+    found = np.zeros(len(DAMPINGS))
+    for seen, other in (halves, halves[::-1]):
+        loss = other.judge(weights)
+        for number, problem in enumerate(seen.problems(weights, DAMPINGS)):
+            real = rounded(problem)
+            found[number] += loss(real, seen.shift(weights, real).sum(1) if seen.centred else 0.0)
+    return DAMPINGS[int(found.argmin())]

@@ -23,10 +23,11 @@ from edgec.quantize.weight_levels import Method, rounded, uniform_levels
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Weights of a product as codes i64[groups, K, outputs] of levels."""
+    """Weights of a product as codes i64[groups, K, outputs] of levels, and the damping with which they were found (None without data)."""
 
     levels: Levels
     codes: np.ndarray
+    damping: float | None = None
 
     @property
     def real(self) -> np.ndarray:
@@ -34,8 +35,8 @@ class Solved:
         return self.levels.real(self.codes)
 
 
-def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments]) -> Solved:
-    """The weights of a product rounded for what its inputs are."""
+def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments], damping: float | None = None) -> Solved:
+    """The weights of a product rounded for what its inputs are; `damping` is one that was chosen before for the same layer."""
     if not halves or method.rounding == "nearest":
         moment = sum(halves[1:], halves[0]).moment if halves else None
         levels = product_levels(op, method, w, moment)
@@ -44,8 +45,8 @@ def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments
     def quickly(problem: Reconstruction) -> np.ndarray:
         levels = product_levels(op, method, problem.weights, problem.moment)
         return levels.real(gptq(problem, levels, polish=False))
-    problem = sum(halves[1:], halves[0]).problem(w, chosen_damping(halves, w, quickly))
-    return Solved(*rounded(method, product_levels(op, method, problem.weights, problem.moment), problem))
+    problem = sum(halves[1:], halves[0]).problem(w, damping or chosen_damping(halves, w, quickly))
+    return Solved(*rounded(method, product_levels(op, method, problem.weights, problem.moment), problem), problem.damping)
 
 
 def product_levels(op: Op, method: Method, w: np.ndarray, moment: np.ndarray | None) -> Levels:

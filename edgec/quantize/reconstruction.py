@@ -17,6 +17,7 @@ import numpy as np
 
 SWEEPS = 20  # of coordinate descent, at most
 DESCENT = 8 * 10**9  # multiply-adds that all sweeps over a layer may take
+BLOCK = 32  # rows of coordinate descent whose steps reach all others in one matrix product
 DAMPING = 0.1  # of the mean diagonal: directions that few samples do not show are not free; paired_moments chooses another by the samples
 
 
@@ -31,21 +32,25 @@ class Uniform:
 
     def codes(self, values: np.ndarray, row: slice = slice(None)) -> np.ndarray:
         """The nearest code of each value; `row` says which rows of the matrix the values are."""
-        scale, zero = self.of(row, values.shape)
+        scale, zero = self.of(row)
         return np.clip(np.rint(values / scale) + zero, self.low, self.high).astype(np.int64)
 
     def real(self, codes: np.ndarray, row: slice = slice(None)) -> np.ndarray:
         """The real numbers of codes."""
-        scale, zero = self.of(row, codes.shape)
+        scale, zero = self.of(row)
         return (codes - zero) * scale
 
-    def of(self, row: slice, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and zero of some rows."""
-        return tuple(np.broadcast_to(p[..., row, :] if p.shape[-2] > 1 else p, shape) for p in (self.scale, self.zero))
+    def of(self, row: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and zero of some rows, or the one row that serves all."""
+        return tuple(p[..., row, :] if p.shape[-2] > 1 else p for p in (self.scale, self.zero))
 
     def in_order(self, order: np.ndarray) -> Uniform:
         """The levels of the rows in another order, i64[..., K]."""
         return self if self.scale.shape[-2] == 1 else replace(self, scale=rows_in(self.scale, order), zero=rows_in(self.zero, order))
+
+    def of_outputs(self, outputs: np.ndarray) -> Uniform:
+        """The levels of some outputs."""
+        return replace(self, scale=self.scale[..., outputs], zero=self.zero[..., outputs])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,10 @@ class Codebook:
     def in_order(self, order: np.ndarray) -> Codebook:
         """The same: no row has levels of its own."""
         return self
+
+    def of_outputs(self, outputs: np.ndarray) -> Codebook:
+        """The levels of some outputs."""
+        return replace(self, scale=self.scale[..., outputs])
 
 
 Levels = Uniform | Codebook
@@ -127,22 +136,44 @@ def descended(problem: Reconstruction, levels: Levels, codes: np.ndarray, low: n
 
     `low` and `high` bound each code. The error never grows: in one row it is a parabola, of which the nearest level is the least.
     """
-    codes, h = codes.copy(), problem.damped
-    e = levels.real(codes) - problem.weights
-    slope = h @ e
-    for _ in range(max(1, min(SWEEPS, DESCENT // max(1, e.size * e.shape[-2])))):
-        changed = False
-        for k in range(e.shape[-2]):
+    codes, e = codes.copy(), levels.real(codes) - problem.weights
+    slope, outputs = problem.damped @ e, np.arange(e.shape[-1])
+    sweeps = max(1, min(SWEEPS, DESCENT // max(1, e.size * e.shape[-2])))
+    at = (..., outputs)
+    for _ in range(sweeps):
+        bounds = None if low is None else (low[at], high[at])
+        found = codes[at]
+        moved = _swept(problem.damped, problem.weights[at], levels.of_outputs(outputs), found, e, slope, bounds)
+        codes[at] = found
+        left = np.flatnonzero(moved)  # an output in which nothing moved stays as it is
+        if not len(left):
+            break
+        if len(left) < len(outputs):
+            e, slope, outputs = e[..., left], slope[..., left], outputs[left]
+            at = (..., outputs)
+    return codes
+
+
+def _swept(h: np.ndarray, weights: np.ndarray, levels: Levels, codes: np.ndarray, e: np.ndarray, slope: np.ndarray,
+           bounds: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """Every row once; codes, errors e and slope = h e change in place. Which outputs something moved in, bool[outputs]."""
+    moved = np.zeros(e.shape[-1], bool)
+    for first in range(0, e.shape[-2], BLOCK):
+        block = slice(first, min(first + BLOCK, e.shape[-2]))
+        near, steps = slope[..., block, :].copy(), np.zeros_like(e[..., block, :])
+        for n, k in enumerate(range(first, block.stop)):
             row = slice(k, k + 1)
             at = (..., row, slice(None))
-            found = levels.codes(problem.weights[at] + e[at] - slope[at] / h[..., row, row], row)
-            found = found if low is None else np.clip(found, low[at], high[at])
-            if np.any(found != codes[at]):
-                changed = True
+            found = levels.codes(weights[at] + e[at] - near[..., n:n + 1, :] / h[..., row, row], row)
+            found = found if bounds is None else np.clip(found, bounds[0][at], bounds[1][at])
+            other = found != codes[at]
+            if other.any():
                 step = levels.real(found, row) - levels.real(codes[at], row)
-                codes[at] = found
+                codes[at], steps[..., n:n + 1, :] = found, step
                 e[at] += step
-                slope += h[..., :, row] * step
-        if not changed:
-            break
-    return codes
+                near += h[..., block, row] * step
+                moved |= other.reshape(-1, len(moved)).any(0)
+        if steps.any():
+            slope += h[..., :, block] @ steps
+            slope[..., block, :] = near
+    return moved

@@ -66,15 +66,17 @@ def uniform_levels(matrix: np.ndarray, bits: int, importance: np.ndarray | None 
     parts = padded.reshape(*lead, -1, size, matrix.shape[-1])
     weigh = np.zeros((*lead, padded.shape[-2]))
     weigh[..., :rows] = 1.0 if importance is None else importance + 1e-12 * (importance.max(initial=0.0) or 1.0)
-    weigh = weigh.reshape(*lead, -1, size, 1)
+    weigh = weigh.reshape(*lead, -1, 1, size)
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     full = np.abs(parts).max(-2, initial=0.0, keepdims=True) / (high + 0.5)
     full = np.where(full > 0, full, 1.0)
-    best, least = full, np.full(full.shape, np.inf)
+    best, least, off = full, np.full(full.shape, np.inf), np.empty_like(parts)
     for shrink in SHRINKS if bits < 8 or power_of_two else (1.0,):
         scale = (full * shrink).astype(np.float32).astype(np.float64)
         scale = 2.0 ** np.round(np.log2(scale)) if power_of_two else scale
-        error = np.sum((np.clip(np.rint(parts / scale), low, high) * scale - parts) ** 2 * weigh, -2, keepdims=True)
+        np.rint(np.divide(parts, scale, out=off), out=off)
+        np.subtract(np.multiply(np.clip(off, low, high, out=off), scale, out=off), parts, out=off)
+        error = np.matmul(weigh, np.multiply(off, off, out=off))
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     best = best[..., 0, :]
     spread = best if size == rows else np.repeat(best, size, -2)[..., :rows, :]

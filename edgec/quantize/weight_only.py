@@ -140,10 +140,11 @@ def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: 
                    min_sqnr, progress)
 
 
-def _made(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Samples | None, progress: Progress) -> WeightOnly:
-    """The network with every operator rounded by its method."""
+def _made(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Samples | None, progress: Progress,
+          dampings: dict[tuple[Op, Method], float | None] | None = None) -> WeightOnly:
+    """The network with every operator rounded by its method; `dampings` are those found when it was made before, and take up new ones."""
     streams = None if given is None else Streams(graph, given)
-    made = _Rewriting(methods, streams, lambda done: progress("rounding weights", done, len(methods)))
+    made = _Rewriting(methods, streams, lambda done: progress("rounding weights", done, len(methods)), {} if dampings is None else dampings)
     changed = map_graph(graph, made.visit)
     progress("rounding weights", len(methods), len(methods))
     return WeightOnly(changed, original, tuple(made.layers))
@@ -158,11 +159,11 @@ def _within(original: Graph, graph: Graph, ways: Sequence[Mapping[Op, Method]], 
     apart = len(given) >= 2 * HELD
     rounds = [s for n, s in enumerate(given) if n % HELD != HELD - 1] if apart else given
     judges = list(given[HELD - 1::HELD] if apart else given)[:JUDGES]
-    exact = _outputs(graph, judges)
+    exact, dampings = _outputs(graph, judges), {}
 
     @cache
     def made(number: int) -> WeightOnly:
-        found = _made(original, graph, ways[number], rounds, progress)
+        found = _made(original, graph, ways[number], rounds, progress, dampings)
         return replace(found, sqnr=least_sqnr(exact, _outputs(found.graph, judges)))
 
     ways = [methods for n, methods in enumerate(ways) if methods not in ways[:n]]
@@ -203,8 +204,9 @@ def _places(op: Op) -> list[int]:
 class _Rewriting:
     """Gives every chosen operator its weights in few bits; with samples, for the inputs that those before it really give."""
 
-    def __init__(self, methods: Mapping[Op, Method], streams: Streams | None, report: Callable[[int], None]):
-        self.methods, self.streams, self.report = methods, streams, report
+    def __init__(self, methods: Mapping[Op, Method], streams: Streams | None, report: Callable[[int], None],
+                 dampings: dict[tuple[Op, Method], float | None]):
+        self.methods, self.streams, self.report, self.dampings = methods, streams, report, dampings
         self.layers: list[Layer] = []
 
     def visit(self, op: Op, operands: Sequence[Value]) -> Sequence[Value] | None:
@@ -240,7 +242,8 @@ class _Rewriting:
         w = matrices_of(op, [op.operands[n].array for n in weight_places(op)])
         biased, halves = _takes_bias(op), self.moments(op)
         method = self.method if isinstance(op, RECURRENT) or len(w) == 1 else replace(self.method, block=0)
-        found = solved(op, method, w, halves)
+        found = solved(op, method, w, halves, self.dampings.get((op, method)))
+        self.dampings[op, method] = found.damping
         self.note(op, w, found.real, sum(halves[1:], halves[0]).moment if halves else None, w.size)
         for place, value in zip(weight_places(op), self.assembled(op, method, found)):
             operands[place] = value
