@@ -67,7 +67,7 @@ def measured(model: str) -> dict[str, Any]:
     made = {"W8A8": w8, "nearest": weight_only(graph, weights="int4").graph, "GPTQ": w4.graph}
     count = sum(layer.weights for layer in w4.layers)
     found: dict[str, Any] = {"calib": len(calib), "judged": len(judged), "aim": aim, "sqnr": {}, "same": {}, "weights": count,
-                             "in4": sum(layer.weights for layer in w4.layers if layer.bits == 4) / count}
+                             "in4": sum(layer.weights * (8 - layer.bits) / 4 for layer in w4.layers) / count}
     for name, each in made.items():
         ours = list(map(_runner(each), judged))
         found["sqnr"][name] = round(_sqnr(exact, ours), 2)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,12 @@ class Cuttable:
 
 def estimated_cycles(tiled: Tiled, target: Any) -> float:
     """The cycles that one thread is estimated to take for all of a kernel."""
-    return _with_memory(tiled, target, {})
+    return _with_memory(tiled, target, Known(target.fma))
 
 
 def cuttable(tiled: Tiled, target: Any) -> Cuttable | None:
     """The positions of a kernel, over as few loops as give every number of threads its even share; None where nothing can be cut."""
-    memo: dict[int, float] = {}
+    memo = Known(target.fma)
     cycles = _with_memory(tiled, target, memo)
     best: Cuttable | None = None
     for depth in range(1, DEPTH + 1):
@@ -121,7 +121,7 @@ def trips(loop: For) -> int:
     return max(0, -(-reach // loop.step))
 
 
-def _weights(body: Sequence[Stmt], depth: int, parallel: frozenset[Expr], memo: dict[int, float]) -> np.ndarray | None:
+def _weights(body: Sequence[Stmt], depth: int, parallel: frozenset[Expr], memo: Known) -> np.ndarray | None:
     """The cycles of every position; None where the statements cannot be numbered."""
     if depth == 0 or not body or not _is_list(body, parallel):
         return None
@@ -223,7 +223,15 @@ def _limited_across(outer: For, first: Expr, last: Expr) -> For:
 # ---------------------------------------------------------------------------------------------------------------- cycles
 
 
-def _with_memory(tiled: Tiled, target: Any, memo: dict[int, float]) -> float:
+@dataclass(frozen=True)
+class Known:
+    """Cycles of statements that were counted, by identity; and whether the target multiplies and adds floats in one operation."""
+
+    fused: bool
+    cycles: dict[int, float] = field(default_factory=dict)
+
+
+def _with_memory(tiled: Tiled, target: Any, memo: Known) -> float:
     """Cycles of the whole kernel: those of its operations, or those in which its operands come and its results go."""
     touched: Counter[Param] = Counter()
     _bytes(tiled.pieces, 1, touched)
@@ -250,21 +258,21 @@ def _bytes(body: Sequence[Stmt], times: int, touched: Counter[Param]) -> None:
                 touched[s.param] += times * s.value.lanes * s.param.dtype.bytes
 
 
-def _cycles(body: Sequence[Stmt], memo: dict[int, float]) -> float:
+def _cycles(body: Sequence[Stmt], memo: Known) -> float:
     """A rough count: two operations, or two loads, or one store a cycle; index arithmetic and copies are free."""
     total = 0.0
     own = [s for s in body if not isinstance(s, (For, Block))]
     for node in walk(*(e for s in own for e in expressions(s))):
         if node.dtype is not index and node.op not in ("const", "get", "splat", "lane", "vector", "iota", "inside"):
-            total += 0.5 * COSTLY.get(node.op, 1)
+            total += 0.5 * (2 if node.op == "mul_add" and node.dtype.is_float and not memo.fused else COSTLY.get(node.op, 1))
     for s in body:
-        if id(s) not in memo:
-            memo[id(s)] = _statement_cycles(s, memo)
-        total += memo[id(s)]
+        if id(s) not in memo.cycles:
+            memo.cycles[id(s)] = _statement_cycles(s, memo)
+        total += memo.cycles[id(s)]
     return total
 
 
-def _statement_cycles(s: Stmt, memo: dict[int, float]) -> float:
+def _statement_cycles(s: Stmt, memo: Known) -> float:
     match s:
         case For():
             return trips(s) * (_cycles(s.body, memo) + 1)

@@ -36,7 +36,7 @@ def add_weight_arguments(parser: argparse.ArgumentParser) -> None:
                         help="with --weight-only: inputs of a matrix product that share a scale (default: 0, all)")
     parser.add_argument("--eight-bits", type=share, default=EIGHT, metavar="5%%",
                         help="with --weight-only and a --rounding by data: share of the weights, smallest layers first, that gets 8 bits "
-                             "where fewer are asked for; with --min-sqnr, the least share that is tried (default: 5%%)")
+                             "where fewer are asked for; with --min-sqnr, as many outputs of the others as it takes (default: 5%%)")
 
 
 def integer_options(arguments: argparse.Namespace) -> dict[str, Any]:

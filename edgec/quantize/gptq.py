@@ -13,7 +13,6 @@ import numpy as np
 
 from edgec.quantize.reconstruction import Levels, Reconstruction, descended, rows_in
 
-
 BLOCK = 32  # rows whose errors reach those after them in one matrix product
 
 

@@ -14,7 +14,7 @@ from math import prod
 
 from edgec.backends.target import Target
 from edgec.compiler import lower, optimise_graph
-from edgec.graph import Graph, Op, Value, constant, graph_input
+from edgec.graph import Graph, Op, Value, constant, graph_input, map_graph
 from edgec.graph_text import print_graph
 from edgec.ops.convolution import Conv, ConvTranspose
 from edgec.ops.quantization import DequantizeLinear, QuantizeLinear
@@ -68,6 +68,18 @@ def cycles(graph: Graph, target: Target) -> float:
     """Estimated cycles of one call of a network on one thread."""
     program = lower(optimise_graph(graph, target), target)
     return sum(prod(a.max_extent for a in k.repeat) * estimated_cycles(tile(k, target), target) for k in program.steps)
+
+
+def between_bytes(op: Op, integers: bool) -> Graph:
+    """A layer as a network of bytes with channels innermost, as it lies between layers of integers: itself one, or in f32 with the
+    conversions around it."""
+    if integers:
+        return _alone(op, True)
+    real, grid = _alone(op, False), activation_grid(0.0, 1.0)
+    given = graph_input("x", TensorType(grid.dtype, real.inputs[0].shape))
+    result = map_graph(real, lambda each, operands: [_real(given, grid)] if each is real.inputs[0].op else None).outputs[0]
+    y = QuantizeLinear(result, constant(grid.scale), constant(grid.zero_point), _name="bytes").output
+    return Graph((given,), (y,), ("y",), "layer")
 
 
 def _alone(op: Op, integers: bool) -> Graph:

@@ -17,17 +17,19 @@ from edgec.quantize.codebook import codebook, largest
 from edgec.quantize.gptq import gptq
 from edgec.quantize.paired_moments import PairedMoments, chosen_damping
 from edgec.quantize.product_rows import RECURRENT
-from edgec.quantize.reconstruction import Codebook, Levels, Reconstruction
+from edgec.quantize.reconstruction import Codebook, Levels, Reconstruction, Uniform
 from edgec.quantize.weight_levels import Method, rounded, uniform_levels
 
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Weights of a product as codes i64[groups, K, outputs] of levels, and the damping with which they were found (None without data)."""
+    """Weights of a product as codes i64[groups, K, outputs] of levels; by data also the damping with which they were found, and the error
+    of each output f64[groups, outputs] relative to what rounding to nearest gives all together."""
 
     levels: Levels
     codes: np.ndarray
     damping: float | None = None
+    errors: np.ndarray | None = None
 
     @property
     def real(self) -> np.ndarray:
@@ -35,8 +37,10 @@ class Solved:
         return self.levels.real(self.codes)
 
 
-def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments], damping: float | None = None) -> Solved:
-    """The weights of a product rounded for what its inputs are; `damping` is one that was chosen before for the same layer."""
+def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments], damping: float | None = None,
+           wide: np.ndarray | None = None) -> Solved:
+    """The weights of a product rounded for what its inputs are; `damping` is one that was chosen before for the same layer, `wide`
+    bool[groups, outputs] says which outputs have 8 bits instead of the method's."""
     if not halves or method.rounding == "nearest":
         moment = sum(halves[1:], halves[0]).moment if halves else None
         levels = product_levels(op, method, w, moment)
@@ -46,7 +50,18 @@ def solved(op: Op, method: Method, w: np.ndarray, halves: Sequence[PairedMoments
         levels = product_levels(op, method, problem.weights, problem.moment)
         return levels.real(gptq(problem, levels, polish=False))
     problem = sum(halves[1:], halves[0]).problem(w, damping or chosen_damping(halves, w, quickly))
-    return Solved(*rounded(method, product_levels(op, method, problem.weights, problem.moment), problem), problem.damping)
+    start = product_levels(op, method, problem.weights, problem.moment)
+    if wide is not None:
+        start = widened(start, product_levels(op, replace(method, bits=8), problem.weights, problem.moment), wide)
+    levels, codes = rounded(method, start, problem)
+    nearest = max(problem.error(start.real(start.codes(problem.weights))), 1e-300)
+    return Solved(levels, codes, problem.damping, problem.errors(levels.real(codes)) / nearest)
+
+
+def widened(levels: Uniform, other: Uniform, wide: np.ndarray) -> Uniform:
+    """The levels of all outputs, those where `wide` bool[groups, outputs] from others; each output has one scale."""
+    at = wide[:, None, :]
+    return Uniform(*(np.where(at, getattr(other, n), getattr(levels, n)) for n in ("scale", "zero", "low", "high")))
 
 
 def product_levels(op: Op, method: Method, w: np.ndarray, moment: np.ndarray | None) -> Levels:

@@ -23,12 +23,13 @@ DAMPING = 0.1  # of the mean diagonal: directions that few samples do not show a
 
 @dataclass(frozen=True, eq=False)
 class Uniform:
-    """Levels (code - zero) * scale for codes `low` to `high`; scale and zero f64[..., K or 1, outputs]."""
+    """Levels (code - zero) * scale for codes `low` to `high`; scale and zero f64[..., K or 1, outputs], the bounds for all or for each
+    output f64[..., 1, outputs]."""
 
     scale: np.ndarray
     zero: np.ndarray
-    low: int
-    high: int
+    low: int | np.ndarray
+    high: int | np.ndarray
 
     def codes(self, values: np.ndarray, row: slice = slice(None)) -> np.ndarray:
         """The nearest code of each value; `row` says which rows of the matrix the values are."""
@@ -50,7 +51,8 @@ class Uniform:
 
     def of_outputs(self, outputs: np.ndarray) -> Uniform:
         """The levels of some outputs."""
-        return replace(self, scale=self.scale[..., outputs], zero=self.zero[..., outputs])
+        some = {n: a[..., outputs] for n in ("scale", "zero", "low", "high") if isinstance(a := getattr(self, n), np.ndarray)}
+        return replace(self, **some)
 
 
 @dataclass(frozen=True, eq=False)

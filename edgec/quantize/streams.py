@@ -33,7 +33,7 @@ class Streams:
     """The arrays that are still to be read, of both networks; where nothing was rounded before, they are the same arrays."""
 
     def __init__(self, graph: Graph, samples: Sequence[Mapping[str, np.ndarray]]):
-        chosen = [samples[n] for n in np.linspace(0, len(samples) - 1, _count(graph, len(samples))).astype(int)]
+        chosen = [samples[n] for n in np.linspace(0, len(samples) - 1, samples_taken(graph, len(samples))).astype(int)]
         self.exact: list[dict[Value, np.ndarray]] = [{v: s[v.name] for v in graph.inputs} for s in chosen]
         self.near = [dict(row) for row in self.exact]
         self.left = Counter(v for op in graph.ops for v in op.operands)
@@ -98,7 +98,7 @@ def _require_finite(op: Op, arrays: Sequence[np.ndarray], number: int) -> None:
                          hint="check that the samples are prepared as the model expects them")
 
 
-def _count(graph: Graph, given: int) -> int:
+def samples_taken(graph: Graph, given: int) -> int:
     """How many samples are taken: what time and memory allow."""
     work, most = 2 * sum(map(multiply_adds, graph.ops)), 2 * max((sum(v.type.max_bytes for v in (*op.operands, *op.results)
                                                                      if not v.is_constant) for op in graph.ops), default=1)

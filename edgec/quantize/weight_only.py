@@ -6,15 +6,14 @@ A weight becomes an integer behind a DequantizeLinear, with a scale for each out
 product; 3- and 2-bit ones are int4 in ONNX, of which compiled code stores no more bits than their values need. With codebook:N it becomes
 an index into N values (Gather), scaled by channel. With calibration data, rounding follows what the layer's products become, and biases
 take up the mean of what is left; of less than 8 bits, the smallest layers that together have a small share of the weights get 8, and with
-`min_sqnr` as many more as it takes.
+`min_sqnr` as many outputs of others as it takes (see wide_rows).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from edgec.ops.arithmetic import Mul
 from edgec.ops.cast import Cast
 from edgec.ops.convolution import Conv, ConvTranspose
 from edgec.ops.gather import Gather
+from edgec.ops.joining import Concat
 from edgec.ops.matmul import Gemm, MatMul
 from edgec.ops.quantization import DequantizeLinear
 from edgec.ops.recurrent import GRU, LSTM, RNN
@@ -42,13 +42,16 @@ from edgec.quantize.product_rows import RECURRENT, is_product, matrices_of, rows
 from edgec.quantize.quality import least_sqnr
 from edgec.quantize.reconstruction import Codebook, Levels, Uniform
 from edgec.quantize.run_values import whole_runner
-from edgec.quantize.streams import Streams
+from edgec.quantize.streams import Streams, known_array, samples_taken
 from edgec.quantize.weight_levels import Method
+from edgec.quantize.wide_rows import WideRows, noise_alone
 from edgec.types import f32, i4, i8, i32
 
 EIGHT = 0.05  # share of the weights that gets 8 bits where fewer are asked for, unless told otherwise
-SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # that are tried for more signal to noise
-HELD, JUDGES = 5, 32  # every fifth sample judges, and no more than so many
+TRIES, CLOSE = 4, 0.02  # networks made to find the share of weights in 8 bits that a budget takes, and how near it is found
+CLOSER, ENOUGH = 0.3, 0.8  # dB above the budget that are aimed at, and that are no reason to look further
+NEARLY = 0.85  # the share of 8 bits behind which all get them
+HELD, JUDGES = 3, 48  # every third sample judges, and no more than so many
 LEAST = 256  # weights; smaller tensors stay f32
 Samples = Sequence[Mapping[str, np.ndarray]]
 Progress = Callable[[str, int, int], None]
@@ -59,19 +62,19 @@ AXIS = {ConvTranspose: 1, Gather: 0, LSTM: 1, GRU: 1, RNN: 1}  # of output chann
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one weight tensor: its number of weights, bits of each, and signal to noise of the layer's products in dB
-    (of the weights where there is no data)."""
+    """What became of one weight tensor: its number of weights, bits of each (where it is no whole number some have 8), and signal to noise
+    of the layer's products in dB (of the weights where there is no data)."""
 
     name: str
     weights: int
-    bits: int
+    bits: int | float
     signal_to_noise: float
 
 
 @dataclass(frozen=True, eq=False)
 class WeightOnly:
     """The graph with weights in few bits, the float one it was made of, what became of each layer, and where there was a budget the signal
-    to noise in dB on samples that rounded nothing, of the output with least."""
+    to noise in dB on samples while they rounded nothing, of the output with least."""
 
     graph: Graph
     original: Graph
@@ -116,9 +119,10 @@ def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: 
     """The network of an ONNX file (or bytes, ModelProto, Graph) with weights in few bits, see `method_of` for the names.
 
     `calib` are samples of its inputs (see edgec.quantize.calibration_data); only rounding to nearest does without. `eight` is the share of
-    the weights, smallest layers first, that gets 8 bits by other methods; with `min_sqnr`, in dB, the least of SHARES with which every
-    output has it on samples that are held back, or 1. `keep_float` names nodes whose weights stay f32, `equalize` moves scales of channels
-    first (edgec.quantize.equalization). ModelError for names that there are not and for data that does not fit.
+    the weights, smallest layers first, that gets 8 bits by other methods; with `min_sqnr`, in dB, as many outputs of the other layers get
+    8 bits as it takes for every output of the network to have it on samples that are held back. `keep_float` names nodes whose weights stay
+    f32, `equalize` moves scales of channels first (edgec.quantize.equalization). ModelError for names that there are not and for data that
+    does not fit.
     """
     method = method_of(weights, block, rounding, power_of_two)
     if not 0 <= eight <= 1:
@@ -134,43 +138,80 @@ def weight_only(model: Any, calib: Any = None, *, weights: str = "int8", block: 
         graph = equalized(graph, given, Rounded(method.bits), equalize)
     kept = {op for name in keep_float for op in ops_named(original, graph, name)}
     chosen = [op for op in graph.ops if _places(op) and op not in kept]
-    if min_sqnr is None:
-        return _made(original, graph, _methods(method, chosen, eight), given, progress)
-    return _within(original, graph, [_methods(method, chosen, share) for share in (eight, *(s for s in SHARES if s > eight))], given,
-                   min_sqnr, progress)
+    methods = _methods(method, chosen, eight)
+    return _made(original, graph, methods, given, progress)[0] if min_sqnr is None \
+        else _within(original, graph, methods, given, min_sqnr, progress)
 
 
 def _made(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Samples | None, progress: Progress,
-          dampings: dict[tuple[Op, Method], float | None] | None = None) -> WeightOnly:
-    """The network with every operator rounded by its method; `dampings` are those found when it was made before, and take up new ones."""
+          known: Known | None = None) -> tuple[WeightOnly, Known]:
+    """The network with every operator rounded by its method, and what else was found; `known` was found when it was made before."""
     streams = None if given is None else Streams(graph, given)
-    made = _Rewriting(methods, streams, lambda done: progress("rounding weights", done, len(methods)), {} if dampings is None else dampings)
+    made = _Rewriting(methods, streams, lambda done: progress("rounding weights", done, len(methods)), known or Known())
     changed = map_graph(graph, made.visit)
     progress("rounding weights", len(methods), len(methods))
-    return WeightOnly(changed, original, tuple(made.layers))
+    return WeightOnly(changed, original, tuple(made.layers)), Known(made.dampings, made.errors, made.known.wide)
 
 
-def _within(original: Graph, graph: Graph, ways: Sequence[Mapping[Op, Method]], given: Samples, least: float,
-            progress: Progress) -> WeightOnly:
-    """The first of the ways that keeps the budget on the samples that are held back from rounding, or the last one; of few, all do both.
-
-    Where the first does not, it is found by halving: each way gives 8 bits to all that the one before does, and more.
-    """
+def _within(original: Graph, graph: Graph, methods: Mapping[Op, Method], given: Samples, least: float, progress: Progress) -> WeightOnly:
+    """The network with as few outputs of layers in 8 bits as keep the budget on the samples that are held back from rounding; of few, all
+    samples do both. Which ones, and about how many, follows from the noise of each; making networks corrects how many. What is found is
+    then rounded for all samples, where rounding takes more of them."""
     apart = len(given) >= 2 * HELD
     rounds = [s for n, s in enumerate(given) if n % HELD != HELD - 1] if apart else given
     judges = list(given[HELD - 1::HELD] if apart else given)[:JUDGES]
-    exact, dampings = _outputs(graph, judges), {}
+    exact = _outputs(graph, judges)
 
-    @cache
-    def made(number: int) -> WeightOnly:
-        found = _made(original, graph, ways[number], rounds, progress, dampings)
-        return replace(found, sqnr=least_sqnr(exact, _outputs(found.graph, judges)))
+    def made(known: Known | None = None) -> tuple[WeightOnly, Known]:
+        found, seen = _made(original, graph, methods, rounds, progress, known)
+        return replace(found, sqnr=least_sqnr(exact, _outputs(found.graph, judges))), seen
 
-    ways = [methods for n, methods in enumerate(ways) if methods not in ways[:n]]
-    last = len(ways) - 1
-    if not last or made(0).sqnr >= least:
-        return made(0)
-    return made(bisect_left(range(last), True, 1, key=lambda n: made(n).sqnr >= least))
+    found, known = made()
+    if found.sqnr < least:
+        found, wide = _searched(made, _rows(graph, methods, known, given), found, known, least)
+        known = replace(known, wide=wide)
+    if samples_taken(graph, len(given)) == samples_taken(graph, len(rounds)):
+        return found
+    return replace(_made(original, graph, methods, given, progress, known)[0], sqnr=found.sqnr)
+
+
+def _searched(made: Callable[[Known], tuple[WeightOnly, Known]], rows: WideRows, found: WeightOnly, known: Known,
+              least: float) -> tuple[WeightOnly, Mapping[Op, np.ndarray]]:
+    """The network with about as few outputs in 8 bits as `least` dB take, and which they are, from one with none."""
+    start, gained = found.sqnr, 1.0  # dB for each that was predicted
+    low, high, best, wide = 0.0, 1.0, None, rows.chosen(1.0)
+    for tried in itertools.count():
+        predicted = (least + CLOSER - start) / gained
+        share = rows.share_for(10 ** (-predicted / 10))
+        share = share if low + CLOSE <= share <= high - CLOSE else (low + high) / 2
+        if low > NEARLY or high - low < 2 * CLOSE or best is not None and (tried >= TRIES or best.sqnr < least + ENOUGH):
+            break
+        chosen = rows.chosen(share)
+        found, _ = made(replace(known, wide=chosen))
+        low, high, best, wide = (low, share, found, chosen) if found.sqnr >= least else (share, high, best, wide)
+        gained = float(np.clip((found.sqnr - start) / max(rows.gain_of(share), 0.1), 0.2, 2.0))
+    return best or made(replace(known, wide=wide))[0], wide
+
+
+def _rows(graph: Graph, methods: Mapping[Op, Method], known: Known, samples: Samples) -> WideRows:
+    """The rows of all layers in few bits, those of a layer that cannot be divided together, and their noise."""
+    narrow = [op for op, method in methods.items() if method.stored_bits < 8]
+    errors = {op: known.errors[op] if _has_rows(op, methods[op]) and op in known.errors else
+              np.full((1, 1), np.sum(known.errors[op]) if op in known.errors else 1.0) for op in narrow}
+    sizes = {op: sum(op.operands[n].type.max_size for n in _places(op)) // errors[op].size for op in narrow}
+    return WideRows(noise_alone(graph, {op: _to_nearest(op, methods[op]) for op in narrow}, samples), errors, sizes)
+
+
+def _to_nearest(op: Op, method: Method) -> dict[int, np.ndarray]:
+    """The weights of an operator rounded to nearest, by place."""
+    streamless = _Rewriting({op: replace(method, rounding="nearest")}, None, lambda done: None, Known())
+    made = streamless.rounded(op, list(op.operands))
+    return {n: known_array(made.operands[n]) for n in _places(op)}
+
+
+def _has_rows(op: Op, method: Method) -> bool:
+    """Whether outputs can have different bits: a matrix for each group, one scale an output."""
+    return isinstance(op, (Conv, Gemm, MatMul)) and is_product(op) and not method.values and not method.block
 
 
 def _outputs(graph: Graph, samples: Samples) -> list[list[np.ndarray]]:
@@ -201,12 +242,23 @@ def _places(op: Op) -> list[int]:
     return [n for n in large if op.operands[n].type.rank >= 2 and not (isinstance(op, Gather) and op.operands[1].is_constant)]
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What was found when a network was made, and serves when it is made again: the dampings of layers, the errors of their outputs (see
+    Solved); and which outputs bool[groups, outputs] of operators in few bits are to have 8."""
+
+    dampings: Mapping[Op, float | None] = field(default_factory=dict)
+    errors: Mapping[Op, np.ndarray] = field(default_factory=dict)
+    wide: Mapping[Op, np.ndarray] = field(default_factory=dict)
+
+
 class _Rewriting:
     """Gives every chosen operator its weights in few bits; with samples, for the inputs that those before it really give."""
 
-    def __init__(self, methods: Mapping[Op, Method], streams: Streams | None, report: Callable[[int], None],
-                 dampings: dict[tuple[Op, Method], float | None]):
-        self.methods, self.streams, self.report, self.dampings = methods, streams, report, dampings
+    def __init__(self, methods: Mapping[Op, Method], streams: Streams | None, report: Callable[[int], None], known: Known):
+        self.methods, self.streams, self.report, self.known = methods, streams, report, known
+        self.dampings: dict[Op, float | None] = {}
+        self.errors: dict[Op, np.ndarray] = {}
         self.layers: list[Layer] = []
 
     def visit(self, op: Op, operands: Sequence[Value]) -> Sequence[Value] | None:
@@ -217,7 +269,9 @@ class _Rewriting:
 
     def rounded(self, op: Op, operands: list[Value]) -> Op:
         """An operator on weights in few bits."""
-        self.method = self.methods[op]
+        wide = self.known.wide.get(op)
+        self.method = replace(self.methods[op], bits=8, values=0, block=0) if wide is not None and wide.all() else self.methods[op]
+        self.wide = wide if wide is not None and wide.any() and not wide.all() else None
         self.report(len({layer.name for layer in self.layers}))
         if is_product(op) and (self.streams or not isinstance(op, RECURRENT)):
             return self.product(op, operands)
@@ -242,8 +296,10 @@ class _Rewriting:
         w = matrices_of(op, [op.operands[n].array for n in weight_places(op)])
         biased, halves = _takes_bias(op), self.moments(op)
         method = self.method if isinstance(op, RECURRENT) or len(w) == 1 else replace(self.method, block=0)
-        found = solved(op, method, w, halves, self.dampings.get((op, method)))
-        self.dampings[op, method] = found.damping
+        found = solved(op, method, w, halves, self.known.dampings.get(op), self.wide)
+        self.dampings[op] = found.damping
+        if found.errors is not None:
+            self.errors[op] = found.errors
         self.note(op, w, found.real, sum(halves[1:], halves[0]).moment if halves else None, w.size)
         for place, value in zip(weight_places(op), self.assembled(op, method, found)):
             operands[place] = value
@@ -272,7 +328,17 @@ class _Rewriting:
             return [self.stored(n, a, replace(found.levels, scale=_outer(op, s)), 0, _outer(op, s).shape)
                     for n, a, s in zip(names, arrays, scales)]
         scales = weights_of(op, np.broadcast_to(found.levels.scale, found.codes.shape))
+        if self.wide is not None:
+            return [self.of_two_widths(op, names[0], arrays[0], _outer(op, scales[0]).reshape(-1))]
         return [self.integers(n, a, *_scales(op, s, method.block)) for n, a, s in zip(names, arrays, scales)]
+
+    def of_two_widths(self, op: Op, name: str, codes: np.ndarray, scale: np.ndarray) -> Value:
+        """Weights of which some outputs have 8 bits: two tensors, and the outputs put in their order."""
+        axis, wide = _outer_axis(op), self.wide.reshape(-1)
+        parts = [(self.method.bits, np.flatnonzero(~wide)), (8, np.flatnonzero(wide))]
+        values = [self.integers(f"{name}.{bits}", np.take(codes, at, axis), scale[at], axis, 0, bits) for bits, at in parts]
+        order = np.argsort(np.concatenate([at for _, at in parts]))
+        return Gather(Concat(tuple(values), axis=axis).output, constant(order.astype(np.int64), f"{name}.order"), axis=axis).output
 
     def stored(self, name: str, codes: np.ndarray, levels: Levels, axis: int, shape: Sequence[int]) -> Value:
         if isinstance(levels, Uniform):
@@ -281,8 +347,8 @@ class _Rewriting:
         index = Cast(constant(codes.astype(np.uint8), f"{name}.indices"), to=CODE_OF_DTYPE[i32]).output
         return Mul(Gather(book, index).output, constant(levels.scale.reshape(shape).astype(np.float32), f"{name}.scale")).output
 
-    def integers(self, name: str, codes: np.ndarray, scale: np.ndarray, axis: int, block: int) -> Value:
-        dtype = i8 if self.method.bits == 8 else i4
+    def integers(self, name: str, codes: np.ndarray, scale: np.ndarray, axis: int, block: int, bits: int = 0) -> Value:
+        dtype = i8 if (bits or self.method.bits) == 8 else i4
         return DequantizeLinear(constant(codes.astype(np.int8).astype(dtype.numpy), f"{name}.integers"),
                                 constant(scale.astype(np.float32), f"{name}.scale"), axis=axis, block_size=block).output
 
@@ -291,7 +357,8 @@ class _Rewriting:
         error = real - weights
         noise, signal = (float(np.sum(a * a if moment is None else a * (moment @ a))) for a in (error, weights))
         ratio = 10 * float(np.log10(max(signal, 1e-300) / max(noise, 1e-300)))
-        self.layers.append(Layer(node_name(op), count, self.method.stored_bits, ratio))
+        bits = self.method.stored_bits
+        self.layers.append(Layer(node_name(op), count, bits if self.wide is None else bits + (8 - bits) * float(self.wide.mean()), ratio))
 
 
 def _takes_bias(op: Op) -> bool:
@@ -321,16 +388,20 @@ def _scales(op: Op, spread: np.ndarray, block: int) -> tuple[np.ndarray, int, in
     if isinstance(op, RECURRENT):
         size = block if 0 < block < spread.shape[2] else spread.shape[2]
         return (spread[0, :, 0], 1, 0) if len(spread) == 1 and size == spread.shape[2] else (spread[:, :, ::size], 2, size)
-    outer = 0 if isinstance(op, Conv) or getattr(op, "transB", 0) else 1
+    outer = _outer_axis(op)
     inner = 1 - outer
     if block and block < spread.shape[inner]:
         return np.take(spread, range(0, spread.shape[inner], block), inner), inner, block
     return _outer(op, spread).reshape(-1), outer, 0
 
 
+def _outer_axis(op: Op) -> int:
+    """The axis of outputs in the weights of a convolution or matrix product."""
+    return 0 if isinstance(op, Conv) or getattr(op, "transB", 0) else 1
+
+
 def _outer(op: Op, spread: np.ndarray) -> np.ndarray:
     """One scale an output of weights, in a shape that broadcasts, from the scale of every weight."""
     if isinstance(op, RECURRENT):
         return spread[:, :, :1]
-    transposed = isinstance(op, Conv) or getattr(op, "transB", 0)
-    return spread[(slice(None), *[slice(0, 1)] * (spread.ndim - 1))] if transposed else spread[:1]
+    return spread[:1] if _outer_axis(op) else spread[(slice(None), *[slice(0, 1)] * (spread.ndim - 1))]
