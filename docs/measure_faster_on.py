@@ -111,6 +111,11 @@ def line(layer: Layer, target: str, found: Found) -> str:
            f"| {found.estimated:.2f} | {found.verdict} |"
 
 
+def summary(lines: list[str]) -> str:
+    """How many the estimate decides rightly."""
+    return f"Rightly, or within a tenth: {sum('**' not in each for each in lines)} of {len(lines)}."
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--match", default="", help="only layers whose name has this in it; nothing is written")
@@ -122,7 +127,7 @@ def main() -> int:
                 print(lines[-1], flush=True)
     if not match:
         before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(before + BEGIN + HEAD + "\n".join(lines) + "\n" + END + rest.split(END)[1], encoding="utf-8")
+        PAGE.write_text(before + BEGIN + HEAD + "\n".join(lines) + f"\n\n{summary(lines)}\n" + END + rest.split(END)[1], encoding="utf-8")
     return 0
 
 

@@ -48,7 +48,7 @@ from edgec.quantize.wide_rows import WideRows, noise_alone
 from edgec.types import f32, i4, i8, i32
 
 EIGHT = 0.05  # share of the weights that gets 8 bits where fewer are asked for, unless told otherwise
-TRIES, CLOSE = 6, 0.02  # networks made to find the share of weights in 8 bits that a budget takes, and how near it is found
+TRIES, CLOSE = 4, 0.02  # networks made to find the share of weights in 8 bits that a budget takes, and how near it is found
 CLOSER, ENOUGH = 0.3, 0.8  # dB above the budget that are aimed at, and that are no reason to look further
 NEARLY = 0.85  # the share of 8 bits behind which all get them
 HELD, JUDGES = 3, 48  # every third sample judges, and no more than so many
@@ -179,20 +179,16 @@ def _searched(made: Callable[[Known], tuple[WeightOnly, Known]], rows: WideRows,
               least: float) -> tuple[WeightOnly, Mapping[Op, np.ndarray]]:
     """The network with about as few outputs in 8 bits as `least` dB take, and which they are, from one with none."""
     start, gained = found.sqnr, 1.0  # dB for each that was predicted
-    low, high, below, best, wide = 0.0, 1.0, start, None, rows.chosen(1.0)
+    low, high, best, wide = 0.0, 1.0, None, rows.chosen(1.0)
     for tried in itertools.count():
-        share = rows.share_for(10 ** ((start - least - CLOSER) / gained / 10))
-        if best is not None:  # between two networks that were measured
-            share = low + (high - low) * float(np.clip((least + CLOSER - below) / max(best.sqnr - below, 1e-9), 0.15, 0.85))
+        predicted = (least + CLOSER - start) / gained
+        share = rows.share_for(10 ** (-predicted / 10))
         share = share if low + CLOSE <= share <= high - CLOSE else (low + high) / 2
         if low > NEARLY or high - low < 2 * CLOSE or best is not None and (tried >= TRIES or best.sqnr < least + ENOUGH):
             break
         chosen = rows.chosen(share)
         found, _ = made(replace(known, wide=chosen))
-        if found.sqnr >= least:
-            high, best, wide = share, found, chosen
-        else:
-            low, below = share, found.sqnr
+        low, high, best, wide = (low, share, found, chosen) if found.sqnr >= least else (share, high, best, wide)
         gained = float(np.clip((found.sqnr - start) / max(rows.gain_of(share), 0.1), 0.2, 2.0))
     return best or made(replace(known, wide=wide))[0], wide
 
