@@ -1,14 +1,15 @@
-"""Lays buffers out in blocks of channels where the sums that read them take rows of a tile by one dealt load.
+"""Lays buffers out in blocks of channels where the kernels that touch them are estimated to take fewer cycles so.
 
-On a core that runs code in its order and has loads that deal elements out to several vectors in turn, sixteen elements that lie side by
-side cost one cycle. A buffer whose channels a contraction sums up, for neighbouring points in the rows of its tile, becomes one of one
-more dimension; all who read or write it only see other places, since c // 4 and c % 4 vanish in tiles that begin at multiples of four.
+A buffer whose channels a contraction sums up, for neighbouring points in the rows of its tile, becomes one of one more dimension; all who
+read or write it only see other places, since c // 4 and c % 4 vanish in tiles that begin at multiples of four. The sizes of blocks are the
+target's; whether they pay (one load may bring sixteen elements that lie side by side) is what `estimate` says of both programs.
 
     y[o,p] = sum_over(c; x[c,p] * w[o,c])   ->   y[o,p] = sum_over(c; x[c // 4, p, c % 4] * w[o,c])
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 from edgec.expr import Expr, ReduceParts, read, transform, walk
 from edgec.kernel import Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient_within, split
-from edgec.passes.in_order import channel_block
+from edgec.passes.choices import Choice, Chosen
+from edgec.passes.estimate import kernel_cycles
 from edgec.types import f32
 
 KINDS = ("temporary", "scratch")
@@ -30,11 +32,16 @@ class Wish:
     batch: tuple[int, ...]
 
 
-def channel_blocks(program: Program, target: Any = None) -> Program:
-    """The program with such buffers in blocks of as many channels as a vector has lanes; unchanged for targets that do not profit."""
-    width = channel_block(target) if target is not None else 1
-    if width < 2:
+def channel_blocks(program: Program, target: Any = None, cycles: Callable[[Kernel, Any], float] = kernel_cycles) -> Program:
+    """The program with buffers in blocks of one of the target's sizes, where `cycles` says that this costs less; else unchanged."""
+    if target is None or not target.channel_blocks:
         return program
+    saved, steps = max((_in_blocks(program, target, width, cycles) for width in target.channel_blocks), key=lambda found: found[0])
+    return program.with_steps(steps) if saved > 0 else program
+
+
+def _in_blocks(program: Program, target: Any, width: int, cycles: Callable[[Kernel, Any], float]) -> tuple[float, tuple[Kernel, ...]]:
+    """(cycles saved, kernels) with what suits blocks of one size and saves cycles in such."""
     wishes: dict[Buffer, Wish] = {}
     for kernel in program.steps:
         for stage in kernel.stages:
@@ -42,7 +49,14 @@ def channel_blocks(program: Program, target: Any = None) -> Program:
     accesses = [place for kernel in program.steps for stage in kernel.stages for place in _accesses(stage)]
     spoilt = {buffer.root for buffer, args in accesses if not _suits(buffer, args, wishes, width)}
     blocked = {b: _blocked(b, wish, width) for b, wish in wishes.items() if b not in spoilt}
-    return program.with_steps(replace(k, stages=tuple(_moved(s, wishes, blocked, width) for s in k.stages)) for k in program.steps)
+
+    def moved(kernel: Kernel, chosen: Chosen) -> Kernel:
+        own = {b: blocked[b] for b in chosen}
+        return replace(kernel, stages=tuple(_moved(s, wishes, own, width) for s in kernel.stages))
+
+    choice = Choice(program, blocked, moved, lambda kernel: cycles(kernel, target))
+    chosen, saved = choice.settled()
+    return saved, tuple(moved(k, choice.touched[k] & chosen) if choice.touched[k] & chosen else k for k in program.steps)
 
 
 def _wishes(kernel: Kernel, stage: Stage, width: int, wishes: dict[Buffer, Wish]) -> None:
@@ -123,7 +137,7 @@ def _others(b: Buffer, wish: Wish) -> list[int]:
     return [d for d in b.order or range(b.rank) if d != wish.channel and d not in wish.batch]
 
 
-def _moved(stage: Stage, wishes: dict[Buffer, Wish], blocked: dict[Buffer, Buffer], width: int) -> Stage:
+def _moved(stage: Stage, wishes: Mapping[Buffer, Wish], blocked: Mapping[Buffer, Buffer], width: int) -> Stage:
     """The stage with every place in such a buffer said in blocks."""
     def moved(buffer: Buffer, args: tuple[Expr, ...]) -> tuple[Buffer, tuple[Expr, ...]]:
         root, args = _at_root(buffer, args)

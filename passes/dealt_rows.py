@@ -16,7 +16,7 @@ from typing import Any
 from edgec.expr import Expr, mul_add
 from edgec.linear import join, split
 from edgec.loops import Block, For, If, Let, Stmt, iota, lane, load
-from edgec.passes.in_order import channel_block
+from edgec.passes.in_order import deals_rows
 from edgec.types import f32
 
 Place = tuple[Any, Expr, int]  # a parameter, what varies of an offset, the constant
@@ -24,7 +24,7 @@ Place = tuple[Any, Expr, int]  # a parameter, what varies of an offset, the cons
 
 def dealt_rows(body: Sequence[Stmt], target: Any) -> list[Stmt]:
     """The statements with such rows as lanes of dealt vectors, for a target that runs code in its order and has loads which deal."""
-    if channel_block(target) < 2:
+    if not deals_rows(target):
         return list(body)
     found: list[Stmt] = []
     for sums, group in groupby(body, key=lambda s: isinstance(s, Let)):

@@ -35,9 +35,13 @@ def deals(nest: Nest, target: Any) -> bool:
 
 
 def channel_block(target: Any) -> int:
-    """How many channels of a point lie together in a buffer in blocks, for a target that profits from such; else 1."""
-    lanes = target.lanes(32)
-    return lanes if target.in_order and target.dealt_vectors == lanes > 1 else 1
+    """How many channels of a point may lie together in a buffer in blocks; 1 for a target that has none."""
+    return max(target.channel_blocks, default=1)
+
+
+def deals_rows(target: Any) -> bool:
+    """Whether loads deal elements of blocks out to as many rows of a tile as a vector has lanes, each where the code has it."""
+    return target.in_order and target.dealt_vectors == target.lanes(32) == channel_block(target)
 
 
 def in_blocks(nest: Nest, row: Any) -> bool:

@@ -2,8 +2,8 @@
 
 Every kernel votes, weighted by how often it touches the buffer (a sum that other axes do not change is done once for all of them): a
 contraction wants the axis that its packed weights run along innermost in the result, and its own reduction axis innermost in what it
-reads; a sliding window wants an axis it does not slide over. Elementwise kernels pass on what their neighbours want. Model inputs and
-outputs keep ONNX's order.
+reads; a sliding window wants an axis it does not slide over. Elementwise kernels pass on what their neighbours want. Then the estimated
+cycles of all kernels decide whether a buffer gets that order or stays as it is. Model inputs and outputs keep ONNX's order.
 
     conv(x)[o, y, x]  ->  order (y, x, o): vectors along o
 """
@@ -19,10 +19,13 @@ from typing import Any
 from edgec.expr import Expr, ReduceParts, inside_pairs, read, transform, walk
 from edgec.kernel import Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient, split
+from edgec.passes.choices import Choice, Chosen
+from edgec.passes.estimate import kernel_cycles
 
 Votes = dict[Buffer, Counter]
 ALIASING = 2048  # bytes: half of what one way of a 32 KB, 8-way first-level cache holds
 LINE = 64        # bytes of a cache line
+LATER = 0.75     # of the cycles: a buffer stays as it is for less, since the passes behind (Winograd, bands, blocks) want what is voted for
 LEAST_RUNS = 8   # fewer runs find room in the ways of a set
 
 
@@ -36,7 +39,24 @@ def layout(program: Program, target: Any = None) -> Program:
     for _ in range(2):
         for kernel in (*program.steps, *reversed(program.steps)):
             _pass_on(kernel, inner)
-    return _apply(program, {b: d for b, d in inner.items() if b.kind == "temporary"}, target)
+    inner = {b: d for b, d in inner.items() if b.kind == "temporary"}
+    return _apply(program, inner if target is None else _worth_it(program, inner, target), target)
+
+
+def _worth_it(program: Program, inner: dict[Buffer, int], target: Any) -> dict[Buffer, int]:
+    """Of the innermost dimensions voted for, those by which the kernels are estimated to take fewer cycles; the others stay."""
+    moved = {b: _with_last(b, d) for b, d in inner.items() if d != b.rank - 1}
+
+    def other(kernel: Kernel, chosen: Chosen) -> Kernel:
+        return replace_buffers(program.with_steps([kernel]), {b: moved[b] for b in chosen}).steps[0]
+
+    chosen, _ = Choice(program, moved, other, lambda kernel: kernel_cycles(kernel, target), LATER).settled()
+    return {b: d if b in chosen else b.rank - 1 for b, d in inner.items()}
+
+
+def _with_last(b: Buffer, last: int) -> Buffer:
+    """The buffer with one dimension innermost, the others in their order."""
+    return replace(b, order=(*(d for d in range(b.rank) if d != last), last))
 
 
 def _winner(buffer: Buffer, votes: Counter) -> int:
@@ -127,7 +147,7 @@ def _pass_on(kernel: Kernel, inner: dict[Buffer, int]) -> None:
 
 def _apply(program: Program, inner: dict[Buffer, int], target: Any) -> Program:
     """The program over buffers with the chosen dimension moved last, padded where caches want it."""
-    new = {b: replace(b, order=(*(d for d in range(b.rank) if d != last), last)) for b, last in inner.items() if last != b.rank - 1}
+    new = {b: _with_last(b, last) for b, last in inner.items() if last != b.rank - 1}
     return replace_buffers(program, {b: _padded(new.get(b, b), target) for b in inner if _padded(new.get(b, b), target) is not b})
 
 

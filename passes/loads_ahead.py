@@ -16,7 +16,7 @@ from typing import Any
 from edgec.expr import Expr, minimum, substitute, transform, walk
 from edgec.linear import coefficient, join, split
 from edgec.loops import Block, For, If, Let, Register, Stmt, get, iota
-from edgec.passes.in_order import channel_block
+from edgec.passes.in_order import deals_rows
 
 NEAR = 8    # sums before which the first loads of a round would keep them waiting
 LEAST = 64  # sums of a round whose end leaves room for loads of the next one
@@ -24,7 +24,7 @@ LEAST = 64  # sums of a round whose end leaves room for loads of the next one
 
 def loads_ahead(body: Sequence[Stmt], target: Any) -> list[Stmt]:
     """The statements with rounds of sums whose rows come from blocks of channels (`dealt_rows`) that load ahead."""
-    if channel_block(target) < 2:
+    if not deals_rows(target):
         return list(body)
     return [new for s in body for new in _ahead(s, target.dealt_vectors)]
 

@@ -73,7 +73,7 @@ def core(name: str, cpu: str, features: tuple[str, ...], emulated_cpu: str, **fa
 TARGETS = (
     core("aarch64", "generic", V8, "cortex-a72", fma_latency=4, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=512 << 10),
     core("cortex-a53", "cortex-a53", V8 + ("crc",), "cortex-a53", in_order=True, dealt_vectors=4, register_name="v{}",  # ld4
-         fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=512 << 10),
+         channel_blocks=(4,), fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=512 << 10),
     core("cortex-a55", "cortex-a55", V8_2, "max,sve=off", fma_latency=4, fma_per_cycle=1, l1_bytes=32 << 10, l2_bytes=128 << 10,
          l3_bytes=1 << 20),
     core("cortex-a72", "cortex-a72", V8 + ("crc",), "cortex-a72", fma_latency=3, fma_per_cycle=2, l1_bytes=32 << 10, l2_bytes=1 << 20),

@@ -1,5 +1,6 @@
 """Buffers in blocks of channels: the same numbers whatever stands around them, blocks where rows of a tile come by dealt loads."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 
 from edgec.backends.emulate import emulate
 from edgec.backends.llvm_order import APART, SLOTS, slot_places
-from edgec.backends.target import all_targets
+from edgec.backends.native import Loaded
+from edgec.backends.target import all_targets, find
 from edgec.compiler import compile, lower
+from edgec.emission import emit
 from edgec.expr import mul_add, var, walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
@@ -19,6 +22,7 @@ from edgec.loops_interpreter import run_loops
 from edgec.passes.channel_blocks import channel_blocks
 from edgec.passes.dealt_rows import dealt_rows
 from edgec.passes.in_order import channel_block
+from edgec.passes.liveness import liveness
 from edgec.passes.loads_ahead import loads_ahead
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
@@ -193,3 +197,64 @@ def test_loads_for_the_next_round_come_into_the_slots_they_are_expected_in():
     places = slot_places(uses, SLOTS, carried=(55, 31))
     assert [slot for _, slot in places[-2:]] == [0, 1]
     assert places[-1][0] > 31 and places[-2][0] > 55
+
+
+# ------------------------------------------------------------------------------------------------------------ chosen by cost
+
+WIDE = [replace(find(name), channel_blocks=(t,)) for name, t in (("x86-64-v4", 16), ("x86-64-v3", 8), ("cortex-a72", 4))]
+
+
+def likes_blocks(kernel, machine):
+    """Cycles that fall with every dimension of what a kernel touches."""
+    reads = sum(n.data.rank for s in kernel.stages for n in walk(s.value) if n.op == "read")
+    return 1000.0 - reads - sum(t.rank for t in kernel.targets)
+
+
+@pytest.mark.parametrize("target", WIDE, ids=lambda t: t.name)
+def test_where_loads_do_not_deal_the_estimate_refuses_blocks(target):
+    """Groups of channels that lie apart cost a turn each, and bring nothing."""
+    program = lower(network(32, 48, 32, 8), target, without=("channel_blocks", "winograd"))
+    assert channel_blocks(program, target) is program
+    assert channel_blocks(program, target, likes_blocks) is not program
+
+
+def test_what_a_kernel_loses_by_stays_where_it_costs_more_than_it_saves():
+    """Each kernel's cycles are imagined: those that read d in blocks lose much, and all others gain."""
+    program = lower(network(8, 24, 16, 7), TARGET, without=("channel_blocks",))
+
+    def cycles(kernel, machine):
+        reads = {n.data.root for s in kernel.stages for n in walk(s.value) if n.op == "read"}
+        in_blocks = {b for b in reads if len(b.shape) == 5 and b.shape[-1] == 4}
+        return likes_blocks(kernel, machine) + sum(500.0 for b in in_blocks if b.name == "d")
+
+    free = blocked(channel_blocks(program, TARGET, likes_blocks))
+    assert "d" in free and blocked(channel_blocks(program, TARGET, cycles)) == free - {"d"}
+    assert channel_blocks(program, TARGET, lambda kernel, machine: -likes_blocks(kernel, machine)) is program
+
+
+def test_the_best_of_several_sizes_is_taken():
+    target = replace(TARGET, channel_blocks=(8, 4))
+    program = lower(network(8, 24, 16, 7), target, without=("channel_blocks",))
+
+    def likes(width):
+        return lambda kernel, machine: 100.0 - float(sum(s.target.shape[-1] == width and s.target.rank == 5 for s in kernel.stages))
+
+    for width in (4, 8):
+        found = channel_blocks(program, target, likes(width))
+        assert {t.shape[-1] for k in found.steps for t in k.targets if t.rank == 5} == {width}
+
+
+def test_blocks_as_wide_as_vectors_compute_the_same():
+    """Here, in blocks of a whole vector, as measured by docs/measure_blocks.py."""
+    native = find("native")
+    lanes = native.lanes(32)
+    target = replace(native, channel_blocks=(lanes,))
+    graph = network(2 * lanes, 3 * lanes, lanes, 7)
+    program = lower(graph, target, without=("channel_blocks", "winograd"))
+    moved = liveness(channel_blocks(program, target, likes_blocks))
+    assert moved is not program
+    artifact = emit(moved, target, "g", "1")
+    inputs = whole_inputs(graph, 1)
+    with Loaded(artifact.object, artifact.interface) as model:
+        for name, expected in model.run(inputs).items():
+            np.testing.assert_array_equal(expected, interpret(graph, inputs)[name], err_msg=name)

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 
-from edgec.backends.target import find
+from edgec.backends.target import all_targets, find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.expr import fresh, read, walk
@@ -159,3 +159,39 @@ def test_layout_is_deterministic():
     from edgec.backends.target import find
     texts = {print_program(lower(read_graph(text, "test"), find("x86-64-v3"))) for _ in range(2)}
     assert len(texts) == 1
+
+
+def test_the_estimate_keeps_what_nobody_gains_by_moving():
+    """Two means over features vote for the axis that they leave; all who touch the sum take half the cycles as it is."""
+    graph = read_graph("""graph g(%x: f32[1,64,96]) -> (%y) {
+      @w: f32[96,8]
+      @s: f32[96]
+      @p: f32[1,64,96]
+      %a = Add(%x, @p) : f32[1,64,96]
+      %n = LayerNormalization(%a, @s) : f32[1,64,96]
+      %y = MatMul(%n, @w) : f32[1,64,8]
+    }""", "test")
+    voted = {b.name: b.order for k in layout(fuse(graph)).steps for b in k.targets}
+    assert voted["a"] == (0, 2, 1)
+    for name in ("x86-64-v4", "x86-64-v3"):
+        assert {b.name: b.order for k in layout(fuse(graph, find(name)), find(name)).steps for b in k.targets}["a"] in ((), (0, 1, 2)), name
+
+
+def test_channels_stay_innermost_by_the_estimate_on_every_machine():
+    graph = read_graph("""graph g(%x: f32[1,3,32,32]) -> (%y) {
+      @u: f32[32,3,3,3]
+      @e: f32[96,32,1,1]
+      @d: f32[96,1,3,3]
+      @p: f32[32,96,1,1]
+      %a = Conv(%x, @u) strides=[2,2] pads=[1,1,1,1] : f32[1,32,16,16]
+      %b = Conv(%a, @e) : f32[1,96,16,16]
+      %c = Conv(%b, @d) group=96 pads=[1,1,1,1] : f32[1,96,16,16]
+      %q = Conv(%c, @p) : f32[1,32,16,16]
+      %r = Add(%q, %a) : f32[1,32,16,16]
+      %y = GlobalAveragePool(%r) : f32[1,32,1,1]
+    }""", "test")
+    for target in all_targets():
+        if target.vector_bits and not target.levels:
+            program = layout(fuse(graph), target)
+            found = {b.name: b.order for k in program.steps for b in k.targets if b.kind == "temporary" and b.rank == 4}
+            assert found and set(found.values()) == {CHANNELS_LAST}, (target.name, found)
