@@ -56,7 +56,7 @@ def _in_blocks(program: Program, target: Any, width: int, cycles: Callable[[Kern
 
     choice = Choice(program, blocked, moved, lambda kernel: cycles(kernel, target))
     chosen, saved = choice.settled()
-    return saved, tuple(moved(k, choice.touched[k] & chosen) if choice.touched[k] & chosen else k for k in program.steps)
+    return saved, tuple(choice.moved(k, chosen) for k in program.steps)
 
 
 def _wishes(kernel: Kernel, stage: Stage, width: int, wishes: dict[Buffer, Wish]) -> None:
