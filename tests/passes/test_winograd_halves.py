@@ -12,7 +12,6 @@ from edgec.emission import emit
 from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.kernel import Program
-from edgec.ops.activation import Relu
 from edgec.ops.convolution import Conv
 from edgec.passes.fuse import fuse
 from edgec.passes.halves import multiplies_halves

@@ -1,5 +1,7 @@
 """Layers that integers would make slower on a target: predicted by the compiler's estimate, and left in f32 when that is asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from edgec.ops.matmul import Gemm
 from edgec.ops.quantization import DequantizeLinear
 from edgec.ops.reshape import Flatten
 from edgec.quantize import quantize
-from edgec.quantize.predicted_speed import cycles, predictions
+from edgec.quantize.predicted_speed import between_bytes, cycles, predictions
 from edgec.quantize.prepare import prepared
 from edgec.quantize.recipe import recipe_of
 from edgec.types import TensorType, f32
@@ -88,3 +90,18 @@ def test_a_target_object_serves_too(network, samples):
 def test_an_unknown_target_is_told(network, samples):
     with pytest.raises(Unsupported, match="unknown target 'z80'"):
         quantize(network, samples, faster_on="z80")
+
+
+def test_a_multiply_add_counts_twice_where_there_is_none(network):
+    """Otherwise f32 would look as quick on SSE as the integers whose products and sums pair up in one instruction."""
+    x = graph_input("x", TensorType(f32, (60, 64)))
+    graph, target = Graph((x,), (Gemm(x, drawn(1, 64, 32)).output,), ("y",), "g"), find("x86-64-v2")
+    assert not target.fma and 1.5 < cycles(graph, target) / cycles(graph, replace(target, fma=True)) <= 2
+
+
+def test_both_forms_of_a_layer_between_bytes_compute_the_same(network):
+    conv = next(op for op in network.ops if isinstance(op, Conv) and op.w.shape[1] == 16)
+    whole, real = (between_bytes(conv, integers) for integers in (True, False))
+    x = np.random.default_rng(3).integers(0, 256, whole.inputs[0].type.max_shape).astype(np.uint8)
+    a, b = (interpret(each, {"x": x})["y"].astype(int) for each in (whole, real))
+    assert whole.inputs[0].type == real.inputs[0].type and a.shape == b.shape and np.abs(a - b).max() <= 6 and np.ptp(b) > 50
