@@ -39,8 +39,11 @@ def merged(interfaces: Sequence[Interface]) -> Interface:
     Unsupported where two shapes of the inputs are the same, or an output's size is no linear function of a dimension.
     """
     first = interfaces[0]
-    if any(each.sizes or each.functions for each in interfaces):
-        raise Unsupported("several shapes of a model with computed sizes or C functions", hint="compile it for each shape, or for a range")
+    computed = [name for name, _, _ in first.sizes] or [name for name, _ in first.functions]
+    if computed:
+        what = "sizes that the model computes" if first.sizes else "functions in C"
+        raise Unsupported(f"several shapes of a model with {what} ({', '.join(computed)})",
+                          hint="compile an object for each shape, or one for a range: --shape INPUT=1..8x3")
     if any(each.states != first.states or any(kept.after for kept in each.states) for each in interfaces):
         raise Unsupported("several shapes of a model whose state is not the same for all of them", hint="compile it for each shape")
     names: dict[Extents, str] = {}

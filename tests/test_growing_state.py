@@ -118,8 +118,17 @@ def test_the_interface_says_how_much_is_filled():
 
 def test_two_dimensions_cannot_grow():
     model = onnx.parser.parse_model(HEADER + "g (float[P,Q] past, float[1,Q] x) => (float[T,Q] next) { next = Concat<axis=0>(past, x) }")
-    with pytest.raises(CompileError, match=r"the size of past: f32\[P,Q\] is open"):
+    with pytest.raises(CompileError, match=r"the size of past: f32\[P,Q\] is open") as error:
         with_state(load(model, bind={"P": "0..4", "Q": "1..4"}), {"past": "next"})
+    assert "one dimension may grow, up to the bound it is given; give the others a number: --bind Q=NUMBER" in str(error.value)
+    assert with_state(load(model, bind={"P": "0..4", "Q": 4}), {"past": "next"}).states == (("past", "next"),)
+
+
+def test_a_dimension_that_stays_is_bound_to_a_number():
+    model = onnx.parser.parse_model(HEADER + "g (float[P,2] past) => (float[R,2] next) { next = Neg(past) }")
+    with pytest.raises(CompileError, match="is open, its output") as error:
+        with_state(load(model, bind={"P": "1..4"}), {"past": "next"})
+    assert "bind it to a number: --bind P=NUMBER" in str(error.value)
 
 
 def test_from_the_command_line(tmp_path, capsys):
