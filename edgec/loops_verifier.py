@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from edgec.errors import Internal, raise_all
 from edgec.expr import BINARY, COMPARE, UNARY, Expr, walk
-from edgec.loops import For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, expressions
+from edgec.linear import coefficient
+from edgec.loops import For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, expressions, iota
 from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",
@@ -119,8 +120,9 @@ class _Checker:
             param, active = node.data
             self.param(param)
             self.require(node.args[0].dtype is index, f"a load from {param.name} is indexed by {node.args[0].dtype}")
-            table = param.constant and node.lanes == node.args[0].lanes and not active
-            self.require(node.args[0].lanes == 1 or table, f"the index of a load is a vector, and {param.name} no table: {node}")
+            places = node.lanes == node.args[0].lanes and not active and (param.constant or _in_steps(node.args[0]))
+            self.require(node.args[0].lanes == 1 or places,
+                         f"the index of a load is a vector, and neither {param.name} a table nor are they equal steps: {node}")
             self.require(0 <= active < max(node.lanes, 1), f"{active} of {node.lanes} lanes are loaded from {param.name}")
         if node.op in SCALAR_OPERANDS:
             self.require(all(a.lanes == 1 for a in node.args), f"{SCALAR_OPERANDS[node.op]} is a vector: {node}")
@@ -150,3 +152,8 @@ class _Checker:
 
 def _agree(lanes: Iterable[int]) -> bool:
     return len({n for n in lanes if n > 1}) <= 1
+
+
+def _in_steps(places: Expr) -> bool:
+    """Whether the lanes of an index are equal steps of two or more apart, as one load deals them out."""
+    return (coefficient(places, iota(places.lanes)) or 0) > 1

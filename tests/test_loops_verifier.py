@@ -27,6 +27,14 @@ def test_good_loops_pass():
     verify_loops(Loops("l", (X, Y), (N,), body))
 
 
+def test_a_load_may_deal_elements_out_in_equal_steps():
+    def body(places):
+        return Store(Y, ZERO, make("load", (places,), f32, (X, 0), lanes=4, key=(id(X), 0))),
+    verify_loops(Loops("l", (X, Y), (N,), body(4 * iota(4) + 1)))
+    with pytest.raises(Internal, match="nor are they equal steps"):
+        verify_loops(Loops("l", (X, Y), (N,), body(iota(4) + 1)))
+
+
 @pytest.mark.parametrize("body, message", [
     ((Store(Y, ROW, ONE),), "is not defined here"),
     ((For(ROW, ZERO, EIGHT, 1, ()), Store(Y, ROW, ONE)), "is not defined here"),
