@@ -42,8 +42,9 @@ def _problems(pair: tuple[str, str], inputs: Mapping[str, Value], outputs: Mappi
         return []
     if not a.is_static:
         several = [str(d) for d in a.shape if isinstance(d, Expr)]
-        hint = (f"one dimension may grow, up to the bound it is given; give the others a number: --bind {several[-1]}=NUMBER"
-                if len(several) > 1 else f"bind it to a number: --bind {several[0]}=NUMBER; it may grow only where the output has more of it")
+        hint = f"bind it to a number: --bind {several[0]}=NUMBER; it may grow only where the output has more of it"
+        if len(several) > 1:
+            hint = f"one dimension may grow, up to the bound it is given; give the others a number: --bind {several[-1]}=NUMBER"
         return [ModelError(f"--state {name}={output}: the size of {name}: {a} is open, its output is {b}", hint=hint)]
     if a.dtype is not b.dtype or a.shape != b.shape:
         hint = "what is kept has one type and shape; a cache that grows is kept at its full size, written at a position (TensorScatter)"
