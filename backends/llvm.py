@@ -95,9 +95,9 @@ class _Function(Values):
         self.registers.update(phis)
         self.scopes.append({loop.var: (variable, ())})
         self._touch(loop.body)
-        around, self.innermost = self.innermost, loop.var
+        around, self.innermost, self.fours = self.innermost, loop.var, self._side_by_side_in(loop.body)
         (self._straight if self.target.in_order else self._body)(loop.body)
-        self.innermost = around
+        self.innermost, self.fours = around, {}
         self._touch(loop.body)
         self.scopes.pop()
         following = self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgec.backends.instruction import dots, meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
+from edgec.backends.llvm_joined import Four, Joined
 from edgec.backends.llvm_narrowing import Narrowing
 from edgec.backends.llvm_order import Order, dealt_of
 from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
@@ -39,7 +40,7 @@ def native_operations(target: Any) -> frozenset[str]:
     return frozenset({f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE} | words)
 
 
-class Values(DotProducts, Narrowing, Order):
+class Values(DotProducts, Narrowing, Order, Joined):
     """Emits values into `lines`; `label` is the current block, `registers` the current value of every register."""
 
     def __init__(self, target: Any):
@@ -59,6 +60,7 @@ class Values(DotProducts, Narrowing, Order):
         self.rounded: dict[Expr, Expr] = {}
         self.changes: dict[Stmt, frozenset[Any]] = {}
         self.innermost: Expr | None = None      # the variable of the loop whose body is being emitted
+        self.fours: dict[Expr, Four] = {}   # vectors that come side by side in that body
 
     def _name(self) -> str:
         self.numbers += 1
@@ -233,6 +235,8 @@ class Values(DotProducts, Narrowing, Order):
         param, active = e.data
         if e.args[0].lanes > 1:
             return self._dealt(e) if dealt_of(e, self.target) else self._picked(e)
+        if e in self.fours:
+            return self._joined(e)
         address = self.address(param, e.args[0])
         kind = vec("i8", e.lanes) if param.dtype is bool_ else self.of(e)
         if active:

@@ -71,6 +71,7 @@ class Target:
     in_order: bool = False              # a load that follows sums waits for them: loads are best in groups, in the order of the code
     dealt_vectors: int = 1              # vectors of 32-bit lanes that one load fills, dealing neighbouring elements out to them in turn
     channel_blocks: tuple[int, ...] = ()    # channels of a point that may lie together in a buffer; the estimate says where they do
+    loads_four: str = ""                # LLVM's name, but for the type, of what loads four vectors side by side and knows no offset
     register_name: str = ""             # of vector register {}, by which code asks for neighbours that a dealt load fills
     joined_vectors: int = 1             # vectors of 32-bit lanes that are best narrowed to bytes together
     prefetches: bool = False            # weights that come from beyond the second-level cache are asked for a tile ahead

@@ -2,6 +2,7 @@
 
     python docs/measure_arm.py ZOO                              ZOO holds the ONNX files that ../shared/make_zoo.py builds
     python docs/measure_arm.py ZOO --cores cortex-a53           the hot loops of one core alone
+    python docs/measure_arm.py ZOO --counts                     the table of counts alone
     python docs/measure_arm.py ZOO --halves                     half precision and longer vectors alone (measure_halves.py)
     python docs/measure_arm.py --integers ../shared/peers       PEERS holds quantized ones: their table alone (arm_integers.py)
     python docs/measure_arm.py --integers ../shared/peers --targets cortex-a710     the rows of one machine
@@ -79,12 +80,13 @@ def main() -> None:
     given.add_argument("--targets", nargs="+", metavar="TARGET", default=(), help="with --integers: the rows of these alone")
     given.add_argument("--cores", nargs="+", choices=CORES, default=())
     given.add_argument("--halves", action="store_true")
+    given.add_argument("--counts", action="store_true")
     folders = given.parse_args()
     integers = runpy.run_path(str(DOCS / "arm_integers.py"))
     page = DOCS / "arm.md"
     floats, section = integers["parts"](page.read_text(encoding="utf-8"))
     if folders.zoo:
-        floats = "\n".join(written(folders.zoo, sections(floats), folders.cores, folders.halves)) + "\n"
+        floats = "\n".join(written(folders.zoo, sections(floats), folders.cores, folders.halves, folders.counts)) + "\n"
     if folders.integers:
         section = integers["section"](integers["counted"](folders.integers, folders.targets), section if folders.targets else "")
     page.write_text(floats + section, encoding="utf-8")
@@ -96,13 +98,13 @@ def sections(floats: str) -> list[str]:
     return [counted, shares, halves]
 
 
-def written(zoo: Path, old: Sequence[str], cores: Collection[str], halves: bool) -> list[str]:
+def written(zoo: Path, old: Sequence[str], cores: Collection[str], halves: bool, counts: bool = False) -> list[str]:
     """The sections, those anew that are asked for, or all when none is."""
     counted, shares, other = old
-    everything = not cores and not halves
+    everything = not cores and not halves and not counts
     measured = neighbour("measure_halves")
     return [
-        "\n".join(table_lines(zoo)) if everything else counted,
+        "\n".join(table_lines(zoo)) if everything or counts else counted,
         "\n".join(share_lines(zoo, cores or CORES, shares)) if everything or cores else shares,
         "\n".join(measured.section(measured.measured(zoo))) if everything or halves else other,
     ]

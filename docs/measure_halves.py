@@ -22,11 +22,8 @@ from edgec.onnx.reader import load
 TITLE = "## Half precision and longer vectors"
 # The Cortex-A76 sums f16 in blocks, the Cortex-A710 adds products of f16 to f32 (fmlal); the others have longer vectors, or none.
 RUNS = (
-    ("mobilenet_v2", "cortex-a76", "f32"),
-    ("mobilenet_v2", "cortex-a76", "f16"),
-    ("tiny_resnet8", "cortex-a76", "f32"),
-    ("tiny_resnet8", "cortex-a76", "f16"),
-    ("tiny_resnet8", "cortex-a710", "f16"),
+    *((model, target, precision) for model in ("tiny_resnet8", "mobilenet_v2", "squeezenet1_1", "resnet18")
+      for target in ("cortex-a76", "cortex-a710") for precision in ("f32", "f16")),
     ("tiny_resnet8", "neoverse-v1", "f32"),
     ("tiny_resnet8", "riscv64-v256", "f32"),
     ("tiny_resnet8", "riscv64-v128", "f32"),
@@ -37,7 +34,8 @@ HEAD = f"""
 {TITLE}
 
 One inference, and the largest difference of its outputs from those of f32 on x86-64, over the largest output. The Cortex-A76 sums f16 in
-blocks, the Cortex-A710 adds products of f16 to f32 (fmlal), and neoverse-v1 has SVE of 256 bits.
+blocks, and takes Winograd's F(2,3) in f16; the Cortex-A710 adds products of f16 to f32 (fmlal), four an instruction as in f32, and has
+Winograd in f32 ([precision](precision.md)). neoverse-v1 has SVE of 256 bits.
 
 | model | target | precision | million instructions | largest difference |
 |---|---|---|---|---|"""

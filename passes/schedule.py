@@ -235,7 +235,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
     calls, together = calls or calls_of(nest, target), joined(nest, target) if lanes > 1 else 1
     blocked = target.in_order and deals(nest, target) and in_blocks(nest, row)
     most, handed_on = target.dealt_vectors if shared and deals(nest, target) else 1, between(nest, target)
-    matrix, two = matrix_of(nest, target), overlaps(nest, target)
+    matrix, two, fours = matrix_of(nest, target), overlaps(nest, target), _by_fours(nest, target)
     for v in range(1, min(columns, 16) + 1):
         for r in range(1, min(row_extent, MAX_POINTS) + 1):
             if target.compact and not _is_one_body(r, v, row_extent, columns):
@@ -253,7 +253,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
             registers = max(registers + handed_on, 2 * r * wide if two else 0)
             if registers <= (target.general_registers if calls else target.registers):
-                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix, whole)
+                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix, whole, fours)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:
@@ -332,22 +332,29 @@ def _registers(r: int, v: int, target: Any, contraction: bool, steps: int, toget
 
 
 def _time(r: int, v: int, row_extent: int, columns: int, target: Any, contraction: bool, calls: int, most: int, matrix: Any,
-          blocked: bool) -> float:
+          blocked: bool, fours: bool) -> float:
     """Cycles of one reduction step over the whole row x column plane, ragged tiles included."""
     return sum(row_tiles * column_tiles * (instructions(rr, vv, calls) if calls else matrix_cycles(rr, vv, matrix, target) if matrix
                                            else blocked_cycles(rr, vv) if blocked and suits_blocks(rr, vv)
-                                           else _step(rr, vv, target, contraction, most))
+                                           else _step(rr, vv, target, contraction, most, fours))
                for rr, row_tiles in ((r, row_extent // r), (row_extent % r, 1))
                for vv, column_tiles in ((v, columns // v), (columns % v, 1)) if rr and vv)
 
 
-def _step(r: int, v: int, target: Any, contraction: bool, most: int = 1) -> float:
+def _by_fours(nest: Nest, target: Any) -> bool:
+    """Whether four vectors of constants come by one load, which the back end makes of those side by side."""
+    loads = [n for d in nest.domains.values() for b in d.body for n in walk(b) if n.op == "load" and n.data[0].constant]
+    return bool(target.loads_four and loads) and not target.in_order and all(n.dtype.name == "f32" for n in loads)
+
+
+def _step(r: int, v: int, target: Any, contraction: bool, most: int = 1, fours: bool = False) -> float:
     if most > 1:
         return step_cycles(r, v, most, target)
     loads = (v + r if contraction else 2 * r * v) / 2.0
     # Few accumulators are given several partial sums each, which hides most of the latency but not all.
     latency = target.fma_latency * 0.5 if r * v < target.fma_latency * target.fma_per_cycle else 0.0
-    return max(r * v / target.fma_per_cycle, loads, latency, alone(target, contraction)) + 0.05 * (r + v) + 0.5
+    count = r + (v / 4 if fours and contraction and v % 4 == 0 else v)
+    return max(r * v / target.fma_per_cycle, loads, latency, alone(target, contraction)) + 0.05 * count + 0.5
 
 
 def _loop_order(nest: Nest, target: Any, vector: Axis | None, row: Axis | None, rest: tuple[Axis, ...]):

@@ -67,7 +67,8 @@ def core(name: str, cpu: str, features: tuple[str, ...], emulated_cpu: str, **fa
     """A core; `emulated_cpu` is the qemu model that has its features."""
     emulator = Emulator("aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64", ("-cpu", emulated_cpu), packages=PACKAGES)
     return Target(name=name, triple="aarch64-unknown-linux-gnu", cpu=cpu, features=features, vector_bits=128, registers=32, fma=True,
-                  scalar_operand="lane", joined_vectors=4, instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
+                  scalar_operand="lane", joined_vectors=4, loads_four="llvm.aarch64.neon.ld1x4",
+                  instructions=available(INSTRUCTIONS, features), emulator=emulator, **facts)
 
 
 TARGETS = (
