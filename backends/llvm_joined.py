@@ -10,9 +10,10 @@ find registers beside the sums and the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from edgec.backends.llvm_spelling import suffix, vec
@@ -36,7 +37,7 @@ class Four:
 class Joined:
     """The methods for such loads of the class that emits values; `fours` has the vectors that come so in the loop being emitted."""
 
-    fours: dict[Expr, Four]
+    fours: Mapping[Expr, Four] = MappingProxyType({})
 
     def _side_by_side_in(self, body: Sequence[Stmt]) -> dict[Expr, Four]:
         """Each vector of a table with the four that are loaded together with it; none for other targets and bodies."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from edgec.backends.llvm_joined import Joined
 from edgec.backends.llvm_spelling import suffix, vec
 from edgec.expr import Expr, walk
 from edgec.linear import coefficient, join, split
@@ -41,7 +42,7 @@ class Step:
     uses: set[Expr] = field(default_factory=set)        # and all that they use
 
 
-class Order:
+class Order(Joined):
     """The methods for loads of dealt tables and for their order of the class that emits values."""
 
     def _dealt(self, e: Expr) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 
 from edgec.backends.instruction import dots, meaning
 from edgec.backends.llvm_dots import DotProducts, dot_row
-from edgec.backends.llvm_joined import Four, Joined
 from edgec.backends.llvm_narrowing import Narrowing
 from edgec.backends.llvm_order import Order, dealt_of
 from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
@@ -40,7 +39,7 @@ def native_operations(target: Any) -> frozenset[str]:
     return frozenset({f"{NATIVE[m.operation]}.{m.result.dtype}" for m in rows if m.operation in NATIVE} | words)
 
 
-class Values(DotProducts, Narrowing, Order, Joined):
+class Values(DotProducts, Narrowing, Order):
     """Emits values into `lines`; `label` is the current block, `registers` the current value of every register."""
 
     def __init__(self, target: Any):
@@ -60,7 +59,6 @@ class Values(DotProducts, Narrowing, Order, Joined):
         self.rounded: dict[Expr, Expr] = {}
         self.changes: dict[Stmt, frozenset[Any]] = {}
         self.innermost: Expr | None = None      # the variable of the loop whose body is being emitted
-        self.fours: dict[Expr, Four] = {}   # vectors that come side by side in that body
 
     def _name(self) -> str:
         self.numbers += 1
@@ -233,10 +231,8 @@ class Values(DotProducts, Narrowing, Order, Joined):
 
     def _load(self, e: Expr, local: dict[Expr, str]) -> str:
         param, active = e.data
-        if e.args[0].lanes > 1:
-            return self._dealt(e) if dealt_of(e, self.target) else self._picked(e)
-        if e in self.fours:
-            return self._joined(e)
+        if e.args[0].lanes > 1 or e in self.fours:
+            return self._joined(e) if e in self.fours else self._dealt(e) if dealt_of(e, self.target) else self._picked(e)
         address = self.address(param, e.args[0])
         kind = vec("i8", e.lanes) if param.dtype is bool_ else self.of(e)
         if active:
