@@ -50,8 +50,10 @@ def mnemonics(arguments: str, graph: Graph) -> str:
 
 
 def hot_loop(asm: str) -> Counter[str]:
-    """The instructions of the longest block that jumps back to its own label, up to that jump."""
+    """The instructions of the longest block that jumps back to its own label, up to that jump; labels that nobody names part nothing."""
     best: Counter[str] = Counter()
+    named = Counter(re.findall(r"[.\w$]+", asm))
+    asm = re.sub(r"^([.\w$]+):.*\n", lambda label: label[0] if named[label[1]] > 1 else "", asm, flags=re.MULTILINE)
     for block in re.split(r"^(?=[.\w$]+:)", asm, flags=re.MULTILINE):
         label, *lines = block.splitlines() or [""]
         code = [line.split() for line in lines if re.match(r"\s+[a-z]", line)]
