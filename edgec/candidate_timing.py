@@ -136,8 +136,11 @@ class RemoteTimer:
     def time(self, candidates: Sequence[Candidate]) -> list[float]:
         """As Timer.time; when the program fails each candidate is tried alone. Unsupported when not even one gives a time."""
         texts = {str(n): c.text.replace("@KERNEL(", "@candidate(") for n, c in enumerate(candidates)}
-        kernels = [c.object for c in compile_modules(texts, self.target, self.optimize).values()]
-        times, said = self._run(candidates, kernels)
+        try:
+            kernels = [c.object for c in compile_modules(texts, self.target, self.optimize).values()]
+            times, said = self._run(candidates, kernels)
+        except Internal as problem:  # one that LLVM refuses, or does not survive
+            times, said = None, problem.message
         if times is not None:
             return times
         if len(candidates) == 1:
