@@ -23,7 +23,8 @@ from edgec.passes.nest import Nest
 from edgec.types import index
 
 REGISTERS = 32    # of a machine that has room for two tiles
-MOST_STEPS = 64   # longer sums hide what follows them
+MOST_STEPS = 64   # longer sums hide what follows them,
+PER_OPERATION = 10  # and so do those of more steps than so many for each operation that follows
 LEAST_STORES = 4
 WRITTEN = 16      # steps of a loop that are written out, each with its share of the tile before
 
@@ -35,7 +36,19 @@ def overlaps(nest: Nest, target: Any) -> bool:
     domain, = nest.domains.values()
     long = [e for e in domain.extents if not is_const(e, 1)]
     return (domain.body[0].op == "dot" and not domain.guards and not domain.peeled and len(domain.body) == 1 and len(long) <= 2
-            and all(map(is_const, long)) and prod(e.data for e in long) <= MOST_STEPS and not nest.is_update)
+            and all(map(is_const, long)) and prod(e.data for e in long) <= min(MOST_STEPS, PER_OPERATION * _operations(nest))
+            and not nest.is_update)
+
+
+def _operations(nest: Nest) -> int:
+    """What is computed of each sum."""
+    seen, pending = set[Expr](), list(nest.values)
+    while pending:
+        node = pending.pop()
+        if node not in seen and node.dtype is not index and node.op not in ("const", "load", "reduce"):
+            seen.add(node)
+            pending += node.args
+    return len(seen)
 
 
 def _suits(target: Any) -> bool:

@@ -93,11 +93,14 @@ def test_parts_of_an_overlapped_loop_compute_the_same_bits(channels, filters, pi
 
 
 def test_stores_stand_among_the_sums_of_short_ones_alone():
-    """64 and 16 channels in a loop and written out; 512 hide what follows; two tiles must fit the registers of a machine."""
+    """64 and 16 channels in a loop and written out; 512 hide what follows, and 256 where that is little; two tiles must fit the registers."""
     for channels, found in ((64, True), (16, True), (512, False)):
         (one,) = pieces(layer(channels, 64, 64, True))[1]
         assert mixed(overlapped(one.loops, MACHINE).body) == found
         assert not mixed(one.loops.body)
+    for adds in (True, False):
+        (one,) = pieces(layer(256, 64, 64, adds))[1]
+        assert mixed(overlapped(one.loops, MACHINE).body) == adds
     for other in (replace(MACHINE, registers=16), replace(MACHINE, compact=True), replace(MACHINE, in_order=True),
                   replace(MACHINE, scalar_operand="lane")):
         (one,) = pieces(layer(64, 64, 64, True), other)[1]
