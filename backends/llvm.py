@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgec.backends.llvm_order import FENCE, FENCE_NAME
+from edgec.backends.llvm_pointers import carried_addresses
 from edgec.backends.llvm_spelling import mask, suffix, vec, vector_attributes
 from edgec.backends.llvm_values import Values
 from edgec.expr import is_const
@@ -80,6 +81,8 @@ class _Function(Values):
     def _for(self, loop: For) -> None:
         start, stop = self.value(loop.start), self.value(loop.stop)
         surely = (loop.stop - loop.start).lo > 0
+        pointers = self._pointers(loop) if self.target.in_order else []
+        first = self.value(loop.stop - loop.start - 1) if pointers else start
         head, after, before = self.fresh_label("loop"), self.fresh_label("after"), self.label
         if surely:
             self.lines.append(f"  br label %{head}")
@@ -93,24 +96,26 @@ class _Function(Values):
         phis = {r: self._name() for r in carried}
         slots = len(self.lines)
         self.registers.update(phis)
-        self.scopes.append({loop.var: (variable, ())})
+        self.scopes.append({loop.var: ('poison' if pointers else variable, ())})
         self._touch(loop.body)
         around, self.innermost, self.fours = self.innermost, loop.var, self._side_by_side_in(loop.body)
+        self.pointers = pointers
         (self._straight if self.target.in_order else self._body)(loop.body)
-        self.innermost, self.fours = around, {}
+        following = self._advance(variable) if pointers else self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")
+        self.innermost, self.fours, self.pointers = around, {}, ()
         self._touch(loop.body)
         self.scopes.pop()
-        following = self.emit(f"add nuw nsw {self.pointer} {variable}, {loop.step}")
         # A loop that meets its end exactly may be counted down by LLVM, which needs no comparison.
         whole = surely and is_const(loop.start) and is_const(loop.stop) and (loop.stop.data - loop.start.data) % loop.step == 0
         whole = whole and not self.target.counts_loops
-        again = self.emit(f"icmp {'ne' if whole else 'slt'} {self.pointer} {following}, {stop}")
+        test = f"sge {self.pointer} {following}, 0" if pointers else f"{'ne' if whole else 'slt'} {self.pointer} {following}, {stop}"
+        again = self.emit(f"icmp {test}")
         latch = self.label
         self.lines.append(f"  br i1 {again}, label %{head}, label %{after}, !llvm.loop !0")
-        header = [f"  {variable} = phi {self.pointer} [ {start}, %{before} ], [ {following}, %{latch} ]"]
+        header = [f"  {variable} = phi {self.pointer} [ {first}, %{before} ], [ {following}, %{latch} ]"]
         ends = {r: f"[ {outside[r]}, %{before} ], [ {self.registers[r]}, %{latch} ]" for r in carried}
         header += [f"  {phis[r]} = phi {self.type(r.dtype, r.lanes)} {ends[r]}" for r in carried]
-        self.lines[slots:slots] = header
+        self.lines[slots:slots] = header + carried_addresses(pointers, before, latch)
         self.block(after)
         if not surely:
             for r in carried:

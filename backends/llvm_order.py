@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from edgec.backends.llvm_joined import Joined
+from edgec.backends.llvm_pointers import Pointers
 from edgec.backends.llvm_spelling import suffix, vec
 from edgec.expr import Expr, walk
 from edgec.linear import coefficient, join, split
@@ -42,7 +43,7 @@ class Step:
     uses: set[Expr] = field(default_factory=set)        # and all that they use
 
 
-class Order(Joined):
+class Order(Joined, Pointers):
     """The methods for loads of dealt tables and for their order of the class that emits values."""
 
     def _dealt(self, e: Expr) -> str:
@@ -129,23 +130,16 @@ class Order(Joined):
 
     def _in_slots(self, body: Sequence[Let]) -> bool:
         """Emit a row of sums all of whose operands come by dealt loads, each as soon as it finds registers; False: something else."""
-        blocks: dict[Block, list[int]] = {}
-        for number, s in enumerate(body):
-            for n in walk(self.portable(s.value)):
-                if n.op == "load":
-                    blocks.setdefault(_block(n, self.target), []).append(number)
-        sums = {s.register for s in body if s.value.op == "mul_add"}
-        moving = any(not param.constant for param, _, _ in blocks) and len(sums) >= LEAST_SUMS
-        if not moving or any(dealt != self.target.dealt_vectors for _, _, dealt in blocks):
+        blocks = self._slotted(body)
+        if blocks is None:
             return False
-        slots, carried = (self.target.registers - len(sums)) // self.target.dealt_vectors, self._carried_uses(body, blocks)
-        if slots < SLOTS or len(carried) > SLOTS:
-            return False
+        slots, carried = self._slots(body), self._carried_uses(body, blocks)
         places = slot_places([(uses[0], uses[-1]) for uses in blocks.values()], slots, carried)
         due: dict[int, list[tuple[Block, int]]] = {}
         for (place, slot), block in zip(places, blocks):
             due.setdefault(place, []).append((block, self.target.registers - self.target.dealt_vectors * (slots - slot)))
         self._boundary()
+        self._carry()
         if not carried:  # the first sums wait for loads: additions find the time behind these
             self._fetched(due.pop(0))
         for block in blocks:
@@ -156,6 +150,26 @@ class Order(Joined):
             self._body([statement])
         self._boundary()
         return True
+
+    def _slotted(self, body: Sequence[Stmt]) -> dict[Block, list[int]] | None:
+        """The dealt loads that bring all operands of a row of sums, in order, with the sums that take them; None for something else."""
+        blocks: dict[Block, list[int]] = {}
+        for number, s in enumerate(body):
+            if not isinstance(s, Let):
+                return None
+            for n in walk(self.portable(s.value)):
+                if n.op == "load":
+                    blocks.setdefault(_block(n, self.target), []).append(number)
+        sums = {s.register for s in body if s.value.op == "mul_add"}
+        moving = any(not param.constant for param, _, _ in blocks) and len(sums) >= LEAST_SUMS
+        if not moving or any(dealt != self.target.dealt_vectors for _, _, dealt in blocks):
+            return None
+        return blocks if self._slots(body) >= SLOTS >= len(self._carried_uses(body, blocks)) else None
+
+    def _slots(self, body: Sequence[Let]) -> int:
+        """How many dealt loads find registers beside the sums."""
+        sums = {s.register for s in body if s.value.op == "mul_add"}
+        return (self.target.registers - len(sums)) // self.target.dealt_vectors
 
     def _fetched(self, blocks: Sequence[tuple[Block, int]]) -> None:
         """Dealt loads, each into the registers from a given one on."""

@@ -83,7 +83,7 @@ def hot_loops(profile: Sequence[Instruction], least: float = 0.01) -> list[HotLo
     total, found = sum(i.runs for i in profile), []
     place = {i.address: n for n, i in enumerate(profile)}
     for n, last in enumerate(profile):
-        target = re.search(r"0x([0-9a-f]+)", last.operands) if BRANCH.match(last.name) else None
+        target = re.search(r"0x([0-9a-f]+) <", last.operands) if BRANCH.match(last.name) else None
         first = place.get(int(target[1], 16), n + 1) if target else n + 1
         body = profile[first:n + 1]
         if body and not any(BRANCH.match(i.name) for i in body[:-1]) and sum(i.runs for i in body) >= least * total:
