@@ -10,7 +10,7 @@ end: one count of the rounds that are left, less two, decides that and the branc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgec.linear import split
 from edgec.loops import For, Let, Stmt
 
 MOST = 24  # addresses in registers beside the count and steps that are no constants of an addition
-BETWEEN = 6  # additions between the count and those that it decides
+BETWEEN = 4  # additions between the count and what it decides, which they would wait for
 
 
 @dataclass
@@ -66,17 +66,20 @@ class Pointers:
         LLVM would see that addresses lie side by side, and let loads add to them, if it knew what they are.
         """
         fewer = self._unknown(self.emit(f"add {self.pointer} {self._unknown(left, self.pointer)}, -1"), self.pointer)
-        steps: dict[tuple[int, bool], str] = {}
-        for p in self.pointers:
-            if p.ahead and p.step and (p.step, True) not in steps:
-                goes_on = self.emit(f"icmp ne {self.pointer} {fewer}, 0")
-                steps[p.step, True] = self.emit(f"select i1 {goes_on}, {self.pointer} {p.step}, {self.pointer} 0")
         own, ahead = ([p for p in self.pointers if p.ahead is kind] for kind in (False, True))
-        for p in (*own[:BETWEEN], *ahead, *own[BETWEEN:]):  # neither end waits for the choice
-            step = steps.get((p.step, p.ahead), str(p.step))
-            moved = p.step and self.emit(f"getelementptr i8, ptr {self._unknown(p.name)}, {self.pointer} {step}")
-            p.after = self._unknown(moved) if moved else p.name
+        self._move(own[:BETWEEN], {})
+        steps: dict[int, str] = {}
+        for step in sorted({p.step for p in ahead if p.step}):
+            goes_on = self.emit(f"icmp ne {self.pointer} {fewer}, 0")
+            steps[step] = self._unknown(self.emit(f"select i1 {goes_on}, {self.pointer} {step}, {self.pointer} 0"), self.pointer)
+        self._move(own[BETWEEN:], {})
+        self._move(ahead, steps)
         return fewer
+
+    def _move(self, pointers: Sequence[Pointer], steps: Mapping[int, str]) -> None:
+        for p in pointers:
+            step = steps.get(p.step, p.step)
+            p.after = self._unknown(self.emit(f"getelementptr i8, ptr {self._unknown(p.name)}, {self.pointer} {step}")) if p.step else p.name
 
     def _unknown(self, text: str, kind: str = "ptr") -> str:
         """The same address or number by assembly of no instruction, behind what is emitted before."""

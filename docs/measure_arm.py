@@ -60,11 +60,11 @@ waits, each group of loads and each branch again; a load of four vectors by `ld4
 and an addition of its address, since it knows no offsets. So weights are packed for `ld4`, and buffers that contractions sum over lie in
 blocks of four channels, of which one `ld4` brings four points: a tile of eight rows and two vectors needs four loads for 64 multiply-adds
 ([in order](schedules.md#in-order)). [in_order_loops.py](in_order_loops.py) has such a loop written by hand, {short_eight:.1%} with 8 steps
-a round and {eight:.1%} with 16; the compiler's have 83 to 86 % and 86 to 89 %. Longer rounds want more addresses than there are registers.
-With channels side by side, rows come by groups of loads: {rows:.1%} by hand with 32 steps a round, {short:.1%} with 8.
-What lies below are first layers (73 to 80 %), windows that slide over each channel by itself (34 to 48 %: each of seven sums waits for its
-own latency of 10 cycles, each group of nine loads for 21 sums), rows of stride 2, rows that eight does not divide (tiles of six have 80 %)
-and Winograd's transforms (11 to 14 %: 36 values do not fit 32 registers).
+a round and {eight:.1%} with 16. Each load has its own register for its address, one addition a round; longer rounds want more than there
+are. With channels side by side, rows come by groups of loads: {rows:.1%} by hand with 32 steps a round, {short:.1%} with 8. First layers,
+whose rows lie side by side in the picture, take them by `ld4`, too. Furthest below are windows that slide over each channel by itself (each
+of seven sums waits for its own latency of 10 cycles, each group of nine loads for 21 sums), rows of stride 2, rows that four does not
+divide, and Winograd's transforms (36 values do not fit 32 registers; what points p and -p share is added up once).
 
 The model of the Cortex-A55 starts two multiply-adds of whole vectors a cycle, twice what the A53's does, but one load. Its code is the
 one for cores that order instructions themselves: the A53's would take as long there.

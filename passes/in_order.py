@@ -70,7 +70,15 @@ def dealt_registers(r: int, v: int, dealt: int, nest: Nest) -> int:
 
     That is two vectors of k for each row, or vectors of what the rows of a window read together where neighbours lie side by side.
     """
+    if dealt == LANES and slides(r, nest):
+        return blocked_registers(r, v)
     return r * v + UNDER_WAY * dealt + max((_read_by_rows(r, n, nest) for n in _moving(nest)), default=2 * r)
+
+
+def slides(r: int, nest: Nest) -> bool:
+    """Whether what r rows read lies side by side along a window, so near that one dealt load brings it."""
+    moving = _moving(nest)
+    return bool(moving) and all(0 < _span(r, n, nest) <= LANES ** 2 for n in moving)
 
 
 def _moving(nest: Nest) -> list[Expr]:
@@ -79,11 +87,22 @@ def _moving(nest: Nest) -> list[Expr]:
 
 def _read_by_rows(r: int, n: Expr, nest: Nest) -> int:
     """Registers for what one load brings to r rows (`scalar_runs` makes vectors of the neighbours in a window)."""
+    window, span = _window(n, nest), _span(r, n, nest)
+    return -(-span // LANES) + 1 if span else 2 * r + max(0, window - 3)
+
+
+def _window(n: Expr, nest: Nest) -> int:
+    """Neighbouring elements that one point reads along a short axis; 0 where none is short."""
     steps = [SHORT + 1 if extent.op != "const" else extent.data for d in nest.domains.values()
              for axis, extent in zip(d.axes, d.extents) if coefficient(n.args[0], axis) == 1]
-    window = 0 if any(s > SHORT for s in steps) else max(steps, default=0)
+    return 0 if any(s > SHORT for s in steps) else max(steps, default=0)
+
+
+def _span(r: int, n: Expr, nest: Nest) -> int:
+    """Elements between the first and past the last that r rows read of such; 0 where they are not near each other."""
+    window = _window(n, nest)
     apart = [c for a in nest.axes if 0 < (c := coefficient(n.args[0], a.var) or 0) <= window]
-    return -(-((r - 1) * min(apart) + window) // LANES) + 1 if apart else 2 * r + max(0, window - 3)
+    return (r - 1) * min(apart) + window if apart else 0
 
 
 def window_registers(r: int, v: int, nest: Nest, row: Any, target: Any) -> int:

@@ -19,7 +19,7 @@ from edgec.linear import coefficient, coefficient_within
 from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
 from edgec.passes.activations_ahead import rows_asked
 from edgec.passes.halves import taken_as_halves
-from edgec.passes.in_order import channel_block
+from edgec.passes.in_order import channel_block, slides
 from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule
@@ -34,7 +34,7 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule, target: Any) -> tuple[Ex
                  for c in [coefficient_within(n.args[0], v, channel_block(target))] if c]
         return min(steps, default=1 << 40)
     sliding = sliding_taps(d, plan, target)
-    guarded = {v for i, _ in d.guards for v in i.free} if sliding else set()
+    guarded = {v for i, _ in d.guards for v in i.free} if sliding else _clamped(nest, d, plan, target)
     ordered = sorted(d.axes, key=lambda v: (v not in sliding and v not in guarded, -step(v)))
     if plan.reduce_vector in ordered:
         ordered.remove(plan.reduce_vector)
@@ -43,6 +43,12 @@ def reduce_order(nest: Nest, d: Domain, plan: Schedule, target: Any) -> tuple[Ex
         ordered.remove(tap)
         ordered.append(tap)
     return tuple(ordered)
+
+
+def _clamped(nest: Nest, d: Domain, plan: Schedule, target: Any) -> set[Expr]:
+    """Axes that borders bound, but for the window that the rows slide on: loops around what dealt loads bring, as many at a time as can."""
+    along = channel_block(target) > 1 and plan.row is not None and plan.vector is not None and slides(plan.rows, nest)
+    return {v for i, _ in d.guards if along and plan.row.var not in i.free for v in i.free}
 
 
 def sliding_taps(d: Domain, plan: Schedule, target: Any) -> frozenset[Expr]:
@@ -89,6 +95,7 @@ def _shared_tap(d: Domain, plan: Schedule) -> Expr | None:
 NARROW, LONGEST_TAP, MOST_ROWS = 1, 5, 16  # more rows would keep more words alive than there are registers for
 WRITTEN_OUT = 4  # vectors of a dot product that are written out
 LONGEST = 256  # multiply-adds in a row: among more of them LLVM keeps scalars that neighbouring taps share, and runs out of registers
+DEALT_TAPS, LONGEST_DEALT = 21, 336  # taps of a round by dealt loads, whose addresses are in registers, and multiply-adds in it
 
 
 class Reduction:
@@ -108,6 +115,8 @@ class Reduction:
         self.registers = [[[tiler.register(b.dtype, max(p.lanes, self.lanes)) for b in self.domain.body] for p in points]
                           for _ in range(self.partials)]
         self.sliding = sliding_taps(self.domain, tiler.plan, tiler.target)
+        along = channel_block(tiler.target) > 1 and tiler.plan.row is not None and slides(tiler.plan.rows, nest)
+        self.most = DEALT_TAPS if along else UNROLL_LIMIT
         self.within = max((_points(nest.domains[n]) for b in self.domain.body for n in walk(b) if n in nest.domains), default=1)
         apart = self.wide is not None and not self.group
         self.scalars = [[tiler.register(b.dtype, 1) for b in self.domain.body] for _ in points] if apart else []
@@ -176,7 +185,8 @@ class Reduction:
             size *= self.extents[a].data if self.extents[a].op == "const" else 1 << 20
         around = prod(self.extents[a].data for a, k in env.items() if a in self.extents and k.op == "const")
         shares = axis in self.sliding or any(k.op == "const" and a in self.sliding for a, k in env.items())
-        if size <= UNROLL_LIMIT and around * size * len(self.points) <= LONGEST and not shares:
+        longest = LONGEST if self.most == UNROLL_LIMIT else LONGEST_DEALT
+        if size <= self.most and around * size * len(self.points) <= longest and not shares:
             return True
         number = self.extents[axis].data
         undecided = [i for g, (i, _) in enumerate(self.domain.guards) if g not in met and axis in i.free]

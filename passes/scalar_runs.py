@@ -45,7 +45,7 @@ def _taken_by_lane(sums: Sequence[Let], width: int) -> list[Stmt]:
     """A row of assignments, between which memory does not change."""
     places: dict[tuple[Any, Expr], dict[int, Expr]] = {}
     for s in sums:
-        for n in _scalars(s):
+        for n in scalars_of(s):
             constant, terms = split(_loaded(n).args[0])
             places.setdefault((_loaded(n).data[0], join(0, terms)), {})[constant] = n
     lanes: dict[Expr, Expr] = {}
@@ -71,7 +71,7 @@ def vectors(places: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
             yield first, 2
 
 
-def _scalars(s: Let) -> list[Expr]:
+def scalars_of(s: Let) -> list[Expr]:
     """The scalars from memory, widened or not, by which a sum of vectors multiplies."""
     value = s.value
     if value.op != "mul_add" or s.register.lanes == 1 or s.register.dtype is not f32:
@@ -86,7 +86,7 @@ def _loaded(factor: Expr) -> Expr:
 
 
 def _on_lanes(s: Let, lanes: dict[Expr, Expr]) -> Let:
-    if not any(n in lanes for n in _scalars(s)):
+    if not any(n in lanes for n in scalars_of(s)):
         return s
     a, b, c = s.value.args
     return replace(s, value=mul_add(lanes.get(a, a), lanes.get(b, b), c))

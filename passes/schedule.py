@@ -18,6 +18,7 @@ from edgec.linear import coefficient, coefficient_within
 from edgec.loops import group_of
 from edgec.passes.halves import taken_as_halves
 from edgec.passes.in_order import (
+    LANES,
     alone,
     blocked_cycles,
     blocked_registers,
@@ -27,6 +28,7 @@ from edgec.passes.in_order import (
     dealt_together,
     in_blocks,
     round_length,
+    slides,
     step_cycles,
     suits_blocks,
     window_registers,
@@ -245,6 +247,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                 continue
             dealt = dealt_together(wide, most)
             whole = blocked and suits_blocks(r, v) and columns % v == 0
+            sliding = dealt == LANES and slides(r, nest)
             registers = (blocked_registers(r, v) if whole else dealt_registers(r, wide, dealt, nest) if dealt
                          else scalar_registers(r, wide, calls) if calls else matrix_registers(r, wide, matrix, target) if matrix
                          else _registers(r, wide, target, shared, steps, together))
@@ -253,7 +256,7 @@ def tile_choices(nest: Nest, target: Any, vector: Axis | None, row: Axis | None,
                 registers += wide + 2  # LLVM adds half vectors up in the registers of scalars, and needs others for the next ones
             registers = max(registers + handed_on, 2 * r * wide if two else 0)
             if registers <= (target.general_registers if calls else target.registers):
-                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix, whole, fours)
+                time = _time(r, v, row_extent, columns, target, shared, calls, most, matrix, whole or sliding, fours)
                 if row_extent > r and _panel(nest, v * lanes) > PANEL * target.l2_bytes > 0:
                     time = max(time, -(-row_extent // r) * columns * lanes * 4 / STREAM)
                 if r > most_rows:

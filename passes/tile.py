@@ -24,6 +24,7 @@ from edgec.passes.bits import bits
 from edgec.passes.blocks import runs
 from edgec.passes.conversions import conversions
 from edgec.passes.dealt_rows import dealt_rows
+from edgec.passes.dealt_windows import dealt_windows
 from edgec.passes.dots import dots
 from edgec.passes.first_terms import first_terms
 from edgec.passes.halves import planned as in_halves
@@ -137,7 +138,7 @@ def _wrap(axes: Sequence[Axis], body: Sequence[Stmt]) -> list[Stmt]:
 
 
 def _finish(kernel: Kernel, pieces: list[Stmt], tables: Tables, parallel: frozenset[Expr], target: Any) -> Tiled:
-    pieces = short_sums(scalar_runs(bits(pieces, tables), target), tables, target)
+    pieces = short_sums(scalar_runs(dealt_windows(bits(pieces, tables), target), target), tables, target)
     pieces = loads_ahead(dealt_rows(pieces, target), target)
     body = flattened(pieces)
     everything = [e for s in statements(body) for e in expressions(s)]
