@@ -78,8 +78,11 @@ class Pointers:
 
     def _move(self, pointers: Sequence[Pointer], steps: Mapping[int, str]) -> None:
         for p in pointers:
-            step = steps.get(p.step, p.step)
-            p.after = self._unknown(self.emit(f"getelementptr i8, ptr {self._unknown(p.name)}, {self.pointer} {step}")) if p.step else p.name
+            if not p.step:
+                p.after = p.name
+                continue
+            moved = f"getelementptr i8, ptr {self._unknown(p.name)}, {self.pointer} {steps.get(p.step, p.step)}"
+            p.after = self._unknown(self.emit(moved))
 
     def _unknown(self, text: str, kind: str = "ptr") -> str:
         """The same address or number by assembly of no instruction, behind what is emitted before."""
