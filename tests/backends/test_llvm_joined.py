@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
 
 from edgec.backends.emulate import missing_tools
 from edgec.backends.llvm import _Function

@@ -245,7 +245,7 @@ def test_the_best_of_several_sizes_is_taken():
 
 
 def test_blocks_as_wide_as_vectors_compute_the_same():
-    """Here, in blocks of a whole vector, as measured by docs/measure_blocks.py."""
+    """Here, in blocks of a whole vector."""
     native = find("native")
     lanes = native.lanes(32)
     target = replace(native, channel_blocks=(lanes,))
