@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgec.errors import Unsupported
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
+from edgec.sweeps import walk
 
 
 def c_expression(dimension: Expr, names: Mapping[Expr, str]) -> str:

@@ -17,9 +17,10 @@ from types import MappingProxyType
 from typing import Any
 
 from edgec.backends.llvm_spelling import suffix, vec
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.linear import join, split
 from edgec.loops import Let, Stmt, flattened
+from edgec.sweeps import walk
 from edgec.types import f32
 
 FOUR = 4

@@ -18,9 +18,10 @@ from typing import Any
 from edgec.backends.llvm_joined import Joined
 from edgec.backends.llvm_pointers import Pointers
 from edgec.backends.llvm_spelling import suffix, vec
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.linear import coefficient, join, split
 from edgec.loops import Let, Stmt, Store, flattened, iota
+from edgec.sweeps import walk
 from edgec.types import f32
 
 Block = tuple[Any, Expr, int]  # a parameter, where a dealt load of it begins, to how many vectors it deals

@@ -18,10 +18,11 @@ from edgec.backends.llvm_dots import DotProducts, dot_row
 from edgec.backends.llvm_narrowing import Narrowing
 from edgec.backends.llvm_order import Order, dealt_of
 from edgec.backends.llvm_spelling import mask, number, one_by_one, suffix, vec
-from edgec.expr import Expr, const, inside_pairs, transform
+from edgec.expr import Expr, const, inside_pairs
 from edgec.linear import join, split
 from edgec.loops import Let, Param, Register, Stmt, Store, children
 from edgec.portable.expansion import expand
+from edgec.sweeps import transform
 from edgec.types import DType, bf16, bool_, f16, f32, index
 
 SCALARS = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "bool": "i1"}
@@ -435,8 +436,7 @@ class Values(DotProducts, Narrowing, Order):
         if e.dtype is bool_:
             return self.emit(f"icmp ne {source} {x}, {self._literal(const(0, a.dtype), a.lanes)}")
         if e.data == "saturate":
-            narrowed = self._narrowed(e, x)
-            if narrowed is not None:
+            if (narrowed := self._narrowed(e, x)) is not None:
                 return narrowed
             x = self._saturated(e, x)
         return self._resize(x, source, result, self._bits(a.dtype), self._bits(e.dtype), a.dtype.kind in "ub")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgec.expr import Expr, as_expr, walk
+from edgec.expr import Expr, as_expr
 from edgec.kernel import Buffer, Kernel, Program, Stage
+from edgec.sweeps import walk
 from edgec.types import index
 
 

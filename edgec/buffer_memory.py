@@ -12,8 +12,9 @@ import numpy as np
 
 from edgec.accesses import program_buffers
 from edgec.errors import Internal, ModelError, raise_all
-from edgec.expr import Expr, evaluate_dim
+from edgec.expr import Expr
 from edgec.kernel import Buffer, Kernel, Program
+from edgec.sweeps import evaluate_dim
 
 POISON = 0xA5  # fresh memory: a large negative float, so that reading too early shows
 

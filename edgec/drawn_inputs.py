@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgec.errors import ModelError
-from edgec.expr import Expr, evaluate_dim
+from edgec.expr import Expr
 from edgec.graph import Graph, Value
+from edgec.sweeps import evaluate_dim
 from edgec.text_slots import as_text
 from edgec.types import string
 

@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
-from edgec.expr import Combine, Expr, walk
+from edgec.expr import Combine, Expr
+from edgec.sweeps import walk
 from edgec.types import index
 
 

@@ -16,8 +16,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from edgec.expr import BINARY, COMPARE, UNARY, UNBOUNDED, Combine, Expr, ReduceParts, inside_pairs, walk
+from edgec.expr import BINARY, COMPARE, UNARY, UNBOUNDED, Combine, Expr, ReduceParts, inside_pairs
 from edgec.expr_order import CanonicalOrder
+from edgec.sweeps import walk
 from edgec.types import bool_, word_of
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "and": "&", "or": "|",

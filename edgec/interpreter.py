@@ -16,8 +16,9 @@ import numpy as np
 
 from edgec.decomposition import expand
 from edgec.errors import CompileError, Internal, ModelError, Unsupported, raise_all
-from edgec.expr import Expr, evaluate_dim
+from edgec.expr import Expr
 from edgec.graph import Constant, Graph, Input, Op, Value, run_reference
+from edgec.sweeps import evaluate_dim
 from edgec.text_slots import plain_text
 from edgec.types import TensorType
 

@@ -13,9 +13,10 @@ from math import prod
 from typing import Any
 
 from edgec.accesses import buffer_reads
-from edgec.expr import BINARY, COMPARE, UNARY, Expr, ReduceParts, evaluate_dim, walk
+from edgec.expr import BINARY, COMPARE, UNARY, Expr, ReduceParts
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.layer_facts import sums_products
+from edgec.sweeps import evaluate_dim, walk
 from edgec.types import element_of, index
 
 POLYNOMIAL = 16  # operations of an exponential, error function or the like, at least: a polynomial of degree 6 and its reduction

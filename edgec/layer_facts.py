@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from math import prod
 
 from edgec.decomposition import decomposed
-from edgec.expr import Expr, ReduceParts, fresh, read, walk
+from edgec.expr import Expr, ReduceParts, fresh, read
 from edgec.graph import Constant, Graph, Input, Op, Value, topological
 from edgec.lowering import lower_op
+from edgec.sweeps import walk
 from edgec.types import index
 
 

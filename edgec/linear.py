@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import gcd
 
-from edgec.expr import UNBOUNDED, Expr, const, fresh, make, substitute
+from edgec.expr import UNBOUNDED, Expr, const, fresh, make
+from edgec.sweeps import substitute
 from edgec.types import index
 
 

@@ -156,7 +156,7 @@ def horizontal(op: str, x: Expr) -> Expr:
 
 
 def rebuild(node: Expr, args: Sequence[Expr]) -> Expr:
-    """A vector node on other operands (what `edgec.expr.rebuild` does for these operations)."""
+    """A vector node on other operands (what `edgec.sweeps.rebuild` does for these operations)."""
     if node.op == "load":
         return load(node.data[0], args[0], node.lanes, node.data[1], node.dtype)
     if node.op == "vector":

@@ -12,8 +12,9 @@ import numpy as np
 
 from edgec.errors import Internal
 from edgec.evaluate import NAMED, compute
-from edgec.expr import Expr, evaluate_dim, inside_pairs
+from edgec.expr import Expr, inside_pairs
 from edgec.loops import Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, group_of
+from edgec.sweeps import evaluate_dim
 from edgec.types import index
 
 Value = Any  # int for scalar indices, else a numpy scalar or a vector of lanes

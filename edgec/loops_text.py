@@ -16,10 +16,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from edgec.expr import Expr, as_expr, walk
+from edgec.expr import Expr, as_expr
 from edgec.expr_text import Printer, bound_variable, declaration, identifier, lanes_suffix
 from edgec.loops import Block, For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, children, expressions, statements
 from edgec.program_text import numbered, unique_names
+from edgec.sweeps import walk
 from edgec.types import index
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgec.errors import Internal, raise_all
-from edgec.expr import BINARY, COMPARE, UNARY, Expr, walk
+from edgec.expr import BINARY, COMPARE, UNARY, Expr
 from edgec.linear import coefficient
 from edgec.loops import For, If, Let, Loops, Param, Prefetch, Register, Stmt, Store, expressions, iota
+from edgec.sweeps import walk
 from edgec.types import bool_, element_of, index
 
 OPERATIONS = {*UNARY, *BINARY, *COMPARE, "const", "var", "linear", "floordiv", "cast", "select", "mul_add", "inside",

@@ -30,7 +30,6 @@ from edgec.cli.text_table import text_table
 from edgec.compiler import lower, machine_for, optimise_graph
 from edgec.drawn_inputs import drawn_inputs
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph import Graph
 from edgec.kernel import Kernel, Program
 from edgec.kernel_facts import KernelFacts, kernel_facts
@@ -42,6 +41,7 @@ from edgec.passes.explain import Explanation, explain
 from edgec.passes.parallel import parallel
 from edgec.passes.tile import Tiled, tile
 from edgec.schedules import Schedules, known_schedules
+from edgec.sweeps import walk
 from edgec.text_ports import text_ports
 from edgec.text_slots import DEFAULT_BYTES, ports_to_slots
 from edgec.types import i32

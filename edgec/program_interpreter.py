@@ -21,9 +21,10 @@ from edgec.accesses import buffer_reads, kernel_buffers, stage_roots
 from edgec.buffer_memory import Memory, poisoned
 from edgec.errors import Internal
 from edgec.evaluate import NAMED, evaluate
-from edgec.expr import Expr, ReduceParts, const, evaluate_dim, inside, read, transform, walk
+from edgec.expr import Expr, ReduceParts, const, inside, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.repeats import groups
+from edgec.sweeps import evaluate_dim, transform, walk
 from edgec.types import DType
 
 CHUNK_BYTES = 64 << 20

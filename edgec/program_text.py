@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from edgec.accesses import kernel_buffers, kernel_roots, program_buffers, stage_roots
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.expr_text import Printer, bound_variable, declaration, identifier
 from edgec.kernel import Axis, Buffer, Kernel, Program, Size, Stage
+from edgec.sweeps import walk
 
 Names = dict[Any, str]
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgec.expr import Expr, const, walk
+from edgec.expr import Expr, const
 from edgec.linear import coefficient
 from edgec.loops import Param, Prefetch, Stmt, iota
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.points import Point, instantiate, scalar_point
 from edgec.passes.schedule import Schedule
+from edgec.sweeps import walk
 from edgec.types import index
 
 LINE = 64           # bytes that one request brings

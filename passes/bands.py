@@ -15,10 +15,11 @@ from math import prod
 from typing import Any
 
 from edgec.accesses import buffer_reads
-from edgec.expr import Expr, ReduceParts, binary, fresh, read, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, binary, fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
 from edgec.passes.uses import Uses
+from edgec.sweeps import substitute, transform, walk
 
 BYTES_PER_CYCLE = 8.0  # beyond the second-level cache, one way
 SHARE = 0.5            # of the second-level cache, for what lives in one band

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgec.expr import Expr, binary, cast, const, fresh, is_const, substitute, transform, walk
+from edgec.expr import Expr, binary, cast, const, fresh, is_const
 from edgec.loops import Block, For, If, Let, Param, Prefetch, Stmt, Store, expressions, load, statements
 from edgec.passes.pack import Tables
+from edgec.sweeps import substitute, transform, walk
 from edgec.types import DTYPES, DType, u8, u32
 
 MOST_BITS = 6      # of less than a byte: wider numbers would save an eighth of a byte

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgec.expr import Expr, as_expr, const, dim, fresh, substitute
+from edgec.expr import Expr, as_expr, const, dim, fresh
 from edgec.kernel import Axis, Stage
 from edgec.loops import For, Stmt
+from edgec.sweeps import substitute
 from edgec.types import index
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from edgec.backends.llvm_tables import picking_row
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, binary, bitcast, cast, const, fresh, read, transform, walk
+from edgec.expr import Expr, binary, bitcast, cast, const, fresh, read
 from edgec.kernel import Buffer, Program, Stage
+from edgec.sweeps import transform, walk
 from edgec.types import i8, i32, index, u8
 
 BYTES = (i8, u8)

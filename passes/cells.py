@@ -16,11 +16,12 @@ from math import prod
 from typing import Any
 
 from edgec.accesses import buffer_reads
-from edgec.expr import Expr, is_const, read, substitute, transform, walk
+from edgec.expr import Expr, is_const, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.sequences import carries
 from edgec.passes.slots import independent
 from edgec.passes.uses import Uses
+from edgec.sweeps import substitute, transform, walk
 
 
 def cells(program: Program, target: Any) -> Program:

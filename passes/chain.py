@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgec.accesses import buffer_reads
-from edgec.expr import Expr, ReduceParts, fresh, is_const, read, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, fresh, is_const, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.stages import hoisted, in_blocks, staged
 from edgec.passes.uses import Uses
+from edgec.sweeps import substitute, transform, walk
 
 VECTORS = 4    # vectors in a block of rows, at most
 CACHED = 1.0   # the share of the first-level cache that a block's rows may fill

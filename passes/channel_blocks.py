@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, read, transform, walk
+from edgec.expr import Expr, ReduceParts, read
 from edgec.kernel import Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient_within, split
 from edgec.passes.choices import Choice, Chosen
 from edgec.passes.estimate import kernel_cycles
+from edgec.sweeps import transform, walk
 from edgec.types import f32
 
 KINDS = ("temporary", "scratch")

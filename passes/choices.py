@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from edgec.expr import walk
 from edgec.kernel import Buffer, Kernel, Program, Stage
 from edgec.program_text import kernel_key
+from edgec.sweeps import walk
 
 CLOSE = 0.95  # of the cycles: estimates nearer to each other than this decide nothing
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, cast, compare, const, select, transform, walk
+from edgec.expr import Expr, cast, compare, const, select
 from edgec.kernel import Program, Stage
+from edgec.sweeps import transform, walk
 from edgec.types import i32, index
 
 MOST = 16        # values; a tree of more is dearer than what it replaces

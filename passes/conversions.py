@@ -16,10 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 from edgec.backends.instruction import meaning
-from edgec.expr import Expr, cast, cast_within, compare, const, is_const, select, unary, walk
+from edgec.expr import Expr, cast, cast_within, compare, const, is_const, select, unary
 from edgec.passes.nest import Nest, transformed
 from edgec.passes.pack import Tables
 from edgec.passes.value_bounds import Bounds, value_bounds
+from edgec.sweeps import walk
 from edgec.types import f32, i32
 
 LIMIT = 2.0**30  # whole numbers up to here, plus a zero point, fit in 32 bits

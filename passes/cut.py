@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from edgec.expr import Expr, binary, compare, const, fresh, walk
+from edgec.expr import Expr, binary, compare, const, fresh
 from edgec.linear import split
 from edgec.loops import Block, For, If, Param, Stmt, Store, expressions, flattened, statements
 from edgec.passes.tile import Tiled
+from edgec.sweeps import walk
 from edgec.types import index
 
 DEPTH = 3              # so many loops around each other are numbered through at most

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgec.backends.instruction import Dot, dots as dot_rows, matrices
-from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, rebuild, substitute, transform, walk, word
+from edgec.expr import Expr, binary, bitcast, cast, const, dot, fresh, inside, is_const, make, word
 from edgec.linear import coefficient
 from edgec.loops import group_of, load
 from edgec.passes.matrix_sums import in_matrices
@@ -26,6 +26,7 @@ from edgec.passes.nest import Domain, Nest, domain_key
 from edgec.passes.pack import Tables
 from edgec.passes.schedule import Schedule, schedule, tile_choices, widest
 from edgec.passes.weight_sums import weight_sum
+from edgec.sweeps import rebuild, substitute, transform, walk
 from edgec.types import DTYPES, DType, element_of, i16, index, u32, u64, word_of
 
 HALF_RANGE = 128

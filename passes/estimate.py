@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.kernel import Axis, Kernel
 from edgec.linear import coefficient_within
 from edgec.passes.dots import dots
@@ -21,6 +21,7 @@ from edgec.passes.pack import Tables
 from edgec.passes.points import is_picked
 from edgec.passes.schedule import Schedule, schedule, tile_choices, widest
 from edgec.passes.tile import walked_together
+from edgec.sweeps import walk
 
 TURN = 12.0  # cycles by which a sum takes longer for every group of steps that lies apart, where a round of its loop is no whole group
 

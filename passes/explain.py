@@ -14,12 +14,13 @@ from typing import Any
 
 from edgec.backends.instruction import dots as dot_rows
 from edgec.backends.llvm_dots import matrix_row
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.kernel import Axis
 from edgec.passes.in_order import channel_block
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.schedule import Schedule, TileChoice, bytes_touched, moving_loads, schedule, tile_choices, vector_cost, widest
 from edgec.passes.schedule_text import axis_names
+from edgec.sweeps import walk
 from edgec.types import element_of, i32
 
 SHOWN = 4  # tiles beside the chosen one that a reason names

@@ -13,8 +13,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, const, is_const, make, transform, walk
+from edgec.expr import Expr, ReduceParts, const, is_const, make
 from edgec.passes.nest import Domain, Nest
+from edgec.sweeps import transform, walk
 from edgec.types import i32
 
 LATE = frozenset({"reduce", "inside"})  # a term with one of these is not worth having before the loops

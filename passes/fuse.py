@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, as_expr, const, fresh, read, substitute, transform
+from edgec.expr import Expr, as_expr, const, fresh, read
 from edgec.graph import Graph, Op, Value
 from edgec.kernel import Axis, Buffer, Kernel, Program, Size, Stage
 from edgec.lowering import Alternatives, Recurrence, scalar, selection_of, update_of
 from edgec.passes.grouping import Grouping, grouped, high, resolve_plain
 from edgec.passes.normalize import normalize
 from edgec.passes.selecting import selecting
+from edgec.sweeps import substitute, transform
 from edgec.types import index
 
 Place = tuple[Buffer, Callable[[tuple[Expr, ...]], tuple[Expr, ...]]]  # a buffer, and where in it the element at an index lies

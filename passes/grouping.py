@@ -15,10 +15,11 @@ from math import prod
 from typing import Any
 
 from edgec.errors import Unsupported
-from edgec.expr import Expr, ReduceParts, fresh, is_const, read, walk
+from edgec.expr import Expr, ReduceParts, fresh, is_const, read
 from edgec.graph import Constant, Graph, Input, Op, Value
 from edgec.lowering import lower_op, scalar
 from edgec.passes.widening import widened
+from edgec.sweeps import walk
 from edgec.types import DType, bf16, f32
 
 # What decoding a constant may take: it is done where the constant is read, as often as it is, so that it stays as small as it is stored.

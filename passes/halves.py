@@ -15,9 +15,10 @@ from math import prod
 from typing import Any
 
 from edgec.backends.instruction import meaning, widening_multiply_add
-from edgec.expr import Expr, as_expr, binary, cast, const, fresh, is_const, make, rebuild, substitute, walk
+from edgec.expr import Expr, as_expr, binary, cast, const, fresh, is_const, make
 from edgec.linear import coefficient
 from edgec.passes.nest import Domain, Nest
+from edgec.sweeps import rebuild, substitute, walk
 from edgec.types import f16, f32
 
 BLOCK = 32   # products summed up in f16

@@ -15,10 +15,11 @@ from itertools import accumulate
 from typing import Any
 
 from edgec.accesses import buffer_reads, kernel_buffers
-from edgec.expr import Expr, const, fresh, read, substitute, transform
+from edgec.expr import Expr, const, fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.kernel_facts import kernel_facts
 from edgec.passes.winograd_convolution import recognise
+from edgec.sweeps import substitute, transform
 from edgec.types import index
 
 RESIDENT = 0.5             # the share of the second-level cache that one tensor may fill and still be there for its reader

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.linear import coefficient
 from edgec.passes.nest import Nest, in_groups
+from edgec.sweeps import walk
 
 LONG_ROUNDS = (32, 48, 24, 40, 28, 20, 16, 12, 8)  # reduction steps in one round of a loop
 SHORT = 12                             # steps of an axis that is written out

@@ -14,10 +14,11 @@ from math import prod
 from typing import Any
 
 from edgec.backends.instruction import dots
-from edgec.expr import Expr, ReduceParts, fresh, inside_pairs, read, walk
+from edgec.expr import Expr, ReduceParts, fresh, inside_pairs, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
 from edgec.passes.layout import replace_buffers
+from edgec.sweeps import walk
 
 SHARED = 32  # products of each byte, at least: a copy costs about as much as so few
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from edgec.backends.instruction import dots as dot_rows
-from edgec.expr import Expr, ReduceParts, binary, cast, const, fresh, inside, inside_pairs, is_const, read, reduce, transform, walk
+from edgec.expr import Expr, ReduceParts, binary, cast, const, fresh, inside, inside_pairs, is_const, read, reduce
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
+from edgec.sweeps import transform, walk
 
 WORD = 4              # bytes of a dot product's group
 LINE = 64             # bytes that a line of the copy is a multiple of

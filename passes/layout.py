@@ -16,11 +16,12 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, inside_pairs, read, transform, walk
+from edgec.expr import Expr, ReduceParts, inside_pairs, read
 from edgec.kernel import Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient, split
 from edgec.passes.choices import Choice, Chosen
 from edgec.passes.estimate import kernel_cycles
+from edgec.sweeps import transform, walk
 
 Votes = dict[Buffer, Counter]
 ALIASING = 2048  # bytes: half of what one way of a 32 KB, 8-way first-level cache holds

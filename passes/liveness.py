@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 from edgec.accesses import buffer_reads, updated_buffers
 from edgec.errors import Internal
-from edgec.expr import Expr, ReduceParts, walk
+from edgec.expr import Expr, ReduceParts
 from edgec.kernel import Buffer, Kernel, Program
 from edgec.linear import split
 from edgec.passes.placement import Interval, largest_live_set, place
 from edgec.repeats import Loop, loops
+from edgec.sweeps import walk
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 

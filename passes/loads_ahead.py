@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, minimum, substitute, transform, walk
+from edgec.expr import Expr, minimum
 from edgec.linear import coefficient, join, split
 from edgec.loops import Block, For, If, Let, Register, Stmt, get, iota
 from edgec.passes.in_order import deals_rows
+from edgec.sweeps import substitute, transform, walk
 
 NEAR = 8    # sums before which the first loads of a round would keep them waiting
 LEAST = 64  # sums of a round whose end leaves room for loads of the next one

@@ -15,12 +15,13 @@ from typing import Any
 
 from edgec.backends.instruction import Dot
 from edgec.backends.llvm_dots import matrix_row
-from edgec.expr import Expr, const, dot_block, inside, substitute
+from edgec.expr import Expr, const, dot_block, inside
 from edgec.loops import Let, Stmt, get, iota, lane, vector
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.points import KStep, Point, instantiate
 from edgec.passes.reductions import Reduction
 from edgec.passes.schedule import Schedule
+from edgec.sweeps import substitute
 
 Tests = list[tuple[Expr, Expr]]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from edgec.backends.instruction import Dot
 from edgec.backends.llvm_dots import matrix_row
-from edgec.expr import walk
 from edgec.kernel import Axis
 from edgec.passes.nest import Nest
+from edgec.sweeps import walk
 
 BETWEEN = 3     # registers for columns on their way
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral, rebuild, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, as_expr, fresh, inside_pairs, is_const, make, neutral
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.linear import coefficient, coefficient_within, split
 from edgec.loops import Param, load
+from edgec.sweeps import rebuild, substitute, transform, walk
 from edgec.types import index
 
 

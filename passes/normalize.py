@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from edgec.evaluate import evaluate
-from edgec.expr import COMPARE, Expr, ReduceParts, const, fresh, reduce, substitute, transform, walk
+from edgec.expr import COMPARE, Expr, ReduceParts, const, fresh, reduce
 from edgec.kernel import Axis, Kernel, Stage
 from edgec.linear import coefficient
+from edgec.sweeps import substitute, transform, walk
 from edgec.types import index
 
 ZERO = const(0, index)

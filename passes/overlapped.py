@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, compare, const, is_const, substitute, transform, walk
+from edgec.expr import Expr, compare, const, is_const
 from edgec.loops import For, If, Let, Loops, Prefetch, Register, Stmt, Store, get
 from edgec.passes.nest import Nest
+from edgec.sweeps import substitute, transform, walk
 from edgec.types import index
 
 REGISTERS = 32    # of a machine that has room for two tiles

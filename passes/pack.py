@@ -17,12 +17,13 @@ from dataclasses import replace
 import numpy as np
 
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, as_expr, maximum, minimum, read, rebuild, transform, walk
+from edgec.expr import Expr, as_expr, maximum, minimum, read
 from edgec.kernel import Axis, Buffer
 from edgec.loops import Param, load
 from edgec.passes.in_order import dealt_together
 from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.segments import Piece, Segment
+from edgec.sweeps import rebuild, transform, walk
 from edgec.types import DType, dtype_of, index
 
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, fresh, read, substitute, transform, walk
+from edgec.expr import Expr, ReduceParts, fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
 from edgec.passes.nest import flatten
 from edgec.passes.pack import Tables
 from edgec.passes.schedule import schedule
+from edgec.sweeps import substitute, transform, walk
 
 LEAST_USES = 8    # rows that share an operand before a copy of it is cheaper than reading it as it lies
 LEAST_STEPS = 8   # and the length of their sums: shorter ones are a matter of storing results

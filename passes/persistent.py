@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from edgec.accesses import buffer_reads, program_buffers
-from edgec.expr import dim, fresh, read, substitute, walk
+from edgec.expr import dim, fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.layout import replace_buffers
 from edgec.passes.liveness import takes_place_of
 from edgec.repeats import loops
+from edgec.sweeps import substitute, walk
 
 
 def persistent(program: Program, target: Any = None) -> Program:

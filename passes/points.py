@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgec.expr import Expr, binary, bitcast, cast, compare, const, is_const, rebuild, substitute
+from edgec.expr import Expr, binary, bitcast, cast, compare, const, is_const
 from edgec.linear import coefficient, coefficient_within, without
 from edgec.loops import group_of, iota, lane, load, vector
+from edgec.sweeps import rebuild, substitute
 from edgec.types import bool_, i8, i32, index, u8
 
 BYTES = 256

@@ -17,13 +17,14 @@ import numpy as np
 
 from edgec.backends.instruction import dots
 from edgec.errors import CompileError, ModelError, Unsupported
-from edgec.expr import Expr, ReduceParts, fresh, inside_pairs, read, walk
+from edgec.expr import Expr, ReduceParts, fresh, inside_pairs, read
 from edgec.graph import Constant, Graph, Input, Op, Value, constant
 from edgec.lowering import lower_op, scalar
 from edgec.onnx.tensor import CODE_OF_DTYPE
 from edgec.ops.cast import Cast
 from edgec.passes.widening import widened
 from edgec.pipeline import graph_pass
+from edgec.sweeps import walk
 from edgec.types import DTYPES, DType, f16, f32
 
 NARROW = ("bf16", "f16")

@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.expr import Expr, as_expr, const, walk
+from edgec.expr import Expr, as_expr, const
 from edgec.loops import Param, Prefetch, Stmt
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.pack import Tables
 from edgec.passes.points import Point, instantiate, scalar_point
 from edgec.passes.schedule import Schedule
 from edgec.passes.segments import Segment
+from edgec.sweeps import walk
 from edgec.types import index
 
 LINE = 64           # bytes that one request brings

@@ -14,7 +14,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, binary, const, dot, fresh, inside, make as make_node, mul_add, neutral, substitute, walk
+from edgec.expr import Expr, binary, const, dot, fresh, inside, make as make_node, mul_add, neutral
 from edgec.linear import coefficient, coefficient_within
 from edgec.loops import For, If, Let, Register, Stmt, get, horizontal, iota, splat, vector
 from edgec.passes.activations_ahead import rows_asked
@@ -24,6 +24,7 @@ from edgec.passes.nest import Domain, Nest, in_groups
 from edgec.passes.points import KStep, Point, all_inside, instantiate, scalar_point
 from edgec.passes.schedule import UNROLL_LIMIT, Schedule
 from edgec.passes.wide_dots import wide_group
+from edgec.sweeps import substitute, walk
 from edgec.types import index
 
 

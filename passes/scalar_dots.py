@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from edgec.backends.llvm_dots import dot_row
-from edgec.expr import walk
 from edgec.passes.nest import Nest
+from edgec.sweeps import walk
 
 ADDRESSES = 3   # of either operand and the end of the loop
 BETWEEN = 6     # vectors that the instructions of a few dot products hand on to each other

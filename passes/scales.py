@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, ReduceParts, is_const, reduce, transform, walk
+from edgec.expr import Expr, ReduceParts, is_const, reduce
 from edgec.kernel import Program, Stage
+from edgec.sweeps import transform, walk
 
 
 def scales(program: Program, target: Any = None) -> Program:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from edgec.expr import Expr, walk
+from edgec.expr import Expr
 from edgec.kernel import Axis
 from edgec.linear import coefficient, coefficient_within
 from edgec.loops import group_of
@@ -40,6 +40,7 @@ from edgec.passes.points import is_picked
 from edgec.passes.scalar_dots import between, calls_of, instructions, registers as scalar_registers
 from edgec.passes.segments import Segment, ragged, segments_of
 from edgec.passes.wide_dots import wide_axis
+from edgec.sweeps import walk
 
 MAX_POINTS = 30       # points of a register tile; more would not fit any machine's registers
 PANEL = 0.3           # the share of L2 beyond which the packed constants of one tile are fetched again by every row of tiles

@@ -19,9 +19,9 @@ from itertools import groupby
 from typing import Any
 
 from edgec.accesses import buffer_reads
-from edgec.expr import walk
 from edgec.kernel import Kernel, Program
 from edgec.passes.tile import walked_together
+from edgec.sweeps import walk
 
 SMALL = 1 << 20  # bytes of constants a step may read on a machine without a second-level cache
 

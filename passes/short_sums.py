@@ -15,9 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from edgec.backends.instruction import multiplies_bytes
-from edgec.expr import Expr, cast, walk
+from edgec.expr import Expr, cast
 from edgec.loops import Block, For, If, Let, Register, Stmt, get
 from edgec.passes.pack import Tables
+from edgec.sweeps import walk
 from edgec.types import i16, i32
 
 ROOM = 2**15 - 1

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgec.expr import Expr, is_const, walk
+from edgec.expr import Expr, is_const
 from edgec.kernel import Stage
+from edgec.sweeps import walk
 
 
 def independent(early: Stage, late: Stage) -> bool:

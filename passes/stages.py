@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import UNARY, Expr, ReduceParts, fresh, read, substitute, transform, walk
+from edgec.expr import UNARY, Expr, ReduceParts, fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
+from edgec.sweeps import substitute, transform, walk
 
 ROWS = 8     # rows whose reductions hide each other's latency
 VECTORS = 4  # vectors of a block whose points are neighbours in memory

@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from edgec.errors import Unsupported
-from edgec.expr import fresh, read, walk
+from edgec.expr import fresh, read
 from edgec.graph import Constant, Graph, Input, Op, Value, constant, fields_of, graph_input
 from edgec.lowering import lower_op
 from edgec.ops.small_types import is_small
 from edgec.pipeline import graph_pass
+from edgec.sweeps import walk
 from edgec.types import u8
 
 

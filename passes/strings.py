@@ -16,7 +16,7 @@ import numpy as np
 
 from edgec.decomposition import expand
 from edgec.errors import Unsupported
-from edgec.expr import fresh, read, walk
+from edgec.expr import fresh, read
 from edgec.graph import Constant, Graph, Input, Op, Value, constant, fields_of, graph_input
 from edgec.lowering import lower_op
 from edgec.ops.gather import Gather
@@ -24,6 +24,7 @@ from edgec.ops.joining import Concat
 from edgec.ops.reshape import Reshape
 from edgec.ops.slicing import Pad
 from edgec.pipeline import graph_pass
+from edgec.sweeps import walk
 from edgec.text_slots import DEFAULT_BYTES, bytes_needed, to_slots
 from edgec.types import TensorType, string, u8
 

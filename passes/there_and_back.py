@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, const, fresh, substitute, walk
+from edgec.expr import Expr, const, fresh
 from edgec.kernel import Axis, Kernel, Stage
 from edgec.loops import For, Stmt
+from edgec.sweeps import substitute, walk
 from edgec.types import index
 
 

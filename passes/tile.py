@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from edgec.expr import Expr, as_expr, binary, const, fresh, inside_pairs, is_const, substitute, transform, walk
+from edgec.expr import Expr, as_expr, binary, const, fresh, inside_pairs, is_const
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.linear import coefficient
 from edgec.loops import Block, For, If, Loops, Param, Register, Stmt, Store, expressions, flattened, iota, lane, load, splat, statements
@@ -42,6 +42,7 @@ from edgec.passes.segments import Piece, Segment
 from edgec.passes.short_sums import short_sums
 from edgec.passes.slots import independent
 from edgec.passes.there_and_back import pairs, walks_back
+from edgec.sweeps import substitute, transform, walk
 from edgec.types import index
 
 MIN_TESTS, MAX_TESTS = 3, 32  # so many border tests in one tile are worth a copy of it without them

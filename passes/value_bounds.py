@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from math import isfinite, prod
 
-from edgec.expr import Expr, ReduceParts, walk
+from edgec.expr import Expr, ReduceParts
 from edgec.passes.nest import Nest
 from edgec.passes.pack import Tables
+from edgec.sweeps import walk
 from edgec.types import DType, element_of
 
 Bounds = tuple[float, float]

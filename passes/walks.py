@@ -15,9 +15,10 @@ from math import prod
 from typing import Any
 
 from edgec.accesses import buffer_reads
-from edgec.expr import Expr, const, read, substitute, transform
+from edgec.expr import Expr, const, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.tile import walked_together
+from edgec.sweeps import substitute, transform
 from edgec.types import index
 
 LEAST = 16 << 10  # bytes of scratch below which the whole kernel takes about as long as a few meetings of threads

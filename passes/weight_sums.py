@@ -11,12 +11,13 @@ import numpy as np
 
 from edgec.box_sums import box_sum, prefix_sums, window_sums, windows, within
 from edgec.evaluate import evaluate
-from edgec.expr import Expr, as_expr, const, substitute
+from edgec.expr import Expr, as_expr, const
 from edgec.kernel import Axis
 from edgec.linear import coefficient
 from edgec.loops import load
 from edgec.passes.nest import Domain, Nest
 from edgec.passes.pack import Tables
+from edgec.sweeps import substitute
 from edgec.types import i32, index
 
 

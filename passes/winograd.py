@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgec.expr import walk
 from edgec.kernel import Kernel, Program
 from edgec.passes.winograd_convolution import recognise
 from edgec.passes.winograd_cost import Form, forms
 from edgec.passes.winograd_stages import rewrite
+from edgec.sweeps import walk
 from edgec.types import f16, f32
 
 BETTER = 0.96  # the share of the cost of smaller tiles below which larger ones are worth their error

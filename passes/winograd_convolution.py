@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from edgec.expr import Expr, ReduceParts, inside_pairs, walk
+from edgec.expr import Expr, ReduceParts, inside_pairs
 from edgec.kernel import Axis, Kernel
 from edgec.linear import coefficient
+from edgec.sweeps import walk
 from edgec.types import f16, f32, i32
 
 

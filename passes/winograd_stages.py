@@ -14,11 +14,12 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
-from edgec.expr import Expr, argument, as_expr, cast, const, fresh, inside, mul_add, read, reduce_over, substitute, transform
+from edgec.expr import Expr, argument, as_expr, cast, const, fresh, inside, mul_add, read, reduce_over
 from edgec.kernel import Axis, Buffer, Kernel, Stage
 from edgec.passes.winograd_arithmetic import arithmetic, transformed, weights_of
 from edgec.passes.winograd_convolution import Convolution
 from edgec.passes.winograd_matrices import Matrix
+from edgec.sweeps import substitute, transform
 from edgec.types import DType, f32, index
 
 

@@ -16,25 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgec.backends.instruction import dots as dot_rows
-from edgec.expr import (
-    Expr,
-    ReduceParts,
-    binary,
-    bitcast,
-    const,
-    dot,
-    fresh,
-    inside,
-    is_const,
-    read,
-    substitute,
-    sum_over,
-    transform,
-    walk,
-    word,
-)
+from edgec.expr import Expr, ReduceParts, binary, bitcast, const, dot, fresh, inside, is_const, read, sum_over, word
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
+from edgec.sweeps import substitute, transform, walk
 from edgec.types import DTYPES, WORDS, DType, i8, i32, u8, u32, word_of
 
 GROUP = 4

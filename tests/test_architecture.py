@@ -18,7 +18,6 @@ TOP = ("__main__", "cli", "compiler", "emission", "routine", "compiled_texts", "
        "compile_problems", "model_problems", "program_ports", "several_shapes", "kernels_alike")
 # Imported inside a function, when a command asks for it: the commands of text tests that go through the compiler.
 LAZY = {("edgec.edge_file", "edge_commands")}
-LARGE: dict[str, str] = {"edgec/expr.py": "one language, its constructors and their simplifications"}
 LINES, LONG = 450, 140
 
 
@@ -147,13 +146,8 @@ def test_public_functions_and_classes_say_what_they_are(path):
 @pytest.mark.parametrize("path", [p for folder in (*FOLDERS, "tests") for p in sorted((ROOT / folder).rglob("*.py"))], ids=by_name)
 def test_files_are_rooms_not_halls(path):
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= LINES or by_name(path) in LARGE
+    assert len(lines) <= LINES
     assert "tests" in path.parts or not [n for n, line in enumerate(lines, 1) if len(line) > LONG]
-
-
-def test_the_list_of_large_files_is_true():
-    for name in LARGE:
-        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=by_name)

@@ -17,7 +17,6 @@ from edgec.expr import (
     compare,
     const,
     dim,
-    evaluate_dim,
     fresh,
     inside,
     inside_pairs,
@@ -29,18 +28,15 @@ from edgec.expr import (
     mul_add,
     neutral,
     read,
-    rebuild,
     reduce,
     reduce_over,
     select,
-    substitute,
     sum_over,
-    transform,
     unary,
     var,
-    walk,
 )
 from edgec.kernel import Buffer
+from edgec.sweeps import evaluate_dim, rebuild, substitute, transform, walk
 from edgec.testing import value_exprs
 from edgec.types import DTYPES, bool_, f32, f64, i8, i32, i64, index, u8, u16
 

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from edgec.expr import UNBOUNDED, const, maximum, minimum, substitute, var
+from edgec.expr import UNBOUNDED, const, maximum, minimum, var
 from edgec.linear import coefficient, floordiv, interval, join, multiply, scale, split
+from edgec.sweeps import substitute
 from edgec.testing import index_exprs
 from edgec.types import index
 

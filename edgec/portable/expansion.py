@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from edgec.expr import Expr, transform
+from edgec.expr import Expr
 from edgec.portable import (
     erf as portable_erf,
     exp as portable_exp,
@@ -31,6 +31,7 @@ from edgec.portable.cast import expand_cast, expand_half
 from edgec.portable.division import divide, remainder
 from edgec.portable.dot import expand_dot
 from edgec.portable.integer import expand_integer
+from edgec.sweeps import transform
 from edgec.types import DType, bf16, f16, f32, f64, i64, u64
 
 UNARY = {

@@ -19,7 +19,6 @@ import numpy as np
 from edgec.backends.instruction import dots, matrices, wide_row
 from edgec.backends.target import Target, all_targets, find
 from edgec.compiler import PROGRAM_PASSES, optimise_graph
-from edgec.expr import walk
 from edgec.graph import Graph, Value, constant, graph_input
 from edgec.graph_parser import parse_graph
 from edgec.kernel import Kernel, Program
@@ -48,6 +47,7 @@ from edgec.passes.tile import Tiled, tile
 from edgec.passes.winograd_matrices import POINTS
 from edgec.persistent_state import with_state
 from edgec.program_text import print_program
+from edgec.sweeps import walk
 from edgec.types import DType, TensorType, f32, i8, i64, u8
 
 NATIVE = find("native")

@@ -11,13 +11,14 @@ from edgec.backends.llvm import module_text
 from edgec.backends.llvm_order import FENCE, FENCE_NAME, Step, _groups, dealt_place
 from edgec.backends.target import all_targets
 from edgec.compiler import compile, lower
-from edgec.expr import var, walk
+from edgec.expr import var
 from edgec.graph_parser import parse_graph
 from edgec.loops import For, Let, Param, expressions, iota, load, statements
 from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.passes.in_order import dealt_together
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.emulated import assert_exact
 from edgec.types import f32
 

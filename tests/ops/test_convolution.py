@@ -6,9 +6,10 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.errors import TypeMismatch
 from edgec.evaluate import evaluate_op
-from edgec.expr import evaluate_dim, var
+from edgec.expr import var
 from edgec.graph import graph_input, run_reference
 from edgec.ops.convolution import Conv, ConvTranspose
+from edgec.sweeps import evaluate_dim
 from edgec.types import TensorType, bf16, f16, f32
 
 quick = settings(deadline=None, max_examples=25)
@@ -100,8 +101,9 @@ def test_depthwise_has_no_channel_axis():
 
 
 def reduction_axes(op):
-    from edgec.expr import ReduceParts, fresh, read, walk
+    from edgec.expr import ReduceParts, fresh, read
     from edgec.lowering import lower_op
+    from edgec.sweeps import walk
     at = [fresh("i", 0, d - 1) for d in op.output.shape]
     [found] = [n for n in walk(*lower_op(op, at, read)) if n.op == "reduce"]
     assert ReduceParts(found).body[0].op == "mul"

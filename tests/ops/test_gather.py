@@ -9,12 +9,13 @@ from hypothesis import given, settings, strategies as st
 from edgec.decomposition import expand
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
-from edgec.expr import fresh, read, var, walk
+from edgec.expr import fresh, read, var
 from edgec.graph import Graph, constant, graph_input, run_reference
 from edgec.interpreter import run
 from edgec.lowering import lower_op
 from edgec.ops.gather import Compress, Gather, GatherElements, GatherND, ReverseSequence
 from edgec.ops.reshape import Shape
+from edgec.sweeps import walk
 from edgec.types import TensorType, bool_, f32, i32, i64, u8
 
 N = var("n", 1, 8)

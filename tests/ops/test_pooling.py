@@ -6,9 +6,10 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.errors import TypeMismatch
 from edgec.evaluate import evaluate_op
-from edgec.expr import evaluate_dim, var
+from edgec.expr import var
 from edgec.graph import graph_input, run_reference
 from edgec.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, GlobalMaxPool, LpPool, MaxPool
+from edgec.sweeps import evaluate_dim
 from edgec.types import TensorType, bf16, f32, i32
 
 quick = settings(deadline=None, max_examples=25)

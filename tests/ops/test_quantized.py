@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from edgec.errors import TypeMismatch
-from edgec.expr import ReduceParts, fresh, read, walk
+from edgec.expr import ReduceParts, fresh, read
 from edgec.graph import constant, graph_input
 from edgec.lowering import lower_op
 from edgec.ops.quantized import ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul
+from edgec.sweeps import walk
 from edgec.types import TensorType, f32, i8, i32, u8
 
 quick = settings(deadline=None, max_examples=25)

@@ -12,7 +12,7 @@ from edgec import load
 from edgec.compiler import compile
 from edgec.decomposition import expand
 from edgec.errors import TypeMismatch
-from edgec.expr import evaluate_dim, var
+from edgec.expr import var
 from edgec.graph import Graph, constant, fields_of, graph_input, run_reference
 from edgec.graph_text import parse_graph, print_graph
 from edgec.interpreter import run
@@ -20,6 +20,7 @@ from edgec.ops.activation import LeakyRelu
 from edgec.ops.cell_activation import FUNCTIONS
 from edgec.ops.control_flow import Scan
 from edgec.ops.recurrent import GRU, LSTM, RNN
+from edgec.sweeps import evaluate_dim
 from edgec.types import TensorType, dtype_of, f32, f64, i32
 from edgec.verifier import verify
 

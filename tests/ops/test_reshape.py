@@ -8,12 +8,13 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
-from edgec.expr import dim, fresh, read, var, walk
+from edgec.expr import dim, fresh, read, var
 from edgec.graph import constant, graph_input, run_reference
 from edgec.lowering import lower_op
 from edgec.ops.gather import Gather
 from edgec.ops.joining import Concat
 from edgec.ops.reshape import Flatten, Reshape, Shape, Size, Squeeze, Transpose, Unsqueeze, reshape_groups
+from edgec.sweeps import walk
 from edgec.types import TensorType, f32, i64
 
 N, M = var("n", 1, 8), var("m", 2, 5)

@@ -8,11 +8,12 @@ from hypothesis import assume, given, settings, strategies as st
 
 from edgec.errors import TypeMismatch, Unsupported
 from edgec.evaluate import evaluate_op
-from edgec.expr import evaluate_dim, fresh, read, var, walk
+from edgec.expr import fresh, read, var
 from edgec.graph import constant, graph_input, run_reference
 from edgec.kernel import Buffer
 from edgec.lowering import lower_op
 from edgec.ops.resize import CHOICES, Resize
+from edgec.sweeps import evaluate_dim, walk
 from edgec.types import TensorType, bf16, f32
 
 quick = settings(deadline=None, max_examples=25)

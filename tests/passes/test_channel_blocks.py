@@ -13,7 +13,7 @@ from edgec.backends.native import Loaded
 from edgec.backends.target import all_targets, find
 from edgec.compiler import compile, lower
 from edgec.emission import emit
-from edgec.expr import mul_add, var, walk
+from edgec.expr import mul_add, var
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.linear import coefficient, coefficient_within
@@ -26,6 +26,7 @@ from edgec.passes.liveness import liveness
 from edgec.passes.loads_ahead import loads_ahead
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.testing import assert_same, programs, random_inputs
 from edgec.testing.graphs import whole_inputs
 from edgec.types import f32

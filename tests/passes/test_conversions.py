@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from edgec.backends.target import find
 from edgec.compiler import lower
-from edgec.expr import binary, cast, const, fresh, read, sum_over, unary, walk
+from edgec.expr import binary, cast, const, fresh, read, sum_over, unary
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Stage
@@ -20,6 +20,7 @@ from edgec.passes.nest import flatten
 from edgec.passes.pack import Tables
 from edgec.passes.tile import tile
 from edgec.passes.value_bounds import value_bounds
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_machine_code, run_tiled
 from edgec.types import DTYPES, f32, i8, i32, u8
 

@@ -11,7 +11,6 @@ from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import For, Let, expressions, statements
@@ -19,6 +18,7 @@ from edgec.loops_parser import parse_loops
 from edgec.loops_text import print_loops
 from edgec.passes.precision import precision
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_machine_code, run_tiled, schedules
 from edgec.testing.graphs import graphs, whole_inputs
 from edgec.types import DTYPES

@@ -3,11 +3,12 @@
 import pytest
 
 from edgec.backends.target import find
-from edgec.expr import Expr, fresh, inside, max_over, read, sum_over, walk
+from edgec.expr import Expr, fresh, inside, max_over, read, sum_over
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.loops import Param
 from edgec.passes.first_terms import first_terms
 from edgec.passes.nest import flatten
+from edgec.sweeps import walk
 from edgec.types import f32
 
 X, W, B, C = (Buffer(name, f32, shape, "input") for name, shape in (("x", (5, 3)), ("w", (3, 4)), ("b", (4,)), ("c", (5, 4))))

@@ -7,7 +7,6 @@ import pytest
 
 from edgec.edge_file import read_graph
 from edgec.errors import Unsupported
-from edgec.expr import walk
 from edgec.graph import Graph, Op, Value, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.ops.activation import Relu, Sigmoid
@@ -19,6 +18,7 @@ from edgec.ops.reshape import Transpose
 from edgec.ops.selection import TopK
 from edgec.passes.fuse import fuse
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.testing.bounds import assert_within, error_bounds
 from edgec.testing.graphs import whole_inputs
 from edgec.types import TensorType, f32, i64, u8

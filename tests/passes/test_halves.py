@@ -10,13 +10,13 @@ from edgec.backends.emulate import missing_tools
 from edgec.backends.target import all_targets, find
 from edgec.compiler import compile, lower
 from edgec.edge_file import read_graph
-from edgec.expr import walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import Let, expressions, statements
 from edgec.passes.halves import BLOCK, multiplies_halves
 from edgec.passes.precision import precision
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_tiled, schedules
 from edgec.testing.graphs import graphs, normal_inputs, whole_inputs
 from edgec.types import f16

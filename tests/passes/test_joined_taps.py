@@ -9,7 +9,6 @@ from hypothesis import given, settings, strategies as st
 from edgec.backends.target import available, find
 from edgec.backends.targets.x86_64 import INSTRUCTIONS, V4
 from edgec.compiler import lower
-from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import interpret
 from edgec.loops import For, expressions, statements
@@ -17,6 +16,7 @@ from edgec.ops.quantized import QLinearConv
 from edgec.ops.reshape import Transpose
 from edgec.passes import joined_taps as module
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_tiled
 from edgec.types import DTYPES, TensorType
 

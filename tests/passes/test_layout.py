@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from edgec.backends.target import all_targets, find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
-from edgec.expr import fresh, read, walk
+from edgec.expr import fresh, read
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.fuse import fuse
 from edgec.passes.layout import layout, replace_buffers
 from edgec.program_interpreter import run_program
 from edgec.program_text import print_program
+from edgec.sweeps import walk
 from edgec.testing import assert_same, programs, random_inputs
 from edgec.types import f32, i64
 

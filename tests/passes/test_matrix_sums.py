@@ -14,7 +14,6 @@ from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import expressions, statements
@@ -26,6 +25,7 @@ from edgec.passes.matrix_tiles import cycles, registers
 from edgec.passes.precision import precision
 from edgec.passes.schedule import schedule
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_tiled, schedules
 from edgec.testing.graphs import whole_inputs
 from edgec.types import DTYPES

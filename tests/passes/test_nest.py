@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from edgec.evaluate import evaluate
-from edgec.expr import const, fresh, inside, max_over, maximum, read, reduce, select, sum_over, var, walk
+from edgec.expr import const, fresh, inside, max_over, maximum, read, reduce, select, sum_over, var
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.linear import coefficient
 from edgec.loops import Param
 from edgec.passes.nest import flatten
+from edgec.sweeps import walk
 from edgec.types import f32, i32
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from edgec.expr import as_expr, cast, fresh, inside, read, select, sum_over, var, walk
+from edgec.expr import as_expr, cast, fresh, inside, read, select, sum_over, var
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.normalize import cut_phases, cut_pieces, drop_units, normalize, split_digits
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.types import f32, index
 
 

@@ -9,12 +9,13 @@ from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
 from edgec.evaluate import evaluate
-from edgec.expr import fresh, read, sum_over, walk
+from edgec.expr import fresh, read, sum_over
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.passes.nest import flatten
 from edgec.passes.pack import Tables, pack
 from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.types import f32
 
 TARGET = find("x86-64-v3")

@@ -9,7 +9,6 @@ from hypothesis import given, settings, strategies as st
 from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import run
 from edgec.kernel import Program
@@ -19,6 +18,7 @@ from edgec.ops.matmul import MatMul
 from edgec.ops.reshape import Transpose
 from edgec.passes.pack_operands import recognise
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.testing.bounds import assert_within, error_bounds
 from edgec.types import TensorType, f32
 

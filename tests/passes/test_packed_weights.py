@@ -11,7 +11,7 @@ from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.inspect_object import section_sizes
 from edgec.backends.target import find
 from edgec.compiler import compile, lower, optimise_graph
-from edgec.expr import cast, read, sum_over, var, walk
+from edgec.expr import cast, read, sum_over, var
 from edgec.graph import Graph, constant, graph_input
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.linear import coefficient
@@ -27,6 +27,7 @@ from edgec.passes.bits import Multiples, bits
 from edgec.passes.codebooks import codebooks
 from edgec.passes.pack import Tables
 from edgec.passes.scales import scales
+from edgec.sweeps import walk
 from edgec.types import DTYPES, TensorType, f32, i8, index
 
 RNG = np.random.default_rng(5)

@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from edgec.expr import as_expr, const, fresh, inside, read, substitute, sum_over, var
+from edgec.expr import as_expr, const, fresh, inside, read, sum_over, var
 from edgec.kernel import Axis, Buffer, Stage
 from edgec.loops import Param
 from edgec.passes.nest import flatten
 from edgec.passes.rows import MAX_STATIC, border_parts, row_tiles
+from edgec.sweeps import substitute
 from edgec.types import f32, index
 
 

@@ -6,11 +6,12 @@ import pytest
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import all_targets, find
 from edgec.compiler import lower
-from edgec.expr import mul_add, walk
+from edgec.expr import mul_add
 from edgec.graph_parser import parse_graph
 from edgec.loops import For, Let, Param, Register, Store, expressions, get, load, statements
 from edgec.passes.scalar_runs import scalar_runs, vectors
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.emulated import assert_exact
 from edgec.types import f32
 

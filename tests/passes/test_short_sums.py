@@ -11,11 +11,11 @@ from edgec.backends.instruction import multiplies_bytes
 from edgec.backends.target import find
 from edgec.compiler import lower
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.loops import expressions, statements
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_tiled
 from edgec.types import DTYPES, i16
 

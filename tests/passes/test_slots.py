@@ -21,7 +21,8 @@ def test_known_differences(a, b, never):
 
 
 def _value(e, t):
-    from edgec.expr import const, substitute
+    from edgec.expr import const
+    from edgec.sweeps import substitute
     from edgec.types import index
 
     found = substitute(e, {T: const(t, index)})

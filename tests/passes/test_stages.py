@@ -4,12 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 
 from edgec.edge_file import read_graph
-from edgec.expr import fresh, max_over, read, sum_over, walk
+from edgec.expr import fresh, max_over, read, sum_over
 from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.passes.fuse import fuse
 from edgec.passes.stages import scratch_bytes, stages
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.testing import assert_same, programs, random_inputs
 from edgec.testing.bounds import assert_within, error_bounds
 from edgec.testing.graphs import normal_inputs

@@ -10,7 +10,7 @@ from edgec import loops_interpreter
 from edgec.backends.target import all_targets, find
 from edgec.compiler import lower
 from edgec.edge_file import read_graph
-from edgec.expr import Combine, argument, cast, const, fresh, inside, read, reduce, select, sum_over, var, walk
+from edgec.expr import Combine, argument, cast, const, fresh, inside, read, reduce, select, sum_over, var
 from edgec.interpreter import interpret
 from edgec.kernel import Axis, Buffer, Kernel, Program, Stage
 from edgec.loops import For, If, Let, Store, expressions, statements
@@ -20,6 +20,7 @@ from edgec.passes.schedule import Schedule
 from edgec.passes.segments import Piece, Segment
 from edgec.passes.tile import tile
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_machine_code, run_tiled
 from edgec.testing.graphs import whole_inputs
 from edgec.types import f32, i32, i64, index

@@ -10,7 +10,6 @@ from hypothesis import given, settings, strategies as st
 from edgec.backends.target import find
 from edgec.compiler import machine_for
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.interpreter import run
 from edgec.kernel import Program
@@ -26,6 +25,7 @@ from edgec.passes.winograd_cost import direct, forms
 from edgec.passes.winograd_matrices import POINTS, matrices
 from edgec.passes.winograd_stages import rewrite
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.types import TensorType, f32
 
 V4 = find("x86-64-v4")

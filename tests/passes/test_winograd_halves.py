@@ -9,7 +9,6 @@ from hypothesis import given, settings, strategies as st
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import all_targets, find
 from edgec.emission import emit
-from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.kernel import Program
 from edgec.ops.convolution import Conv
@@ -25,6 +24,7 @@ from edgec.passes.winograd_cost import forms
 from edgec.passes.winograd_matrices import POINTS, error_bound, half_error_bound
 from edgec.passes.winograd_stages import rewrite
 from edgec.program_interpreter import run_program
+from edgec.sweeps import walk
 from edgec.types import TensorType, f16, f32
 
 HALVES = next(t for t in all_targets() if multiplies_halves(t) and t.emulator and t.fma_per_cycle > 1)

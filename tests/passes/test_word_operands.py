@@ -8,7 +8,6 @@ import edgec
 from edgec.backends.emulate import missing_tools
 from edgec.backends.target import find
 from edgec.compiler import lower, optimise_graph
-from edgec.expr import walk
 from edgec.graph import Graph, constant, graph_input
 from edgec.ops.arithmetic import Mul
 from edgec.ops.matmul import MatMul
@@ -18,6 +17,7 @@ from edgec.ops.softmax import Softmax
 from edgec.program_interpreter import run_program
 from edgec.program_parser import parse_program
 from edgec.program_text import print_program
+from edgec.sweeps import walk
 from edgec.types import TensorType, i8, u8
 
 DTYPES = {"u8": u8, "i8": i8}

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from edgec.evaluate import convert, divide, evaluate
-from edgec.expr import binary, cast, compare, read, var, walk
+from edgec.expr import binary, cast, compare, read, var
 from edgec.kernel import Buffer
 from edgec.portable.expansion import expand
+from edgec.sweeps import walk
 from edgec.types import DTYPES, bf16, bool_, dtype_of, f16, f32, f64, i64, index, u64
 
 HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16)

@@ -12,13 +12,14 @@ from edgec.backends.llvm_dots import dot_row
 from edgec.backends.target import all_targets, find
 from edgec.errors import ModelError
 from edgec.evaluate import evaluate
-from edgec.expr import argument, const, dot, dot_block, walk, word
+from edgec.expr import argument, const, dot, dot_block, word
 from edgec.expr_parser import parse_expr
 from edgec.expr_text import print_expr
 from edgec.loops import Loops, Param, Store, load
 from edgec.loops_interpreter import run_loops
 from edgec.loops_verifier import loops_errors
 from edgec.portable.expansion import expand
+from edgec.sweeps import walk
 from edgec.testing.arrows import Function
 from edgec.types import DTYPES, WORDS, element_of, f32, i32, index, word_of
 

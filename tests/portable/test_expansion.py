@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgec.evaluate import evaluate
-from edgec.expr import COMPARE, argument, binary, bitcast, compare, const, mul_add, select, substitute, transform, unary, var, walk
+from edgec.expr import COMPARE, argument, binary, bitcast, compare, const, mul_add, select, unary, var
 from edgec.expr_parser import parse_expr
 from edgec.expr_text import print_expr
 from edgec.loops import Param, Register, get, horizontal, lane, load, splat, vector
@@ -25,6 +25,7 @@ from edgec.portable import (
 from edgec.portable.constants import LN2, PI, parts
 from edgec.portable.expansion import FUNCTIONS, UNARY, expand
 from edgec.portable.fit import fit, largest_error
+from edgec.sweeps import substitute, transform, walk
 from edgec.types import DTYPES, f32, f64, i32, i64, index, u8
 
 X, Y, WIDE_X, WIDE_Y = argument("x", f32), argument("y", f32), argument("x", f64), argument("y", f64)
