@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgec.expr import Expr, substitute
+from edgec.expr import Expr
 from edgec.linear import split
 from edgec.loops import For, Let, Stmt
+from edgec.sweeps import substitute
 
 MOST = 24  # addresses in registers beside the count and steps that are no constants of an addition
 BETWEEN = 4  # additions between the count and what it decides, which they would wait for

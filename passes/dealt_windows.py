@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgec.expr import Expr, binary, compare, const, fresh, is_const, mul_add, substitute
+from edgec.expr import Expr, binary, compare, const, fresh, is_const, mul_add
 from edgec.linear import coefficient, join, split
 from edgec.loops import Block, For, If, Let, Stmt, iota, lane, load
 from edgec.passes.in_order import SLOTS, channel_block
 from edgec.passes.scalar_runs import scalars_of
+from edgec.sweeps import substitute
 from edgec.types import index
 
 LEAST = 24  # sums for each load, below which it is not worth a loop of its own

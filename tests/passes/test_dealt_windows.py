@@ -6,7 +6,6 @@ import pytest
 from edgec.backends.emulate import emulate, missing_tools
 from edgec.backends.target import all_targets
 from edgec.compiler import compile, lower
-from edgec.expr import walk
 from edgec.graph_parser import parse_graph
 from edgec.interpreter import interpret
 from edgec.linear import coefficient
@@ -14,6 +13,7 @@ from edgec.loops import For, If, expressions, iota, statements
 from edgec.passes.dealt_windows import blocks, dealt_windows
 from edgec.passes.in_order import channel_block
 from edgec.passes.tile import tile
+from edgec.sweeps import walk
 from edgec.testing.arrows import run_tiled
 from edgec.testing.graphs import whole_inputs
 
