@@ -113,7 +113,8 @@ def test_f32_is_left_alone(name):
 
 MACHINES = {"native": NATIVE, "native-256": replace(NATIVE, vector_bits=256, masks=False),
             **{name: find(name) for name in ("x86-64-v2", "x86-64-v3")}}
-SHAPES = [(16, 20, 5, 3, 1, 1), (7, 33, 6, 3, 1, 2), (9, 16, 3, 1, 0, 1)]  # channels, outputs, side, kernel, pads, stride
+# channels, outputs, side, kernel, pads, stride
+SHAPES = [(16, 20, 5, 3, 1, 1), (7, 33, 6, 3, 1, 2), (9, 16, 3, 1, 0, 1), (9, 40, 1, 1, 0, 1)]
 
 
 def quantized(x_type, w_type, shape, zero, w_zero=0, seed=0):
@@ -139,13 +140,18 @@ def quantized(x_type, w_type, shape, zero, w_zero=0, seed=0):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("x_type, w_type, zero, w_zero", [("u8", "i8", 117, 0), ("i8", "i8", 0, 0), ("i8", "u8", 5, 100)])
 def test_integer_convolutions_are_exact(name, shape, x_type, w_type, zero, w_zero):
-    """Zero points and changed signs become sums of weights, exact at every border; there is a dot product wherever a row is."""
+    """Zero points and changed signs become sums of weights, exact at every border; there is a dot product where channels are side by side.
+
+    They are but for nine pixels of a 1x1 layer, where turning the picture there and back can cost more than the sums.
+    """
     target = MACHINES[name]
     graph, arrays = quantized(x_type, w_type, shape, zero, w_zero)
     expected = interpret(graph, arrays)["y"]
     program = lower(graph, target)
     tiled = [tile(kernel, target) for kernel in program.steps]
-    assert nodes(tiled[-1], "dot")
+    side_by_side = program.steps[0].targets[0].order == (0, 2, 3, 1)
+    assert side_by_side or shape == SHAPES[2]
+    assert bool(nodes(tiled[-1], "dot")) == side_by_side
     np.testing.assert_array_equal(run_machine_code(program, tiled, target, arrays)["y"], expected)
     if shape[0] < 9:
         np.testing.assert_array_equal(run_tiled(program, tiled, arrays)["y"], expected)
@@ -187,7 +193,8 @@ def test_integer_matmul_is_exact(a_zero, b_zero):
       %y = MatMulInteger(%a, @b, @za, @zb) : i32[2,5,40]
     }"""
     weights = random.integers(-120, 120, (2, 27, 40)).astype(np.int8)
-    graph = parse_graph(text, {"b": weights, "one": np.array(1, np.uint8), "za": np.array(a_zero, np.uint8), "zb": np.array(b_zero, np.int8)})
+    arrays = {"b": weights, "one": np.array(1, np.uint8), "za": np.array(a_zero, np.uint8), "zb": np.array(b_zero, np.int8)}
+    graph = parse_graph(text, arrays)
     agree(graph, NATIVE, {"x": random.integers(0, 256, (2, 5, 27)).astype(np.uint8)})
     program = lower(graph, NATIVE)
     assert nodes(tile(program.steps[-1], NATIVE), "dot")
