@@ -26,7 +26,7 @@ from edgec.sweeps import transform, walk
 Votes = dict[Buffer, Counter]
 ALIASING = 2048  # bytes: half of what one way of a 32 KB, 8-way first-level cache holds
 LINE = 64        # bytes of a cache line
-LATER = 0.75     # of the cycles: a buffer stays as it is for less, since the passes behind (Winograd, bands, blocks) want what is voted for
+LATER = 0.5      # of the cycles: a buffer stays as it is for less, since the passes behind (Winograd, bands, blocks) want what is voted for
 LEAST_RUNS = 8   # fewer runs find room in the ways of a set
 
 
@@ -45,14 +45,20 @@ def layout(program: Program, target: Any = None) -> Program:
 
 
 def _worth_it(program: Program, inner: dict[Buffer, int], target: Any) -> dict[Buffer, int]:
-    """Of the innermost dimensions voted for, those by which the kernels are estimated to take fewer cycles; the others stay."""
-    moved = {b: _with_last(b, d) for b, d in inner.items() if d != b.rank - 1}
+    """Of the innermost dimensions voted for, those by which the kernels are estimated to take fewer cycles; the others stay.
+
+    Elements of fewer than 32 bits have what is voted for: instructions that take several of them at once want those they sum together.
+    """
+    whole = {b: _with_last(b, d) for b, d in inner.items() if d != b.rank - 1}
+    narrow = {b: other for b, other in whole.items() if b.dtype.bits < 32}
+    program = replace_buffers(program, narrow)
+    moved = {b: other for b, other in whole.items() if b not in narrow}
 
     def other(kernel: Kernel, chosen: Chosen) -> Kernel:
         return replace_buffers(program.with_steps([kernel]), {b: moved[b] for b in chosen}).steps[0]
 
     chosen, _ = Choice(program, moved, other, lambda kernel: kernel_cycles(kernel, target), LATER).settled()
-    return {b: d if b in chosen else b.rank - 1 for b, d in inner.items()}
+    return {b: d if b in chosen or b in narrow else b.rank - 1 for b, d in inner.items()}
 
 
 def _with_last(b: Buffer, last: int) -> Buffer:
