@@ -9,9 +9,11 @@ A command template has {program} where the program's file goes: 'qemu-aarch64 {p
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import shlex
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -159,11 +161,9 @@ class RemoteTimer:
         with tempfile.TemporaryDirectory(prefix="edgec-") as folder:
             self._build(Path(folder), candidates, kernels)
             command = self.template.replace("{program}", shlex.quote(str(Path(folder) / "timing")))
-            try:
-                done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                                      timeout=self.hangs)
-            except subprocess.TimeoutExpired:
-                return None, f"it did not end within {self.hangs:.0f} seconds"
+            done = _done_within(self.hangs, command)
+        if done is None:
+            return None, f"it did not end within {self.hangs:.0f} seconds"
         lines = [line.split() for line in done.stdout.splitlines() if line.startswith("candidate ")]
         if done.returncode or len(lines) != len(candidates):
             return None, "\n".join((done.stdout + done.stderr).splitlines()[-4:])
@@ -189,6 +189,20 @@ class RemoteTimer:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _done_within(seconds: float, command: str) -> subprocess.CompletedProcess | None:
+    """What became of a shell's command; None when its time is over. All that it started ends with it, not the shell alone."""
+    with subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          errors="replace", start_new_session=True) as process:
+        try:
+            said = process.communicate(timeout=seconds)
+            return subprocess.CompletedProcess(command, process.returncode, *said)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def candidates_text(candidates: Sequence[Candidate], working_set: int) -> str:

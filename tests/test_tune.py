@@ -3,6 +3,7 @@
 import itertools
 import math
 import shutil
+import time
 
 import pytest
 
@@ -182,6 +183,15 @@ def test_whatever_a_candidate_does_elsewhere_the_others_are_timed(graph, bad):
     with RemoteTimer(NATIVE, "{program}", 1 << 20, "1", hangs=8.0) as timer:
         times = timer.time([good[0], bad, good[1]])
     assert math.isinf(times[1]) and math.isfinite(times[0]) and math.isfinite(times[2])
+
+
+def test_a_command_that_hangs_ends_with_all_that_it_started(graph, tmp_path):
+    late = tmp_path / "late"
+    with RemoteTimer(NATIVE, f"sh -c 'sleep 2; touch {late}'; {{program}}", 1 << 20, "1", hangs=0.5) as timer:
+        with pytest.raises(Unsupported, match="did not time the program"):
+            timer.time(real(graph, NATIVE)[:1])
+    time.sleep(3)
+    assert not late.exists()
 
 
 @pytest.mark.parametrize("name, runner", [("native", "{program}"), ("aarch64", "qemu-aarch64 -L /usr/aarch64-linux-gnu {program}")])
