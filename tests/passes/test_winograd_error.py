@@ -12,36 +12,21 @@ from edgec.passes.winograd_convolution import recognise
 from edgec.passes.winograd_matrices import POINTS, amplification, error_bound
 from edgec.passes.winograd_stages import rewrite
 from edgec.program_interpreter import run_program
+from edgec.testing.amplified import KINDS, amplified
 from edgec.types import TensorType, f32
-
-KINDS = ("normal", "positive", "alternating", "one", "wide")
-
-
-def drawn(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Data of one kind; alternating signs are what the matrices amplify most."""
-    values = random.standard_normal(shape)
-    if kind == "positive":
-        values = np.abs(values)
-    elif kind == "alternating":
-        values = (1 + 0.01 * values) * (-1.0) ** np.indices(shape)[-2:].sum(axis=0)
-    elif kind == "one":
-        values = np.ones(shape)
-    elif kind == "wide":
-        values = values * 10.0 ** random.integers(-4, 4, shape)
-    return values.astype(np.float32)
 
 
 def errors(m: int, channels: int, size: int, x_kind: str, w_kind: str, seed: int) -> tuple[np.ndarray, float, float]:
     """|computed - exact| of a convolution in the form F(m, 3), the largest |x| and the largest |w|."""
     random = np.random.default_rng(seed)
-    first, second = np.eye(channels, dtype=np.float32)[:, :, None, None], drawn(random, w_kind, (4, channels, 3, 3))
+    first, second = np.eye(channels, dtype=np.float32)[:, :, None, None], amplified(random, w_kind, (4, channels, 3, 3))
     x = graph_input("x", TensorType(f32, (1, channels, size, size)))
     y = Conv(Conv(x, constant(first)).output, constant(second), pads=(1, 1, 1, 1)).output  # the first makes channels neighbours
     graph = Graph((x,), (Conv(y, constant(np.eye(4, dtype=np.float32)[:, :, None, None])).output,), ("y",), "net")
     program = layout(fuse(graph))
     program = program.with_steps(rewrite(c, m, 2) if (c := recognise(k)) else k for k in program.steps)
     assert any(len(k.stages) > 8 for k in program.steps)
-    data = drawn(random, x_kind, (1, channels, size, size))
+    data = amplified(random, x_kind, (1, channels, size, size))
     found = run_program(program, {"x": data})["y"][0].astype(np.float64)
     padded = np.pad(data[0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     exact = sum(np.einsum("oc,cyx->oyx", second[:, :, p, q].astype(np.float64), padded[:, p:p + size, q:q + size])

@@ -25,25 +25,16 @@ from edgec.passes.winograd_matrices import POINTS, error_bound, half_error_bound
 from edgec.passes.winograd_stages import rewrite
 from edgec.program_interpreter import run_program
 from edgec.sweeps import walk
+from edgec.testing.amplified import KINDS, amplified
 from edgec.types import TensorType, f16, f32
 
 HALVES = next(t for t in all_targets() if multiplies_halves(t) and t.emulator and t.fma_per_cycle > 1)
 WIDENING = next(t for t in all_targets() if any("fmlal" in row.llvm for row in t.instructions) and t.emulator)
-KINDS = ("normal", "positive", "alternating", "one", "wide")
 
 
 def drawn(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Data of one kind, as f16 holds it; alternating signs are what the matrices amplify most."""
-    values = random.standard_normal(shape)
-    if kind == "positive":
-        values = np.abs(values)
-    elif kind == "alternating":
-        values = (1 + 0.01 * values) * (-1.0) ** np.indices(shape)[-2:].sum(axis=0)
-    elif kind == "one":
-        values = np.ones(shape)
-    elif kind == "wide":
-        values = values * 10.0 ** random.integers(-4, 2, shape)
-    return values.astype(np.float16).astype(np.float32)
+    """Data of one kind, as f16 holds it."""
+    return amplified(random, kind, shape, 2).astype(np.float16).astype(np.float32)
 
 
 def network(channels: int, size: int, weights: np.ndarray) -> Graph:
